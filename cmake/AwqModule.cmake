@@ -1,0 +1,90 @@
+# Compiles each source once per instruction set, with AWQ_ISA defined to its name, for a table that
+# picks one at start. Such a file includes <cstddef>, <cstdint> and plain-pointer headers only: an
+# inline function of a shared header compiled for AVX2 could be the copy that the linker keeps.
+function(awq_isa_objects target)
+  set(flags_baseline "")
+  set(isas baseline)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    list(APPEND isas avx2 avx512)
+    set(flags_avx2 -mavx2 -mfma -mf16c)
+    set(flags_avx512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl
+      -mprefer-vector-width=512)
+  endif()
+  foreach(isa ${isas})
+    add_library(${target}_${isa} OBJECT ${ARGN})
+    target_link_libraries(${target}_${isa} PRIVATE awq_options)
+    target_include_directories(${target}_${isa} PRIVATE ${PROJECT_SOURCE_DIR}/src)
+    target_compile_definitions(${target}_${isa} PRIVATE AWQ_ISA=${isa})
+    target_compile_options(${target}_${isa} PRIVATE -O3 ${flags_${isa}})
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_${isa}>)
+  endforeach()
+endfunction()
+
+# awq_module(NAME DEPS module... LIBS library...)
+#
+# Makes the folder that calls it one library, awq_NAME, and everything beside the sources with it:
+#   *_test.cc   all in one GoogleTest program, NAME_test
+#   *_bench.cc  one Google Benchmark program each
+#   *_fuzz.cc   one libFuzzer program each
+#   *_isa.cc    compiled once per instruction set (see awq_isa_objects)
+# so that a file on disk cannot be left out. DEPS is the house rule of who may include whom;
+# tools/check_layers.py reads it from the same line.
+function(awq_module name)
+  cmake_parse_arguments(ARG "" "" "DEPS;LIBS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cc)
+  set(tests ${sources})
+  set(benches ${sources})
+  set(fuzzers ${sources})
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER benches INCLUDE REGEX "_bench\\.cc$")
+  list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cc$")
+  set(isa_sources ${sources})
+  list(FILTER isa_sources INCLUDE REGEX "_isa\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "_(test|bench|fuzz|isa)\\.cc$")
+
+  if(sources)
+    set(scope PUBLIC)
+    add_library(awq_${name} STATIC ${sources})
+    target_link_libraries(awq_${name} PRIVATE $<BUILD_INTERFACE:awq_options>)
+    if(isa_sources)
+      awq_isa_objects(awq_${name} ${isa_sources})
+    endif()
+  else()
+    set(scope INTERFACE)
+    add_library(awq_${name} INTERFACE)
+  endif()
+  add_library(awq::${name} ALIAS awq_${name})
+  set_target_properties(awq_${name} PROPERTIES EXPORT_NAME ${name})
+  target_compile_features(awq_${name} ${scope} cxx_std_20)
+  target_include_directories(awq_${name} ${scope}
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  list(TRANSFORM ARG_DEPS PREPEND awq_)
+  target_link_libraries(awq_${name} ${scope} ${ARG_DEPS} ${ARG_LIBS})
+  set_property(GLOBAL APPEND PROPERTY AWQ_MODULES awq_${name})
+
+  if(AWQ_BUILD_TESTS AND tests)
+    add_executable(${name}_test ${tests})
+    target_link_libraries(${name}_test PRIVATE
+      awq_options awq_${name} awq_testing GTest::gtest GTest::gtest_main)
+    gtest_discover_tests(${name}_test PROPERTIES LABELS ${name} DISCOVERY_TIMEOUT 60)
+  endif()
+  if(AWQ_BUILD_BENCHMARKS)
+    foreach(bench ${benches})
+      get_filename_component(program ${bench} NAME_WE)
+      add_executable(${program} ${bench})
+      target_link_libraries(${program} PRIVATE
+        awq_options awq_${name} awq_testing benchmark::benchmark)
+    endforeach()
+  endif()
+  if(AWQ_BUILD_FUZZERS)
+    foreach(fuzzer ${fuzzers})
+      get_filename_component(program ${fuzzer} NAME_WE)
+      add_executable(${program} ${fuzzer})
+      target_compile_options(${program} PRIVATE -fsanitize=fuzzer)
+      target_link_options(${program} PRIVATE -fsanitize=fuzzer)
+      target_link_libraries(${program} PRIVATE awq_options awq_${name})
+    endforeach()
+  endif()
+endfunction()

@@ -1,0 +1,52 @@
+// A fixed set of threads that share the iterations of one loop at a time.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace awq {
+
+// Results must not depend on the number of threads: split work by the problem's size, never by
+// size(). Thread contract: ParallelFor is called from one thread at a time and does not nest.
+class ThreadPool {
+ public:
+  // 0 means one thread per CPU this process may use.
+  explicit ThreadPool(std::size_t threads = 0);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  std::size_t size() const { return workers_.size() + 1; }
+
+  // Calls body(index, worker) once for every index in [0, count), in any order; worker < size()
+  // tells which scratch memory to use. The first exception is rethrown here after all have ended.
+  void ParallelFor(std::size_t count,
+                   const std::function<void(std::size_t index, std::size_t worker)>& body);
+
+ private:
+  void Work(std::size_t worker);
+  void WorkerLoop(std::size_t worker);
+
+  std::vector<std::thread> workers_;
+  std::mutex mutex_;
+  std::condition_variable start_;
+  std::condition_variable finished_;
+  std::size_t generation_ = 0;  // guarded by mutex_
+  std::size_t running_ = 0;     // guarded by mutex_
+  bool stopping_ = false;       // guarded by mutex_
+  std::exception_ptr failure_;  // guarded by mutex_
+  const std::function<void(std::size_t, std::size_t)>* body_ = nullptr;
+  std::size_t count_ = 0;
+  std::atomic<std::size_t> next_{0};
+};
+
+// The number of CPUs this process may run on (affinity mask respected).
+std::size_t AvailableCpus();
+
+}  // namespace awq

@@ -1,0 +1,50 @@
+// A Hugging Face model directory, mapped and checked, as a WeightSource.
+#pragma once
+
+#include <awq/result.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/safetensors.h"
+#include "model/weights.h"
+
+namespace awq::checkpoint {
+
+// Opening reads headers only. It checks every tensor the architecture names: present, dtype, shape;
+// and for a quantized directory every part of every packed linear. Tensors the table does not name
+// are listed by extra_tensors() (rotary caches and the like), never silently used.
+class ModelDirectory final : public model::WeightSource {
+ public:
+  static Result<std::unique_ptr<ModelDirectory>> Open(const std::filesystem::path& directory);
+
+  const std::filesystem::path& path() const { return path_; }
+  const model::ModelConfig& config() const override { return config_; }
+  Result<model::BlockWeights> Block(std::size_t layer) const override;
+  Result<TensorView> Embedding() const override;
+  Result<TensorView> FinalNorm() const override;
+  Result<TensorView> Head() const override;
+  void Release(std::size_t layer) const override;
+  void ReleaseAll() const override;
+
+  std::size_t weight_bytes() const;  // of all tensors
+  const std::vector<std::string>& extra_tensors() const { return extra_tensors_; }
+
+ private:
+  struct Located {
+    std::size_t file = 0;
+    io::TensorInfo info;
+  };
+  Result<TensorView> Find(const std::string& name) const;
+
+  std::filesystem::path path_;
+  model::ModelConfig config_;
+  std::vector<io::SafetensorsFile> files_;
+  std::map<std::string, Located> tensors_;
+  std::vector<std::string> extra_tensors_;
+};
+
+}  // namespace awq::checkpoint

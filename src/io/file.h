@@ -1,0 +1,64 @@
+// Files: read whole, mapped, written at offsets. Errors carry the path and the system's reason.
+#pragma once
+
+#include <awq/result.h>
+
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace awq::io {
+
+// Whole file as bytes; gzip (".gz" or not, told by its first bytes) is inflated. Refuses more than
+// `limit_bytes` of content.
+Result<std::string> ReadFile(const std::filesystem::path& path,
+                             std::size_t limit_bytes = std::size_t{4} << 30);
+
+// A read-only private mapping. The file must not be truncated while it is mapped.
+class MappedFile {
+ public:
+  static Result<std::shared_ptr<const MappedFile>> Open(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+  // Tells the kernel that this range (rounded inwards to pages) is no longer needed, so that it
+  // stops counting as resident; reading it again is valid and merely reads the file again.
+  void Release(std::span<const std::byte> range) const;
+
+ private:
+  MappedFile() = default;
+  std::filesystem::path path_;
+  std::span<const std::byte> bytes_;
+};
+
+// A file being written; `Write` at any offset, in any order. Close() reports what the system had
+// kept back (a full disk); the destructor only closes.
+class OutputFile {
+ public:
+  // Creates or truncates; with `keep_contents` an existing file is opened as it is.
+  static Result<OutputFile> Create(const std::filesystem::path& path, bool keep_contents = false);
+  OutputFile(OutputFile&& other) noexcept;
+  OutputFile& operator=(OutputFile&& other) noexcept;
+  ~OutputFile();
+
+  Status Write(std::size_t offset_bytes, std::span<const std::byte> bytes);
+  Status Sync();
+  Status Close();
+
+ private:
+  OutputFile() = default;
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+};
+
+// Writes `path`.partial, syncs and renames, so that `path` is either whole or untouched.
+Status WriteFileAtomically(const std::filesystem::path& path, std::string_view contents);
+
+}  // namespace awq::io

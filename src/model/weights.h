@@ -1,0 +1,61 @@
+// The weights of one block, as stored: mapped tensors or packed linears, nothing copied.
+#pragma once
+
+#include <awq/result.h>
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "model/arch.h"
+#include "quant/quantized_linear.h"
+#include "tensor/tensor.h"
+
+namespace awq::model {
+
+// A linear stored in some packed format; unpacked one at a time, when it is needed.
+class PackedSource {
+ public:
+  virtual ~PackedSource() = default;
+  virtual Result<quant::QuantizedLinear> Unpack() const = 0;
+};
+
+struct Linear {
+  std::string name;  // "model.layers.3.self_attn.q_proj"
+  std::size_t out_features = 0;
+  std::size_t in_features = 0;
+  TensorView weight;                           // [out, in] F32, F16 or BF16, if not packed
+  std::shared_ptr<const PackedSource> packed;  // or this
+  std::optional<TensorView> bias;              // [out]
+
+  bool is_packed() const { return packed != nullptr; }
+};
+
+struct BlockWeights {
+  std::array<std::optional<Linear>, kRoles> linears;
+  std::array<std::optional<TensorView>, kRoles> norms;
+
+  const Linear& linear(Role role) const { return *linears[static_cast<std::size_t>(role)]; }
+  Linear& linear(Role role) { return *linears[static_cast<std::size_t>(role)]; }
+  const std::optional<TensorView>& norm(Role role) const {
+    return norms[static_cast<std::size_t>(role)];
+  }
+};
+
+// A whole model whose weights are fetched block by block. Thread contract: const calls from any
+// thread.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+  virtual const ModelConfig& config() const = 0;
+  virtual Result<BlockWeights> Block(std::size_t layer) const = 0;
+  virtual Result<TensorView> Embedding() const = 0;  // [vocab, hidden]
+  virtual Result<TensorView> FinalNorm() const = 0;  // [hidden]
+  virtual Result<TensorView> Head() const = 0;       // [vocab, hidden]; the embedding when tied
+  // The block's (or every) file pages may leave memory; views stay valid.
+  virtual void Release(std::size_t layer) const = 0;
+  virtual void ReleaseAll() const = 0;
+};
+
+}  // namespace awq::model

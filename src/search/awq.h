@@ -1,0 +1,65 @@
+// The published AWQ search (Lin et al., MLSys 2024) on the Gram matrix of a site's inputs:
+// for weights W and H = X^T X / T, the output error of W' is tr((W - W') H (W - W')^T).
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/threads.h"
+#include "quant/quantized_linear.h"
+#include "search/statistics.h"
+#include "tensor/tensor.h"
+
+namespace awq::search {
+
+// Section 3.2, equation 5: s = mean|x|^alpha, alpha on a grid of 20 points 0, 0.05, ..., 0.95,
+// normalised by sqrt(max s * min s) and rounded to fp16.
+struct ScaleChoice {
+  std::vector<float> scale;  // [in]
+  double alpha = 0;
+  double loss = 0;           // tr(D H D^T), summed over the site's linears, at the best alpha
+  double identity_loss = 0;  // at alpha 0: round-to-nearest
+  std::size_t exact_evaluations = 0;
+};
+
+struct SearchOptions {
+  // Candidates within this many places of the best on the sketch are evaluated exactly; a site
+  // narrower than `exact_below` evaluates all exactly.
+  std::size_t finalists = 3;
+  std::size_t exact_below = 512;
+};
+
+// `weights`: every linear that reads the site, [out_i, in].
+ScaleChoice SearchScale(ThreadPool& pool, std::span<const MatrixView<const float>> weights,
+                        const SiteStatistics& statistics, const quant::Spec& spec,
+                        const SearchOptions& options = {});
+
+// The largest |w| kept per group, chosen among 10 (1.00, 0.95, ..., 0.55 of the group's own) by the
+// group's own output error e H_gg e^T (auto_clip of the paper's code, on all tokens).
+struct Clip {
+  Matrix<float> bound;          // [out, groups]
+  Matrix<std::uint8_t> choice;  // [out, groups], 0..9
+};
+
+// `gram` and `weights` are those of the scaled problem: W diag(s) and diag(1/s) H diag(1/s).
+Clip SearchClip(ThreadPool& pool, MatrixView<const float> weights, MatrixView<const float> gram,
+                const quant::Spec& spec);
+
+// Clamps each group to its bound, where there is a clip, and rounds to nearest.
+quant::QuantizedLinear Round(ThreadPool& pool, MatrixView<const float> weights,
+                             const quant::Spec& spec, const Clip* clip = nullptr);
+
+// tr(D H D^T) for D = weights - dequantized, and the same for D = weights (the output's energy).
+struct OutputError {
+  double error = 0;
+  double energy = 0;
+};
+OutputError MeasureOutputError(ThreadPool& pool, MatrixView<const float> weights,
+                               const quant::QuantizedLinear& linear, MatrixView<const float> gram);
+
+// gram[i][j] / (s_i s_j), in place: the Gram matrix of x / s.
+void ScaleGram(ThreadPool& pool, std::span<const float> scale, MatrixView<float> gram);
+
+}  // namespace awq::search

@@ -1,0 +1,415 @@
+#!/usr/bin/env python3
+"""Make the bundled model, models/little-stories, from scratch on a CPU.
+
+A small Llama (grouped-query attention, tied embeddings) learns to write little
+stories from two sources: stories that stories15M (karpathy/llama2.c, MIT) writes
+for us, and a sample of TinyStories (CDLA-Sharing-1.0).
+
+Usage, in this order (each step is a command of its own and can be repeated):
+
+    tools/train_bundled_model.py generate  --work DIR --minutes 15
+    tools/train_bundled_model.py tokenizer --work DIR
+    tools/train_bundled_model.py train     --work DIR --minutes 60
+    tools/train_bundled_model.py publish   --work DIR --to models/little-stories
+
+`generate` samples stories into DIR/stories-SEED.jsonl, `tokenizer` trains the
+byte-level BPE and sets the held-out stories aside, `train` writes a complete
+Hugging Face directory to DIR/checkpoint every few minutes, and `publish` measures
+it on the held-out stories and copies it with its README.
+
+Source data is found through AWQ_TEST_DATA (default ../shared/data beside the
+repository): models/stories15M and text/tinystories.txt.
+
+Dependencies: torch 2.10, transformers, tokenizers, safetensors, numpy.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import re
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("AWQ_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+TEACHER = DATA / "models" / "stories15M"
+TINYSTORIES = DATA / "text" / "tinystories.txt"
+
+
+# ---------------------------------------------------------------- generate
+
+
+class StoryWriter:
+    """stories15M with a KV cache, for sampling many stories at once.
+
+    The output layer keeps only the tokens that occur in TinyStories (4,396 of
+    32,000): three times faster, and it cuts off the improbable tail.
+    """
+
+    def __init__(self, batch, length):
+        from safetensors.torch import load_file
+        from tokenizers import Tokenizer
+
+        config = json.loads((TEACHER / "config.json").read_text())
+        self.layers = config["num_hidden_layers"]
+        self.heads = config["num_attention_heads"]
+        self.width = config["hidden_size"]
+        self.eps = config["rms_norm_eps"]
+        self.head_dim = self.width // self.heads
+        self.batch, self.length = batch, length
+        self.weights = load_file(str(TEACHER / "model.safetensors"))
+        self.tokenizer = Tokenizer.from_file(str(TEACHER / "tokenizer.json"))
+        self.bos = config["bos_token_id"]
+        used = self.tokenizer.encode(TINYSTORIES.read_text(), add_special_tokens=False).ids
+        self.vocab = torch.tensor(sorted(set(used) | {self.bos}))
+        self.embedding = self.weights["model.embed_tokens.weight"]
+        self.output = self.embedding[self.vocab].contiguous()
+        inverse = 1.0 / config["rope_theta"] ** (torch.arange(0, self.head_dim, 2) / self.head_dim)
+        angle = torch.outer(torch.arange(length), inverse)
+        angle = torch.cat([angle, angle], dim=-1)
+        self.cos, self.sin = angle.cos(), angle.sin()
+        shape = (self.layers, batch * self.heads, length, self.head_dim)
+        self.keys, self.values = torch.empty(shape), torch.empty(shape)
+
+    def norm(self, x, name):
+        return F.rms_norm(x, (self.width,), self.weights[name].float(), self.eps).bfloat16()
+
+    def rotate(self, x, at):
+        half = self.head_dim // 2
+        turned = torch.cat([-x[..., half:], x[..., :half]], dim=-1)
+        return x * self.cos[at] + turned * self.sin[at]
+
+    def attention(self, x, layer, at):
+        prefix = f"model.layers.{layer}.self_attn."
+        rows = self.batch * self.heads
+        q, k, v = (F.linear(x, self.weights[prefix + n + "_proj.weight"]).float()
+                   .view(rows, self.head_dim) for n in "qkv")
+        self.keys[layer, :, at] = self.rotate(k, at)
+        self.values[layer, :, at] = v
+        q = self.rotate(q, at).view(rows, 1, self.head_dim) * self.head_dim ** -0.5
+        score = torch.bmm(q, self.keys[layer, :, : at + 1].transpose(1, 2))
+        mixed = torch.bmm(score.softmax(-1), self.values[layer, :, : at + 1])
+        mixed = mixed.view(self.batch, self.width).bfloat16()
+        return F.linear(mixed, self.weights[prefix + "o_proj.weight"]).float()
+
+    def logits(self, tokens, at):
+        x = self.embedding[tokens].float()
+        for layer in range(self.layers):
+            prefix = f"model.layers.{layer}."
+            x = x + self.attention(self.norm(x, prefix + "input_layernorm.weight"), layer, at)
+            y = self.norm(x, prefix + "post_attention_layernorm.weight")
+            gate = F.linear(y, self.weights[prefix + "mlp.gate_proj.weight"])
+            up = F.linear(y, self.weights[prefix + "mlp.up_proj.weight"])
+            down = F.linear(F.silu(gate) * up, self.weights[prefix + "mlp.down_proj.weight"])
+            x = x + down.float()
+        return F.linear(self.norm(x, "model.norm.weight"), self.output).float()
+
+    def sample(self, generator):
+        """One batch of token sequences [batch, length], every row starting with BOS."""
+        tokens = torch.full((self.batch, self.length), self.bos)
+        # Rows differ in temperature, and openings are sampled hot: many different stories.
+        calm = torch.empty(self.batch, 1).uniform_(0.6, 0.9, generator=generator)
+        for at in range(self.length - 1):
+            heat = torch.ones(self.batch, 1) if at < 12 else calm
+            odds = (self.logits(tokens[:, at], at) / heat).softmax(-1).cumsum(-1)
+            draw = torch.rand(self.batch, 1, generator=generator) * odds[:, -1:]
+            pick = torch.searchsorted(odds, draw).clamp_(max=len(self.vocab) - 1)
+            tokens[:, at + 1] = self.vocab[pick.squeeze(1)]
+        return tokens
+
+    def stories(self, row):
+        """The stories in one row: (text, whether it came to its end)."""
+        parts, current = [], []
+        for token in row.tolist() + [None]:
+            if token == self.bos or token is None:
+                if current:
+                    parts.append((current, token is not None))
+                current = []
+            else:
+                current.append(token)
+        return [(self.tokenizer.decode(ids).strip(), whole) for ids, whole in parts]
+
+
+@torch.no_grad()
+def generate(args):
+    torch.set_num_threads(args.threads)
+    generator = torch.Generator().manual_seed(args.seed)
+    writer = StoryWriter(args.batch, 256)
+    end = time.time() + 60 * args.minutes
+    path = args.work / f"stories-{args.seed}.jsonl"
+    count = size = 0
+    with path.open("w") as file:
+        while time.time() < end:
+            for row in writer.sample(generator):
+                for text, whole in writer.stories(row):
+                    if whole or len(text) > 300:
+                        file.write(json.dumps({"text": text, "whole": whole}) + "\n")
+                        count, size = count + 1, size + len(text)
+            file.flush()
+            print(f"{count} stories, {size / 1e6:.1f} MB", flush=True)
+
+
+# --------------------------------------------------------------- tokenizer
+
+PAD, BOS, EOS = "<pad>", "<s>", "</s>"
+VOCABULARY = 4096
+CONTEXT = 512
+HELDOUT_BYTES = 120_000
+# The end of the TinyStories sample is kept from training, to measure on text by others.
+TINYSTORIES_TRAIN = 0.9
+
+
+def tidy(text):
+    """One line break between paragraphs, however the source writes them."""
+    return re.sub(r"\s*\n\s*", "\n", text.strip())
+
+
+def tinystories():
+    """The TinyStories sample as (training stories, held-out stories)."""
+    stories = re.split(r"(?<!\n)\n(?!\n)", TINYSTORIES.read_text())
+    stories = [tidy(s) for s in stories if len(s) > 100]
+    cut = int(len(stories) * TINYSTORIES_TRAIN)
+    return stories[:cut], stories[cut:]
+
+
+def corpus(work):
+    """(training documents as (text, whole), held-out stories). Always the same split."""
+    written = []
+    for path in sorted(work.glob("stories-*.jsonl")):
+        # A file that is still being written may end in half a line.
+        lines = path.read_text().split("\n")[:-1]
+        written += [(tidy(d["text"]), d["whole"]) for d in map(json.loads, lines)]
+    heldout, size = [], 0
+    for text, whole in written:
+        if whole and len(text) > 300 and size < HELDOUT_BYTES:
+            heldout.append(text)
+            size += len(text.encode()) + 2
+    # No training story may begin like a held-out one: that drops near copies too.
+    begins = {text[:120] for text in heldout}
+    kept = {text: whole for text, whole in written if text[:120] not in begins}
+    return list(kept.items()) + [(text, True) for text in tinystories()[0]], heldout
+
+
+def tokenizer(args):
+    """A byte-level BPE with BOS in front, trained on the training documents only."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    documents, heldout = corpus(args.work)
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    bpe.train_from_iterator(
+        (text for text, _ in documents),
+        trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=[PAD, BOS, EOS],
+                            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                            show_progress=False))
+    bpe.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", pair=f"{BOS} $A {BOS} $B:1",
+        special_tokens=[(BOS, bpe.token_to_id(BOS))])
+    bpe.save(str(args.work / "tokenizer.json"))
+    (args.work / "heldout.txt").write_text("\n\n".join(heldout) + "\n")
+    characters = sum(len(text) for text in heldout)
+    tokens = sum(len(e.ids) - 1 for e in bpe.encode_batch(heldout))
+    print(f"{len(documents)} documents, {sum(len(t) for t, _ in documents) / 1e6:.1f} MB; "
+          f"{len(heldout)} held out, {characters / tokens:.2f} characters a token")
+
+
+# ------------------------------------------------------------------- train
+
+
+def llama():
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=256, intermediate_size=768, num_hidden_layers=6,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=64,
+        max_position_embeddings=CONTEXT, rms_norm_eps=1e-5, tie_word_embeddings=True,
+        rope_theta=10000.0, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    return LlamaForCausalLM(config)
+
+
+def token_stream(work, bpe, rng):
+    """All training documents in a new order as one array: BOS story EOS BOS story ..."""
+    documents, _ = corpus(work)
+    rng.shuffle(documents)
+    stream = []
+    for (_, whole), encoded in zip(documents, bpe.encode_batch([t for t, _ in documents])):
+        stream.append(np.array(encoded.ids + [2] * whole, dtype=np.int16))
+    return torch.from_numpy(np.concatenate(stream))
+
+
+def batches(work, bpe, rows):
+    """Endless (inputs, targets) windows; each epoch shuffles the documents anew."""
+    rng = random.Random(7)
+    while True:
+        stream = token_stream(work, bpe, rng)
+        shift = rng.randrange(CONTEXT)
+        count = (len(stream) - shift - 1) // CONTEXT
+        print(f"epoch of {len(stream) / 1e6:.2f} M tokens", flush=True)
+        order = list(range(count))
+        rng.shuffle(order)
+        for first in range(0, count - rows + 1, rows):
+            starts = [shift + CONTEXT * i for i in order[first : first + rows]]
+            window = torch.stack([stream[s : s + CONTEXT + 1] for s in starts]).long()
+            inputs, targets = window[:, :-1].clone(), window[:, 1:].clone()
+            targets[targets == 1] = -100  # BOS is given, never written
+            # Windows begin with BOS, as they do when perplexity is measured. Where that is
+            # the middle of a story, its first tokens are not taught as an opening.
+            middle = inputs[:, 0] != 1
+            targets[middle, :8] = -100
+            inputs[:, 0] = 1
+            yield inputs, targets
+
+
+class Clock:
+    """Seconds of work. A long gap between ticks means the process was paused."""
+
+    def __init__(self, longest_step=30):
+        self.longest_step, self.elapsed, self.last = longest_step, 0.0, time.time()
+
+    def tick(self):
+        now = time.time()
+        self.elapsed += min(now - self.last, self.longest_step)
+        self.last = now
+        return self.elapsed
+
+
+def optimizers(model):
+    """Muon for the matrices inside the blocks, AdamW for the embedding and the norms."""
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "layers." in n]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in chosen]
+    return [
+        torch.optim.Muon(matrices, lr=1, weight_decay=0.05, momentum=0.95,
+                         adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=1, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def save_checkpoint(model, work):
+    """A complete Hugging Face directory, replaced in one rename."""
+    target, fresh, old = work / "checkpoint", work / "checkpoint.new", work / "checkpoint.old"
+    shutil.rmtree(fresh, ignore_errors=True)
+    copy = llama().to(torch.bfloat16)
+    copy.load_state_dict(model.state_dict())
+    copy.save_pretrained(fresh)
+    write_config(fresh)
+    shutil.copy(work / "tokenizer.json", fresh)
+    special = {"bos_token": BOS, "eos_token": EOS, "pad_token": PAD}
+    write_json(fresh / "special_tokens_map.json", special)
+    write_json(fresh / "tokenizer_config.json", {
+        **special, "add_bos_token": True, "add_eos_token": False,
+        "clean_up_tokenization_spaces": False, "model_max_length": CONTEXT,
+        "tokenizer_class": "PreTrainedTokenizerFast"})
+    write_json(fresh / "generation_config.json", {
+        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
+        "do_sample": True, "temperature": 0.7, "top_p": 0.9})
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    fresh.rename(target)
+
+
+def write_config(directory):
+    """config.json in the older spelling, which every engine reads."""
+    write_json(directory / "config.json", {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama",
+        "vocab_size": VOCABULARY, "hidden_size": 256, "intermediate_size": 768,
+        "num_hidden_layers": 6, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "head_dim": 64, "hidden_act": "silu", "max_position_embeddings": CONTEXT,
+        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "rope_scaling": None,
+        "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": True,
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+        "torch_dtype": "bfloat16"})
+
+
+def write_json(path, value):
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def perplexity(model, bpe, text, limit=None):
+    """(perplexity, predictions): windows of BOS and 255 tokens of text, 255 predictions each."""
+    ids = bpe.encode(text, add_special_tokens=False).ids
+    count = min(len(ids) // 255, limit or len(ids))
+    windows = torch.tensor(ids[: count * 255]).view(count, 255)
+    windows = torch.cat([torch.ones(count, 1, dtype=torch.long), windows], dim=1)
+    total = 0.0
+    for part in windows.split(32):
+        with torch.no_grad():
+            logits = model(input_ids=part).logits[:, :-1].float()
+        total += F.cross_entropy(logits.transpose(1, 2), part[:, 1:], reduction="sum").item()
+    return math.exp(total / (count * 255)), count * 255
+
+
+def train(args):
+    from tokenizers import Tokenizer
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(7)
+    bpe = Tokenizer.from_file(str(args.work / "tokenizer.json"))
+    heldout = (args.work / "heldout.txt").read_text()
+    model = llama()
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)
+    forward = torch.compile(model) if args.compile else model
+    steppers, clock, saved, seen = optimizers(model), Clock(), 0.0, 0
+    for number, (inputs, targets) in enumerate(batches(args.work, bpe, args.rows)):
+        progress = clock.tick() / (60 * args.minutes)
+        if progress >= 1:
+            break
+        rate = args.lr * min(1, (number + 1) / 50) * (1 - progress)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = forward(input_ids=inputs).logits
+        loss = F.cross_entropy(logits.view(-1, VOCABULARY).float(), targets.view(-1))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for stepper in steppers:
+            for group in stepper.param_groups:
+                group["lr"] = rate
+            stepper.step()
+            stepper.zero_grad(set_to_none=True)
+        seen += inputs.numel()
+        if number % 20 == 0:
+            print(f"step {number} {clock.elapsed:.0f} s {seen / 1e6:.2f} M tokens "
+                  f"loss {loss.item():.3f}", flush=True)
+        if clock.elapsed - saved > 60 * args.save_minutes:
+            saved = clock.elapsed
+            save_checkpoint(model, args.work)
+            print(f"saved; held-out perplexity {perplexity(model, bpe, heldout, 32)[0]:.3f}",
+                  flush=True)
+    save_checkpoint(model, args.work)
+    write_json(args.work / "training.json", {
+        "tokens": seen, "steps": number, "seconds": round(clock.elapsed), "final": True})
+    print("done", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    step = commands.add_parser("generate")
+    step.add_argument("--minutes", type=float, default=15)
+    step.add_argument("--seed", type=int, default=1)
+    step.add_argument("--batch", type=int, default=512)
+    commands.add_parser("tokenizer")
+    step = commands.add_parser("train")
+    step.add_argument("--minutes", type=float, default=60)
+    step.add_argument("--save-minutes", type=float, default=4)
+    step.add_argument("--rows", type=int, default=16, help="windows of 512 tokens a step")
+    step.add_argument("--lr", type=float, default=4e-3)
+    step.add_argument("--compile", action="store_true", help="faster, needs a C++ compiler")
+    for step in commands.choices.values():
+        step.add_argument("--work", type=Path, required=True)
+        step.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    globals()[args.command](args)
+
+
+if __name__ == "__main__":
+    main()
