@@ -26,6 +26,7 @@ endfunction()
 #   *_test.cc   all in one GoogleTest program, NAME_test
 #   *_bench.cc  one Google Benchmark program each
 #   *_fuzz.cc   one libFuzzer program each
+#   main.cc     left to the folder itself
 #   *_isa.cc    compiled once per instruction set (see awq_isa_objects)
 # so that a file on disk cannot be left out. DEPS is the house rule of who may include whom;
 # tools/check_layers.py reads it from the same line.
@@ -40,7 +41,7 @@ function(awq_module name)
   list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cc$")
   set(isa_sources ${sources})
   list(FILTER isa_sources INCLUDE REGEX "_isa\\.cc$")
-  list(FILTER sources EXCLUDE REGEX "_(test|bench|fuzz|isa)\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "(_(test|bench|fuzz|isa)|/main)\\.cc$")
 
   if(sources)
     set(scope PUBLIC)

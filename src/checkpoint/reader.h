@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -38,12 +40,30 @@ class ModelDirectory final : public model::WeightSource {
     std::size_t file = 0;
     io::TensorInfo info;
   };
+  // One tensor the architecture names; `dtypes` are those it may have.
+  struct Expected {
+    std::string name;
+    Shape shape;
+    std::span<const DType> dtypes;
+  };
+
+  Status OpenFiles();
+  Status OpenShards(const std::filesystem::path& index);
+  Status OpenFile(const std::filesystem::path& path);
+  Status CheckTensors();
+  Status CheckTensor(const Expected& expected);
+  Status CheckLinear(std::size_t layer, const model::LinearRow& row);
+  Result<bool> IsPacked(const std::string& module) const;
+  void ListExtras();
+
   Result<TensorView> Find(const std::string& name) const;
+  Result<model::Linear> LinearAt(std::size_t layer, const model::LinearRow& row) const;
 
   std::filesystem::path path_;
   model::ModelConfig config_;
   std::vector<io::SafetensorsFile> files_;
   std::map<std::string, Located> tensors_;
+  std::set<std::string> used_;  // tensors that the architecture names
   std::vector<std::string> extra_tensors_;
 };
 

@@ -48,6 +48,9 @@ class OutputFile {
   OutputFile& operator=(OutputFile&& other) noexcept;
   ~OutputFile();
 
+  // Reserves room for a file of this length, so that a full disk is found before hours of work;
+  // the error says how much is missing. Contents up to there are kept, new ones are zero.
+  Status Preallocate(std::size_t size_bytes);
   Status Write(std::size_t offset_bytes, std::span<const std::byte> bytes);
   Status Sync();
   Status Close();
@@ -57,6 +60,13 @@ class OutputFile {
   std::filesystem::path path_;
   int descriptor_ = -1;
 };
+
+// Makes a rename or a new name in this directory durable.
+Status SyncDirectory(const std::filesystem::path& directory);
+
+// kNotFound where `code` (an errno) says that nothing is there, kIo otherwise:
+// "<path>: cannot <action>: <the system's reason>".
+Error SystemError(const std::filesystem::path& path, std::string_view action, int code);
 
 // Writes `path`.partial, syncs and renames, so that `path` is either whole or untouched.
 Status WriteFileAtomically(const std::filesystem::path& path, std::string_view contents);

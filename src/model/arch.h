@@ -15,8 +15,17 @@ namespace awq::model {
 
 // What a tensor of a decoder block is for; the forward pass asks by role, files by name.
 enum class Role : std::uint8_t {
-  kQ, kK, kV, kO, kGate, kUp, kDown,           // linears
-  kAttentionNorm, kMlpNorm, kQNorm, kKNorm,    // norms
+  kQ,  // linears, to kDown
+  kK,
+  kV,
+  kO,
+  kGate,
+  kUp,
+  kDown,
+  kAttentionNorm,  // norms
+  kMlpNorm,
+  kQNorm,
+  kKNorm,
   kCount,
 };
 inline constexpr std::size_t kRoles = static_cast<std::size_t>(Role::kCount);
@@ -35,9 +44,9 @@ struct LinearRow {
 
 struct NormRow {
   Role role;
-  std::string_view name;          // "input_layernorm"
+  std::string_view name;  // "input_layernorm"
   Dim width;
-  bool ModelConfig::*present;     // nullptr: always
+  bool ModelConfig::*present;  // nullptr: always
 };
 
 // How a scale per channel can be taken out of what feeds a site.

@@ -50,8 +50,8 @@ struct ModelConfig {
   bool qkv_bias = false;
   bool o_bias = false;
   bool mlp_bias = false;
-  bool qk_norm = false;                      // an RMS norm over head_dim after q and k
-  std::vector<std::size_t> sliding_window;   // per layer, in tokens; 0 is full attention
+  bool qk_norm = false;                     // an RMS norm over head_dim after q and k
+  std::vector<std::size_t> sliding_window;  // per layer, in tokens; 0 is full attention
   std::optional<std::int64_t> bos_token_id;
   std::vector<std::int64_t> eos_token_ids;
   std::optional<QuantizationConfig> quantization;

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -25,10 +25,10 @@ struct ScaleChoice {
 };
 
 struct SearchOptions {
-  // Candidates within this many places of the best on the sketch are evaluated exactly; a site
-  // narrower than `exact_below` evaluates all exactly.
+  // This many of the candidates that are best on the sketch are evaluated exactly, and alpha 0; a
+  // site narrower than `exact_below` evaluates all exactly.
   std::size_t finalists = 3;
-  std::size_t exact_below = 512;
+  std::size_t exact_below = kSketchFrom;
 };
 
 // `weights`: every linear that reads the site, [out_i, in].

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -107,6 +108,7 @@ class Matrix {
   const T& operator()(std::size_t r, std::size_t c) const { return buffer_[r * cols_ + c]; }
   std::span<T> span() { return buffer_.span(); }
   std::span<const T> span() const { return buffer_.span(); }
+  Buffer<T> TakeBuffer() && { return std::move(buffer_); }
   MatrixView<T> view() { return {data(), rows_, cols_}; }
   MatrixView<const T> view() const { return {data(), rows_, cols_}; }
   operator MatrixView<T>() { return view(); }

@@ -1,0 +1,187 @@
+// The library: everything that the command line does. It never prints and never exits; failures
+// are values, progress goes to a sink. Link awq::awq (find_package(awq)).
+#pragma once
+
+#include <awq/progress.h>
+#include <awq/result.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace awq {
+
+// kAuto: bf16 with fp32 accumulation where the CPU multiplies bf16, else f32.
+enum class ComputePrecision : std::uint8_t { kAuto, kF32, kBF16 };
+
+// How a text becomes windows of `ctx` tokens.
+enum class Bos : std::uint8_t {
+  kAuto,    // tokenized once with what the tokenizer adds by itself, at the very start
+  kWindow,  // every window begins with BOS, which is not scored
+  kNever,   // no special tokens
+};
+
+struct Runtime {
+  std::size_t threads = 0;  // 0: all CPUs this process may use
+  ComputePrecision precision = ComputePrecision::kAuto;
+  ProgressSink* progress = nullptr;
+};
+
+// --- Quantizing ---
+
+struct QuantizeOptions {
+  std::string model;            // a Hugging Face model directory
+  std::string output;           // must not exist
+  std::string method = "awq";   // "awq" or "rtn"
+  int bits = 4;
+  std::optional<int> group_size;  // none: 128, 64 or 32, the first that divides all; -1: whole rows
+  bool symmetric = false;
+  std::string calibration = "self";  // a .txt or .jsonl file (gzip or not), or "self"
+  std::size_t samples = 128;
+  std::size_t sequence_tokens = 512;
+  std::optional<Bos> bos;  // none: every window begins with BOS where config.json names one
+  std::uint64_t seed = 0;
+  std::size_t shard_bytes = std::size_t{5} << 30;
+};
+
+struct QuantizeSummary {
+  std::size_t input_bytes = 0;   // of the weights
+  std::size_t output_bytes = 0;  // of the weights
+  std::size_t calibration_tokens = 0;
+  std::string calibration;             // where they came from
+  std::size_t resumed_blocks = 0;      // taken over from an interrupted run
+  std::vector<std::string> not_converted;  // linears left in 16 bits, and why
+  double seconds = 0;
+  std::size_t peak_resident_bytes = 0;
+  std::size_t memory_bound_bytes = 0;  // what was promised before the run
+  std::string json;                    // the whole report, as OUT/quantization_report.json
+};
+
+Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& runtime = {});
+
+// --- Measuring ---
+
+struct EvaluateOptions {
+  std::string model;
+  std::string text;       // a text file
+  std::string reference;  // a model directory to compare with; may be empty
+  std::size_t ctx = 2048;
+  Bos bos = Bos::kAuto;
+  std::optional<std::size_t> max_tokens;  // look at about this many tokens only
+};
+
+// A figure with its 95 % bootstrap interval over windows.
+struct Estimate {
+  double value = 0;
+  double low = 0;
+  double high = 0;
+};
+
+struct EvaluateReport {
+  std::size_t tokens = 0;  // predictions scored
+  std::size_t ctx = 0;     // may be smaller than asked for, see Quantize and the model's limit
+  std::size_t windows = 0;
+  Estimate perplexity;
+  Estimate nll_nats_per_token;
+  bool has_reference = false;
+  Estimate reference_perplexity;
+  Estimate kl_mean_nats;  // KL(reference || model), as the next two
+  Estimate kl_median_nats;
+  Estimate kl_p99_nats;
+  Estimate top1_agreement;
+  double seconds = 0;
+  std::size_t peak_resident_bytes = 0;
+  std::string json;
+};
+
+Result<EvaluateReport> Evaluate(const EvaluateOptions& options, const Runtime& runtime = {});
+
+// --- Running ---
+
+struct GenerateOptions {
+  std::string model;
+  std::string prompt;
+  std::size_t max_new_tokens = 128;
+  double temperature = 0;  // 0: always the most likely token
+  std::uint64_t seed = 0;
+};
+
+struct GenerateReport {
+  std::string text;
+  std::size_t prompt_tokens = 0;
+  std::size_t new_tokens = 0;
+  double prefill_seconds = 0;
+  double decode_seconds = 0;
+  std::string json;
+};
+
+// `on_text` receives whole UTF-8 characters as they come; it stops the run by returning false.
+Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& runtime = {},
+                                const std::function<bool(std::string_view)>& on_text = {});
+
+struct TokenizeOptions {
+  std::string directory;  // tokenizer files are enough
+  std::string text;       // this text, or
+  std::string file;       // the contents of this file, where it is not empty
+  bool add_special_tokens = true;
+};
+
+Result<std::vector<std::int32_t>> Tokenize(const TokenizeOptions& options);
+
+// --- Looking ---
+
+struct InspectOptions {
+  std::string model;
+  std::string calibration;  // empty: no activation statistics
+  std::size_t samples = 16;
+  std::size_t sequence_tokens = 512;
+  std::size_t top_channels = 5;
+  std::optional<Bos> bos;
+  std::uint64_t seed = 0;
+};
+
+struct LinearInfo {
+  std::string name;
+  std::size_t out_features = 0;
+  std::size_t in_features = 0;
+  int bits = 16;
+  std::size_t group_size = 0;  // 0 where not quantized
+  std::size_t bytes = 0;
+};
+
+struct SalientChannel {
+  std::size_t channel = 0;
+  double mean_abs = 0;
+  double over_median = 0;  // mean |x| of the channel over the median channel's
+};
+
+struct SiteInfo {
+  std::string name;  // "model.layers.3 qkv"
+  std::vector<SalientChannel> channels;  // largest first
+  double top_1_percent_share = 0;  // of sum mean |x|, held by the top 1 % of the channels
+};
+
+struct InspectReport {
+  std::string model_type;
+  std::size_t layers = 0;
+  std::size_t hidden_size = 0;
+  std::size_t vocab_size = 0;
+  std::size_t parameters = 0;
+  std::size_t weight_bytes = 0;
+  std::string quantization;  // "awq-gemm, 4 bits, group size 128"; empty if there is none
+  std::vector<LinearInfo> linears;
+  std::vector<SiteInfo> sites;
+  std::string json;
+};
+
+Result<InspectReport> Inspect(const InspectOptions& options, const Runtime& runtime = {});
+
+// Why this program cannot run as it was asked to (an instruction set forced by AWQ_FORCE_ISA that
+// the CPU lacks). Commands call it first.
+Status CheckEnvironment();
+
+}  // namespace awq

@@ -1,0 +1,30 @@
+// Gathers the statistics of every site of one block while batches run through it.
+#pragma once
+
+#include <awq/result.h>
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "search/statistics.h"
+#include "transformer/block.h"
+
+namespace awq::calib {
+
+class Collector final : public transformer::Observer {
+ public:
+  explicit Collector(ThreadPool& pool) : pool_(pool) {}
+
+  void OnInput(model::Role reader, const kernels::Activations& input) override;
+
+  // By the site's first reader; the collector is spent. `block` stands in the error for
+  // activations that are not finite.
+  Result<std::map<model::Role, search::SiteStatistics>> Finish(const std::string& block) &&;
+
+ private:
+  ThreadPool& pool_;
+  std::map<model::Role, std::unique_ptr<search::StatisticsAccumulator>> sites_;
+};
+
+}  // namespace awq::calib

@@ -1,0 +1,72 @@
+#include "calib/text_source.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "base/error.h"
+#include "io/file.h"
+#include "io/json.h"
+
+namespace awq::calib {
+namespace {
+
+constexpr std::size_t kLargestFile = std::size_t{2} << 30;
+
+bool IsJsonLines(const std::filesystem::path& path) {
+  const std::string name = path.filename().string();
+  return name.ends_with(".jsonl") || name.ends_with(".jsonl.gz");
+}
+
+Result<std::string> JoinTextFields(std::string_view lines, const std::string& name,
+                                   std::size_t limit_bytes) {
+  std::string joined;
+  std::size_t number = 0;
+  while (!lines.empty() && joined.size() < limit_bytes) {
+    ++number;
+    const std::string_view line = lines.substr(0, lines.find('\n'));
+    lines.remove_prefix(std::min(lines.size(), line.size() + 1));
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    AWQ_ASSIGN(const nlohmann::json row, io::ParseJson(line, fmt::format("{}:{}", name, number)));
+    const auto text = row.is_object() ? row.find("text") : row.end();
+    if (text == row.end() || !text->is_string()) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       "{}:{}: expected a JSON object with a string \"text\"", name, number);
+    }
+    if (!joined.empty()) joined += "\n\n";
+    joined += text->get_ref<const std::string&>();
+  }
+  return joined;
+}
+
+// Not inside a character of UTF-8.
+void CutAtCharacter(std::string& text, std::size_t limit_bytes) {
+  if (text.size() <= limit_bytes) return;
+  while (limit_bytes > 0 && (static_cast<unsigned char>(text[limit_bytes]) & 0xc0U) == 0x80U) {
+    --limit_bytes;
+  }
+  text.resize(limit_bytes);
+}
+
+}  // namespace
+
+Result<std::string> ReadCalibrationText(const std::filesystem::path& path,
+                                        std::size_t limit_bytes) {
+  AWQ_ASSIGN(std::string text, io::ReadFile(path, kLargestFile));
+  if (IsJsonLines(path)) {
+    AWQ_ASSIGN(text, JoinTextFields(text, path.string(), limit_bytes));
+  }
+  CutAtCharacter(text, limit_bytes);
+  if (text.find_first_not_of(" \t\r\n") == std::string::npos) {
+    return MakeError(ErrorCode::kInvalidArgument, "{}: holds no text; give a file with text",
+                     path.string());
+  }
+  if (text.find('\0') != std::string::npos) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "{}: holds zero bytes, so it is no text; give a .txt or .jsonl file",
+                     path.string());
+  }
+  return text;
+}
+
+}  // namespace awq::calib

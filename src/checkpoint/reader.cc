@@ -1,0 +1,371 @@
+#include "checkpoint/reader.h"
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "base/error.h"
+#include "checkpoint/index.h"
+#include "io/json.h"
+#include "model/arch.h"
+#include "pack/format.h"
+
+namespace awq::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxConfigBytes = std::size_t{16} << 20;
+constexpr std::size_t kMaxIndexBytes = std::size_t{64} << 20;
+constexpr std::array kFloats = {DType::kF32, DType::kF16, DType::kBF16};
+
+// Something of this name is there, be it a dangling link: opening it then says what is wrong.
+bool Present(const fs::path& path) {
+  std::error_code ignored;
+  return fs::symlink_status(path, ignored).type() != fs::file_type::not_found;
+}
+
+// A small file of the directory. A pipe in its place would hang us.
+Result<std::string> ReadSmall(const fs::path& path, std::size_t limit_bytes) {
+  std::error_code failure;
+  const fs::file_status status = fs::status(path, failure);
+  if (failure) return io::SystemError(path, "open it", failure.value());
+  if (status.type() != fs::file_type::regular) {
+    return MakeError(ErrorCode::kCorrupt, "{}: not a regular file", path.string());
+  }
+  return io::ReadFile(path, limit_bytes);
+}
+
+// Why a directory without safetensors cannot be read.
+Error NoWeights(const fs::path& directory) {
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory, ignored)) {
+    const std::string extension = entry.path().extension().string();
+    if (extension == ".bin" || extension == ".pt" || extension == ".pth") {
+      return MakeError(ErrorCode::kUnsupported,
+                       "{}: only pickled weights ({}), which can run code when they are loaded; "
+                       "convert them with transformers: AutoModelForCausalLM.from_pretrained(...)"
+                       ".save_pretrained(...) writes safetensors",
+                       directory.string(), entry.path().filename().string());
+    }
+  }
+  return MakeError(ErrorCode::kNotFound,
+                   "{}: neither model.safetensors nor model.safetensors.index.json is there",
+                   directory.string());
+}
+
+// A packed linear whose parts are mapped; keeps their files alive.
+class MappedSource final : public model::PackedSource {
+ public:
+  struct Part {
+    std::shared_ptr<const io::MappedFile> file;
+    TensorView view;
+  };
+  // What the parts are of: the name for errors and the size come from the linear.
+  struct Content {
+    std::string module;
+    std::size_t out_features = 0;
+    std::size_t in_features = 0;
+    quant::Spec spec;
+    const pack::Format* format = nullptr;
+  };
+
+  MappedSource(Content content, std::vector<Part> parts)
+      : content_(std::move(content)), parts_(std::move(parts)) {}
+
+  Result<quant::QuantizedLinear> Unpack() const override {
+    std::vector<TensorView> views;
+    for (const Part& part : parts_) views.push_back(part.view);
+    return content_.format->unpack(views, content_.out_features, content_.in_features,
+                                   content_.spec, content_.module);
+  }
+
+ private:
+  Content content_;
+  std::vector<Part> parts_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ModelDirectory>> ModelDirectory::Open(const fs::path& directory) {
+  std::error_code failure;
+  const bool is_directory = fs::is_directory(directory, failure);
+  if (failure) return io::SystemError(directory, "open it", failure.value());
+  if (!is_directory) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "{}: not a directory; give the directory that holds config.json",
+                     directory.string());
+  }
+  auto model = std::make_unique<ModelDirectory>();
+  model->path_ = directory;
+  const fs::path config_path = directory / "config.json";
+  AWQ_ASSIGN(const std::string text, ReadSmall(config_path, kMaxConfigBytes));
+  AWQ_ASSIGN(const nlohmann::json json, io::ParseJson(text, config_path.string()));
+  AWQ_ASSIGN(model->config_, model::ParseConfig(json, config_path.string()));
+  AWQ_TRY(model->OpenFiles());
+  AWQ_TRY(model->CheckTensors());
+  model->ListExtras();
+  return model;
+}
+
+Status ModelDirectory::OpenFiles() {
+  // Both present: the single file wins, as in transformers.
+  const fs::path single = path_ / "model.safetensors";
+  if (Present(single)) {
+    AWQ_TRY(OpenFile(single));
+    for (const io::TensorInfo& info : files_[0].tensors()) tensors_[info.name] = {0, info};
+    return {};
+  }
+  const fs::path index = path_ / "model.safetensors.index.json";
+  if (Present(index)) return OpenShards(index);
+  return NoWeights(path_);
+}
+
+Status ModelDirectory::OpenFile(const fs::path& path) {
+  AWQ_ASSIGN(io::SafetensorsFile file, io::SafetensorsFile::Open(path));
+  files_.push_back(std::move(file));
+  return {};
+}
+
+Status ModelDirectory::OpenShards(const fs::path& index) {
+  AWQ_ASSIGN(const std::string text, ReadSmall(index, kMaxIndexBytes));
+  AWQ_ASSIGN(const auto weight_map, ParseIndex(text, index.string()));
+  std::map<std::string, std::size_t> shards;  // by file name
+  for (const auto& [tensor, file] : weight_map) {
+    if (!shards.emplace(file, files_.size()).second) continue;
+    AWQ_TRY(OpenFile(path_ / file));
+    for (const io::TensorInfo& info : files_.back().tensors()) {
+      const auto entry = weight_map.find(info.name);
+      if (entry == weight_map.end()) {
+        extra_tensors_.push_back(info.name);  // in the file, but not in the index
+      } else if (entry->second == file) {
+        tensors_[info.name] = {files_.size() - 1, info};
+      }
+    }
+  }
+  for (const auto& [tensor, file] : weight_map) {
+    if (!tensors_.contains(tensor)) {
+      return MakeError(ErrorCode::kCorrupt,
+                       "{}: says that tensor {} is in {}, which does not hold it", index.string(),
+                       tensor, file);
+    }
+  }
+  return {};
+}
+
+Status ModelDirectory::CheckTensor(const Expected& expected) {
+  std::string kinds;
+  for (const DType dtype : expected.dtypes) {
+    kinds += kinds.empty() ? "" : " or ";
+    kinds += DTypeName(dtype);
+  }
+  const auto found = tensors_.find(expected.name);
+  if (found == tensors_.end()) {
+    return MakeError(ErrorCode::kNotFound, "{}: tensor {} is missing: {} {} is expected",
+                     path_.string(), expected.name, kinds, ShapeString(expected.shape));
+  }
+  const auto& [file, info] = found->second;
+  const bool is_kind = std::find(expected.dtypes.begin(), expected.dtypes.end(), info.dtype) !=
+                       expected.dtypes.end();
+  if (!is_kind || info.shape != expected.shape) {
+    return MakeError(ErrorCode::kCorrupt,
+                     "{}: tensor {}: expected {} {} by config.json, found {} {}",
+                     files_[file].file()->path().string(), expected.name, kinds,
+                     ShapeString(expected.shape), DTypeName(info.dtype), ShapeString(info.shape));
+  }
+  used_.insert(expected.name);
+  return {};
+}
+
+Result<bool> ModelDirectory::IsPacked(const std::string& module) const {
+  const bool has_packed = tensors_.contains(module + ".qweight");
+  if (!config_.quantization) {
+    if (!has_packed) return false;
+    return MakeError(ErrorCode::kCorrupt,
+                     "{}: tensor {}.qweight is there, but config.json has no quantization_config",
+                     path_.string(), module);
+  }
+  const auto& excluded = config_.quantization->modules_to_not_convert;
+  const bool is_excluded =
+      std::any_of(excluded.begin(), excluded.end(),
+                  [&](const std::string& part) { return module.find(part) != std::string::npos; });
+  if (has_packed && is_excluded) {
+    return MakeError(ErrorCode::kCorrupt,
+                     "{}: tensor {}.qweight is there, but modules_to_not_convert of config.json "
+                     "excludes the module",
+                     path_.string(), module);
+  }
+  if (!has_packed && !is_excluded && tensors_.contains(module + ".weight")) {
+    return MakeError(ErrorCode::kCorrupt,
+                     "{}: {} is not quantized, but modules_to_not_convert of config.json does not "
+                     "exclude it",
+                     path_.string(), module);
+  }
+  return !is_excluded;
+}
+
+Status ModelDirectory::CheckLinear(std::size_t layer, const model::LinearRow& row) {
+  const std::string module = model::ModuleName(*config_.arch, layer, row.name);
+  const std::size_t out_features = model::Width(config_, row.out);
+  const std::size_t in_features = model::Width(config_, row.in);
+  AWQ_ASSIGN(const bool packed, IsPacked(module));
+  if (packed) {
+    const model::QuantizationConfig& quantization = *config_.quantization;
+    const pack::Format* format = pack::FindFormat(quantization.format);
+    if (format == nullptr) {
+      return MakeError(ErrorCode::kUnsupported, "{}: the packed format {} is not supported",
+                       path_.string(), quantization.format);
+    }
+    const std::string why = format->refuses(out_features, in_features, quantization.spec);
+    if (!why.empty()) {
+      return MakeError(ErrorCode::kUnsupported, "{}: {} cannot be in the {} format: {}",
+                       path_.string(), module, quantization.format, why);
+    }
+    for (const pack::PartInfo& part : format->parts(out_features, in_features, quantization.spec)) {
+      AWQ_TRY(
+          CheckTensor({fmt::format("{}.{}", module, part.suffix), part.shape, {&part.dtype, 1}}));
+    }
+  } else {
+    AWQ_TRY(CheckTensor({module + ".weight", {out_features, in_features}, kFloats}));
+  }
+  if (row.bias != nullptr && config_.*row.bias) {
+    AWQ_TRY(CheckTensor({module + ".bias", {out_features}, kFloats}));
+  }
+  return {};
+}
+
+Status ModelDirectory::CheckTensors() {
+  const model::ArchSpec& arch = *config_.arch;
+  const Shape table = {config_.vocab_size, config_.hidden_size};
+  AWQ_TRY(CheckTensor({std::string(arch.embedding) + ".weight", table, kFloats}));
+  AWQ_TRY(CheckTensor({std::string(arch.final_norm) + ".weight", {config_.hidden_size}, kFloats}));
+  if (!config_.tie_word_embeddings) {
+    AWQ_TRY(CheckTensor({std::string(arch.head) + ".weight", table, kFloats}));
+  }
+  for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+    for (const model::LinearRow& row : arch.linears) AWQ_TRY(CheckLinear(layer, row));
+    for (const model::NormRow& row : arch.norms) {
+      if (row.present != nullptr && !(config_.*row.present)) continue;
+      AWQ_TRY(CheckTensor({model::ModuleName(arch, layer, row.name) + ".weight",
+                           {model::Width(config_, row.width)},
+                           kFloats}));
+    }
+  }
+  return {};
+}
+
+void ModelDirectory::ListExtras() {
+  for (const auto& [name, located] : tensors_) {
+    if (!used_.contains(name)) extra_tensors_.push_back(name);
+  }
+  std::sort(extra_tensors_.begin(), extra_tensors_.end());
+}
+
+Result<TensorView> ModelDirectory::Find(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end()) {
+    return MakeError(ErrorCode::kNotFound, "{}: tensor {} is missing", path_.string(), name);
+  }
+  return files_[found->second.file].View(found->second.info);
+}
+
+Result<model::Linear> ModelDirectory::LinearAt(std::size_t layer,
+                                               const model::LinearRow& row) const {
+  model::Linear linear;
+  linear.name = model::ModuleName(*config_.arch, layer, row.name);
+  linear.out_features = model::Width(config_, row.out);
+  linear.in_features = model::Width(config_, row.in);
+  AWQ_ASSIGN(const bool packed, IsPacked(linear.name));
+  if (packed) {
+    const quant::Spec spec = config_.quantization->spec;
+    const pack::Format* format = pack::FindFormat(config_.quantization->format);  // Open() checked
+    std::vector<MappedSource::Part> parts;
+    for (const pack::PartInfo& part :
+         format->parts(linear.out_features, linear.in_features, spec)) {
+      const std::string name = fmt::format("{}.{}", linear.name, part.suffix);
+      AWQ_ASSIGN(const TensorView view, Find(name));
+      parts.push_back({files_[tensors_.at(name).file].file(), view});
+    }
+    linear.packed = std::make_shared<MappedSource>(
+        MappedSource::Content{linear.name, linear.out_features, linear.in_features, spec, format},
+        std::move(parts));
+  } else {
+    AWQ_ASSIGN(linear.weight, Find(linear.name + ".weight"));
+  }
+  if (row.bias != nullptr && config_.*row.bias) {
+    AWQ_ASSIGN(linear.bias, Find(linear.name + ".bias"));
+  }
+  return linear;
+}
+
+Result<model::BlockWeights> ModelDirectory::Block(std::size_t layer) const {
+  if (layer >= config_.num_hidden_layers) {
+    return MakeError(ErrorCode::kInvalidArgument, "{}: there is no layer {}; the model has {}",
+                     path_.string(), layer, config_.num_hidden_layers);
+  }
+  model::BlockWeights block;
+  for (const model::LinearRow& row : config_.arch->linears) {
+    AWQ_ASSIGN(block.linears[static_cast<std::size_t>(row.role)], LinearAt(layer, row));
+  }
+  for (const model::NormRow& row : config_.arch->norms) {
+    if (row.present != nullptr && !(config_.*row.present)) continue;
+    const std::string name = model::ModuleName(*config_.arch, layer, row.name) + ".weight";
+    AWQ_ASSIGN(block.norms[static_cast<std::size_t>(row.role)], Find(name));
+  }
+  return block;
+}
+
+Result<TensorView> ModelDirectory::Embedding() const {
+  return Find(std::string(config_.arch->embedding) + ".weight");
+}
+
+Result<TensorView> ModelDirectory::FinalNorm() const {
+  return Find(std::string(config_.arch->final_norm) + ".weight");
+}
+
+Result<TensorView> ModelDirectory::Head() const {
+  if (config_.tie_word_embeddings) return Embedding();
+  return Find(std::string(config_.arch->head) + ".weight");
+}
+
+void ModelDirectory::Release(std::size_t layer) const {
+  const std::string prefix = model::ModuleName(*config_.arch, layer, "");
+  struct Range {
+    std::size_t file, begin, end;
+  };
+  std::vector<Range> ranges;
+  for (auto entry = tensors_.lower_bound(prefix);
+       entry != tensors_.end() && entry->first.starts_with(prefix); ++entry) {
+    const auto& [file, info] = entry->second;
+    ranges.push_back({file, info.offset_bytes, info.offset_bytes + info.size_bytes});
+  }
+  std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) {
+    return std::pair(a.file, a.begin) < std::pair(b.file, b.begin);
+  });
+  // Neighbours are released as one range: pages that two tensors share are then released too.
+  for (std::size_t first = 0; first < ranges.size();) {
+    std::size_t last = first;
+    while (last + 1 < ranges.size() && ranges[last + 1].file == ranges[first].file &&
+           ranges[last + 1].begin == ranges[last].end) {
+      ++last;
+    }
+    const io::MappedFile& file = *files_[ranges[first].file].file();
+    const std::size_t begin = ranges[first].begin;
+    file.Release(file.bytes().subspan(begin, ranges[last].end - begin));
+    first = last + 1;
+  }
+}
+
+void ModelDirectory::ReleaseAll() const {
+  for (const io::SafetensorsFile& file : files_) file.file()->Release(file.file()->bytes());
+}
+
+std::size_t ModelDirectory::weight_bytes() const {
+  std::size_t bytes = 0;
+  for (const auto& [name, located] : tensors_) bytes += located.info.size_bytes;
+  return bytes;
+}
+
+}  // namespace awq::checkpoint

@@ -1,0 +1,62 @@
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "cli/command.h"
+#include "cli/progress_bar.h"
+
+namespace awq::cli {
+namespace {
+
+struct Flags {
+  explicit Flags(CLI::App& command) : runtime(command), json(command) {}
+  RuntimeFlags runtime;
+  JsonFlag json;
+  GenerateOptions options;
+  bool quiet = false;
+};
+
+double PerSecond(std::size_t tokens, double seconds) {
+  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
+}
+
+int Run(Flags& flags) {
+  std::FILE* out = flags.json.readable();
+  ProgressBar progress;
+  const auto report =
+      Generate(flags.options, flags.runtime.Make(progress), [&](std::string_view text) {
+        progress.Clear();
+        return std::fwrite(text.data(), 1, text.size(), out) == text.size() &&
+               std::fflush(out) == 0;
+      });
+  progress.Clear();
+  if (!report) return Fail(report.error());
+  fmt::print(out, "\n");
+  if (!flags.quiet) {
+    fmt::print(stderr, "{} prompt tokens, {:.1f} tokens/s; {} new tokens, {:.1f} tokens/s\n",
+               report->prompt_tokens, PerSecond(report->prompt_tokens, report->prefill_seconds),
+               report->new_tokens, PerSecond(report->new_tokens, report->decode_seconds));
+  }
+  return flags.json.Write(report->json);
+}
+
+}  // namespace
+
+Action AddRun(CLI::App& app) {
+  CLI::App& command = *app.add_subcommand("run", "Continue a prompt");
+  auto flags = std::make_shared<Flags>(command);
+  GenerateOptions& options = flags->options;
+  command.add_option("MODEL", options.model, "A model directory, quantized or not")->required();
+  command.add_option("-p,--prompt", options.prompt, "The text to continue")->required();
+  command.add_option("-n", options.max_new_tokens, "New tokens at most")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
+  command.add_option("--temperature", options.temperature, "0: always the most likely token")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  command.add_option("--seed", options.seed, "Seed of the sampling")->capture_default_str();
+  command.add_flag("-q,--quiet", flags->quiet, "No speed at the end");
+  return [flags] { return Run(*flags); };
+}
+
+}  // namespace awq::cli

@@ -1,0 +1,67 @@
+// Decoding over a KV cache: one sequence for a reader, or many at once for calibration.
+#pragma once
+
+#include <awq/result.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "base/threads.h"
+#include "generate/sampler.h"
+#include "tensor/tensor.h"
+#include "transformer/network.h"
+
+namespace awq::generate {
+
+enum class StopReason : std::uint8_t {
+  kEnd,      // the model gave one of end_tokens
+  kLength,   // max_new_tokens
+  kContext,  // the network's positions are used up
+  kCaller,   // on_token returned false
+};
+
+struct GenerateOptions {
+  std::size_t max_new_tokens = 256;
+  SamplerOptions sampler;
+  std::vector<std::int32_t> end_tokens;
+};
+
+struct GenerateReport {
+  std::vector<std::int32_t> tokens;  // the new ones, without the end token
+  StopReason stop = StopReason::kLength;
+  std::size_t prompt_tokens = 0;
+  double prefill_seconds = 0;  // until the first token's logits
+  double decode_seconds = 0;   // all after that
+};
+
+// Sees each new token as soon as it is drawn; false stops.
+using OnToken = std::function<bool(std::int32_t token)>;
+
+// Error: an empty prompt, one that fills network.positions(), a token outside the vocabulary.
+Result<GenerateReport> Generate(transformer::Network& network, std::span<const std::int32_t> prompt,
+                                const GenerateOptions& options, const OnToken& on_token = {});
+
+struct BatchOptions {
+  std::size_t given = 1;   // leading columns that are set already
+  SamplerOptions sampler;  // what ends a sequence belongs into banned_tokens
+  // The first so many new tokens are drawn at wide_temperature, so that texts differ from the
+  // start.
+  std::size_t wide_tokens = 0;
+  float wide_temperature = 1;
+  // Sequence i draws from stream first_stream + i: a caller that cuts a set of sequences into
+  // batches passes how many came before.
+  std::uint64_t first_stream = 0;
+  std::function<void(std::size_t step, std::size_t steps)> on_step;  // after each column
+};
+
+// Fills columns [given, length) of sequences [n, length], all rows a step at a time. Memory: a KV
+// cache of n * length tokens, and up to 32 MiB of logits. The random numbers of a sequence do not
+// depend on n; its logits do in their last bits. Errors: given not in [1, length]; length beyond
+// network.positions(); a given token outside the vocabulary.
+Status GenerateBatch(ThreadPool& pool, transformer::Network& network,
+                     MatrixView<std::int32_t> sequences, const BatchOptions& options);
+
+}  // namespace awq::generate

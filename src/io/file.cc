@@ -1,0 +1,241 @@
+#include "io/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "base/check.h"
+#include "base/checked.h"
+#include "base/error.h"
+#include "io/gzip.h"
+
+namespace awq::io {
+namespace {
+
+constexpr std::size_t kReadBytes = std::size_t{1} << 20;
+constexpr std::size_t kMaxWriteBytes = std::size_t{1} << 30;  // Linux transfers below 2 GiB a call
+constexpr mode_t kFileMode = 0666;                            // the umask takes its part
+
+class Descriptor {
+ public:
+  explicit Descriptor(int number) : number_(number) {}
+  ~Descriptor() {
+    if (number_ >= 0) close(number_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int number() const { return number_; }
+
+ private:
+  int number_;
+};
+
+std::size_t FreeBytes(int descriptor) {
+  struct statvfs file_system {};
+  if (fstatvfs(descriptor, &file_system) != 0) return 0;
+  return static_cast<std::size_t>(file_system.f_bavail) * file_system.f_frsize;
+}
+
+Error DiskFull(const std::filesystem::path& path, std::size_t missing_bytes) {
+  return MakeError(ErrorCode::kIo, "{}: the disk is full: free {} bytes there and run it again",
+                   path.string(), missing_bytes);
+}
+
+// Opens for reading and refuses directories, whose open() succeeds.
+Result<struct stat> OpenStat(int descriptor, const std::filesystem::path& path) {
+  if (descriptor < 0) return SystemError(path, "open it", errno);
+  struct stat status {};
+  if (fstat(descriptor, &status) != 0) return SystemError(path, "inspect it", errno);
+  if (S_ISDIR(status.st_mode)) return SystemError(path, "read it", EISDIR);
+  return status;
+}
+
+Result<std::string> ReadAll(int descriptor, const std::filesystem::path& path,
+                            std::size_t limit_bytes) {
+  // Read to the end instead of trusting the length: pipes and /proc say 0.
+  std::string content;
+  std::string chunk(kReadBytes, '\0');
+  for (;;) {
+    const ssize_t got = read(descriptor, chunk.data(), chunk.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return SystemError(path, "read it", errno);
+    if (got == 0) return content;
+    if (static_cast<std::size_t>(got) > limit_bytes - content.size()) {
+      return MakeError(ErrorCode::kCorrupt, "{}: larger than the {} bytes allowed here",
+                       path.string(), limit_bytes);
+    }
+    content.append(chunk, 0, static_cast<std::size_t>(got));
+  }
+}
+
+}  // namespace
+
+Error SystemError(const std::filesystem::path& path, std::string_view action, int code) {
+  const bool absent = code == ENOENT || code == ENOTDIR;
+  return MakeError(absent ? ErrorCode::kNotFound : ErrorCode::kIo, "{}: cannot {}: {}",
+                   path.string(), action, std::generic_category().message(code));
+}
+
+Result<std::string> ReadFile(const std::filesystem::path& path, std::size_t limit_bytes) {
+  const Descriptor descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  AWQ_TRY(OpenStat(descriptor.number(), path));
+  AWQ_ASSIGN(std::string content, ReadAll(descriptor.number(), path, limit_bytes));
+  if (!LooksLikeGzip(content)) return content;
+  return InflateGzip(content, limit_bytes, path.string());
+}
+
+Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::filesystem::path& path) {
+  // O_NONBLOCK: a pipe in place of the file must not hang us; it has no effect on regular files.
+  const Descriptor descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  AWQ_ASSIGN(const struct stat status, OpenStat(descriptor.number(), path));
+  if (!S_ISREG(status.st_mode)) {
+    return MakeError(ErrorCode::kCorrupt, "{}: not a regular file", path.string());
+  }
+  std::shared_ptr<MappedFile> file(new MappedFile());
+  file->path_ = path;
+  const auto size_bytes = static_cast<std::size_t>(status.st_size);
+  if (size_bytes > 0) {  // mmap refuses an empty range
+    void* start = mmap(nullptr, size_bytes, PROT_READ, MAP_PRIVATE, descriptor.number(), 0);
+    if (start == MAP_FAILED) return SystemError(path, "map it into memory", errno);
+    file->bytes_ = {static_cast<const std::byte*>(start), size_bytes};
+  }
+  return std::shared_ptr<const MappedFile>(std::move(file));
+}
+
+MappedFile::~MappedFile() {
+  if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+void MappedFile::Release(std::span<const std::byte> range) const {
+  if (range.empty()) return;
+  AWQ_CHECK(range.data() >= bytes_.data());
+  AWQ_CHECK(range.data() + range.size() <= bytes_.data() + bytes_.size());
+  const auto page_bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const auto offset = static_cast<std::size_t>(range.data() - bytes_.data());
+  // The mapping starts on a page. Its last page is ours to the end of the file.
+  const std::size_t first = RoundUp(offset, page_bytes);
+  const std::size_t end_offset = offset + range.size();
+  const std::size_t end = end_offset == bytes_.size() ? RoundUp(end_offset, page_bytes)
+                                                      : end_offset / page_bytes * page_bytes;
+  if (first >= end) return;
+  // Advice only: a refusal costs memory, not correctness.
+  madvise(const_cast<std::byte*>(bytes_.data()) + first, end - first, MADV_DONTNEED);
+}
+
+Result<OutputFile> OutputFile::Create(const std::filesystem::path& path, bool keep_contents) {
+  OutputFile file;
+  file.path_ = path;
+  const int truncate = keep_contents ? 0 : O_TRUNC;
+  file.descriptor_ = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | truncate, kFileMode);
+  if (file.descriptor_ < 0) return SystemError(path, "create it", errno);
+  return file;
+}
+
+OutputFile::OutputFile(OutputFile&& other) noexcept
+    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+OutputFile& OutputFile::operator=(OutputFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(descriptor_, other.descriptor_);
+  return *this;
+}
+
+OutputFile::~OutputFile() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+Status OutputFile::Preallocate(std::size_t size_bytes) {
+  AWQ_CHECK(descriptor_ >= 0);
+  if (size_bytes == 0) return {};
+  int failure = 0;
+  do {
+    failure = fallocate(descriptor_, 0, 0, static_cast<off_t>(size_bytes)) == 0 ? 0 : errno;
+  } while (failure == EINTR);
+  if (failure == 0) return {};
+  const std::size_t free_bytes = FreeBytes(descriptor_);
+  if (failure == ENOSPC) {
+    return DiskFull(path_, size_bytes - std::min(size_bytes, free_bytes));
+  }
+  if (failure != EOPNOTSUPP && failure != ENOSYS) {
+    return SystemError(path_, fmt::format("reserve {} bytes for it", size_bytes), failure);
+  }
+  // posix_fallocate would emulate by writing every block; a look at the free space is enough.
+  struct stat status {};
+  if (fstat(descriptor_, &status) != 0) return SystemError(path_, "inspect it", errno);
+  const auto held_bytes = static_cast<std::size_t>(status.st_size);
+  if (held_bytes >= size_bytes) return {};
+  const std::size_t needed_bytes = size_bytes - held_bytes;
+  if (needed_bytes > free_bytes) return DiskFull(path_, needed_bytes - free_bytes);
+  if (ftruncate(descriptor_, static_cast<off_t>(size_bytes)) != 0) {
+    return SystemError(path_, fmt::format("extend it to {} bytes", size_bytes), errno);
+  }
+  return {};
+}
+
+Status OutputFile::Write(std::size_t offset_bytes, std::span<const std::byte> bytes) {
+  AWQ_CHECK(descriptor_ >= 0);
+  while (!bytes.empty()) {
+    const ssize_t written =
+        pwrite(descriptor_, bytes.data(), std::min(bytes.size(), kMaxWriteBytes),
+               static_cast<off_t>(offset_bytes));
+    if (written < 0 && errno == EINTR) continue;
+    if (written == 0 || (written < 0 && errno == ENOSPC)) return DiskFull(path_, bytes.size());
+    if (written < 0) {
+      return SystemError(
+          path_, fmt::format("write {} bytes at offset {}", bytes.size(), offset_bytes), errno);
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+    offset_bytes += static_cast<std::size_t>(written);
+  }
+  return {};
+}
+
+Status OutputFile::Sync() {
+  AWQ_CHECK(descriptor_ >= 0);
+  if (fdatasync(descriptor_) != 0) return SystemError(path_, "write it to the disk", errno);
+  return {};
+}
+
+Status OutputFile::Close() {
+  const int descriptor = std::exchange(descriptor_, -1);
+  if (descriptor >= 0 && close(descriptor) != 0 && errno != EINTR) {
+    return SystemError(path_, "finish writing it", errno);
+  }
+  return {};
+}
+
+Status SyncDirectory(const std::filesystem::path& directory) {
+  const std::filesystem::path path = directory.empty() ? "." : directory;
+  const Descriptor descriptor(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (descriptor.number() < 0) return SystemError(path, "open the directory", errno);
+  // Some network file systems refuse fsync on directories; their renames are durable by themselves.
+  if (fsync(descriptor.number()) != 0 && errno != EINVAL && errno != ENOTSUP) {
+    return SystemError(path, "write the directory to the disk", errno);
+  }
+  return {};
+}
+
+Status WriteFileAtomically(const std::filesystem::path& path, std::string_view contents) {
+  std::filesystem::path partial = path;
+  partial += ".partial";
+  const auto write = [&]() -> Status {
+    AWQ_ASSIGN(OutputFile file, OutputFile::Create(partial));
+    AWQ_TRY(file.Write(0, std::as_bytes(std::span(contents))));
+    AWQ_TRY(file.Sync());
+    AWQ_TRY(file.Close());
+    if (rename(partial.c_str(), path.c_str()) != 0) return SystemError(path, "replace it", errno);
+    return SyncDirectory(path.parent_path());
+  };
+  Status status = write();
+  if (!status) unlink(partial.c_str());
+  return status;
+}
+
+}  // namespace awq::io

@@ -1,0 +1,174 @@
+#include "kernels/linear.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "math/vector.h"
+
+namespace awq::kernels {
+namespace {
+
+constexpr std::size_t kRowsPerTask = 32;
+
+// Calls body(first, count) for blocks of rows, over the pool.
+template <class Body>
+void ForRowBlocks(ThreadPool& pool, std::size_t rows, Body body) {
+  pool.ParallelFor(CeilDiv(rows, kRowsPerTask), [&](std::size_t task, std::size_t) {
+    const std::size_t first = task * kRowsPerTask;
+    body(first, std::min(kRowsPerTask, rows - first));
+  });
+}
+
+template <class T>
+bool Aligned(const void* pointer) {
+  return reinterpret_cast<std::uintptr_t>(pointer) % alignof(T) == 0;
+}
+
+TensorView RowsOf(const TensorView& weight, std::size_t first, std::size_t count) {
+  const std::size_t row_bytes = weight.bytes.size() / std::max<std::size_t>(1, weight.shape[0]);
+  return {weight.dtype,
+          {count, weight.shape[1]},
+          weight.bytes.subspan(first * row_bytes, count * row_bytes)};
+}
+
+template <class T>
+Buffer<T> Converted(ThreadPool& pool, const TensorView& weight) {
+  Buffer<T> owned(weight.elements());
+  const std::size_t in = weight.shape[1];
+  ForRowBlocks(pool, weight.shape[0], [&](std::size_t first, std::size_t count) {
+    math::Convert(RowsOf(weight, first, count), owned.span().subspan(first * in, count * in));
+  });
+  return owned;
+}
+
+}  // namespace
+
+void Activations::Resize(std::size_t tokens, std::size_t width) {
+  tokens_ = tokens;
+  width_ = width;
+  const std::size_t size = tokens * width;
+  if (precision_ == Precision::kBF16 && bf16_.size() < size) bf16_ = Buffer<BF16>(size);
+  if (precision_ == Precision::kF32 && f32_.size() < size) f32_ = Buffer<float>(size);
+}
+
+void Activations::Assign(ThreadPool& pool, MatrixView<const float> rows) {
+  Resize(rows.rows, rows.cols);
+  ForRowBlocks(pool, tokens_, [&](std::size_t first, std::size_t count) {
+    for (std::size_t t = first; t < first + count; ++t) {
+      const std::span<const float> from(rows.row(t), width_);
+      if (precision_ == Precision::kBF16) {
+        math::Convert(from, bf16_.span().subspan(t * width_, width_));
+      } else {
+        std::copy(from.begin(), from.end(), f32_.data() + t * width_);
+      }
+    }
+  });
+}
+
+void Activations::Fill(ThreadPool& pool, std::size_t tokens, std::size_t width,
+                       const MakeRow& make) {
+  Resize(tokens, width);
+  ForRowBlocks(pool, tokens, [&](std::size_t first, std::size_t count) {
+    std::vector<float> row(precision_ == Precision::kBF16 ? width : 0);
+    for (std::size_t t = first; t < first + count; ++t) {
+      if (precision_ == Precision::kF32) {
+        make(t, f32_.span().subspan(t * width, width));
+        continue;
+      }
+      make(t, row);
+      math::Convert(std::span<const float>(row), bf16_.span().subspan(t * width, width));
+    }
+  });
+}
+
+MatrixView<const float> Activations::f32() const {
+  AWQ_CHECK(precision_ == Precision::kF32);
+  return {f32_.data(), tokens_, width_};
+}
+
+MatrixView<const BF16> Activations::bf16() const {
+  AWQ_CHECK(precision_ == Precision::kBF16);
+  return {bf16_.data(), tokens_, width_};
+}
+
+Linear Linear::FromDense(ThreadPool& pool, const TensorView& weight, Precision precision) {
+  AWQ_CHECK_EQ(weight.shape.size(), std::size_t{2});
+  Linear linear;
+  linear.out_features_ = weight.shape[0];
+  linear.in_features_ = weight.shape[1];
+  linear.precision_ = precision;
+  const std::byte* bytes = weight.bytes.data();
+  if (precision == Precision::kBF16) {
+    if (weight.dtype != DType::kBF16 || !Aligned<BF16>(bytes)) {
+      linear.owned_bf16_ = Converted<BF16>(pool, weight);
+    } else {
+      linear.bf16_ = reinterpret_cast<const BF16*>(bytes);
+    }
+  } else if (weight.dtype != DType::kF32 || !Aligned<float>(bytes)) {
+    linear.owned_f32_ = Converted<float>(pool, weight);
+  } else {
+    linear.f32_ = reinterpret_cast<const float*>(bytes);
+  }
+  return linear;
+}
+
+Linear Linear::FromQuantized(ThreadPool& pool, const quant::QuantizedLinear& weight,
+                             Precision precision) {
+  Linear linear;
+  linear.out_features_ = weight.out_features();
+  linear.in_features_ = weight.in_features();
+  linear.precision_ = precision;
+  const std::size_t in = linear.in_features_;
+  const std::size_t size = linear.out_features_ * in;
+  if (precision == Precision::kF32) {
+    linear.owned_f32_ = Buffer<float>(size);
+  } else {
+    linear.owned_bf16_ = Buffer<BF16>(size);
+  }
+  ForRowBlocks(pool, linear.out_features_, [&](std::size_t first, std::size_t count) {
+    if (precision == Precision::kF32) {
+      quant::Dequantize(weight, first, {linear.owned_f32_.data() + first * in, count, in});
+      return;
+    }
+    Matrix<float> rows(count, in);
+    quant::Dequantize(weight, first, rows);
+    math::Convert(std::as_const(rows).span(),
+                  linear.owned_bf16_.span().subspan(first * in, count * in));
+  });
+  return linear;
+}
+
+Linear Linear::FromFloats(ThreadPool& pool, Matrix<float> weight, Precision precision) {
+  const TensorView view{
+      DType::kF32, {weight.rows(), weight.cols()}, std::as_bytes(std::as_const(weight).span())};
+  if (precision == Precision::kBF16) return FromDense(pool, view, precision);
+  Linear linear;
+  linear.out_features_ = weight.rows();
+  linear.in_features_ = weight.cols();
+  linear.owned_f32_ = std::move(weight).TakeBuffer();
+  return linear;
+}
+
+std::size_t Linear::owned_bytes() const {
+  return owned_f32_.size() * sizeof(float) + owned_bf16_.size() * sizeof(BF16);
+}
+
+void Linear::Apply(ThreadPool& pool, const Activations& x, MatrixView<float> y) const {
+  AWQ_CHECK(x.precision() == precision_);
+  if (precision_ == Precision::kBF16) {
+    const BF16* weights = bf16_ != nullptr ? bf16_ : owned_bf16_.data();
+    math::ApplyWeights(pool, x.bf16(), {weights, out_features_, in_features_}, y);
+  } else {
+    const float* weights = f32_ != nullptr ? f32_ : owned_f32_.data();
+    math::ApplyWeights(pool, x.f32(), {weights, out_features_, in_features_}, y);
+  }
+  if (bias_.empty()) return;
+  ForRowBlocks(pool, y.rows, [&](std::size_t first, std::size_t count) {
+    for (std::size_t t = first; t < first + count; ++t) {
+      math::Add(bias_, std::span(y.row(t), out_features_));
+    }
+  });
+}
+
+}  // namespace awq::kernels

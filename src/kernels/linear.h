@@ -1,0 +1,78 @@
+// A linear that is ready to compute, and the activations that it reads.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/threads.h"
+#include "math/matmul.h"
+#include "quant/quantized_linear.h"
+#include "tensor/tensor.h"
+
+namespace awq::kernels {
+
+using math::Precision;
+
+// [tokens, width] in the type that the arithmetic wants; the memory is reused from call to call.
+class Activations {
+ public:
+  explicit Activations(Precision precision) : precision_(precision) {}
+
+  Precision precision() const { return precision_; }
+  std::size_t tokens() const { return tokens_; }
+  std::size_t width() const { return width_; }
+
+  // Takes rows of floats, rounding them where the precision is bf16.
+  void Assign(ThreadPool& pool, MatrixView<const float> rows);
+  // The same for rows that `make` writes one at a time, in any order: they need no memory between.
+  using MakeRow = std::function<void(std::size_t token, std::span<float> row)>;
+  void Fill(ThreadPool& pool, std::size_t tokens, std::size_t width, const MakeRow& make);
+
+  // Precondition: the precision is that of the type.
+  MatrixView<const float> f32() const;
+  MatrixView<const BF16> bf16() const;
+
+ private:
+  void Resize(std::size_t tokens, std::size_t width);
+
+  Precision precision_;
+  std::size_t tokens_ = 0;
+  std::size_t width_ = 0;
+  Buffer<float> f32_;
+  Buffer<BF16> bf16_;
+};
+
+// y = x W^T + b. The weights stay where they are (a mapped file) when their type is the
+// precision's, else they are converted once; what FromDense was given must then outlive the linear.
+class Linear {
+ public:
+  Linear() = default;
+  // weight [out_features, in_features] of F32, F16 or BF16.
+  static Linear FromDense(ThreadPool& pool, const TensorView& weight, Precision precision);
+  static Linear FromQuantized(ThreadPool& pool, const quant::QuantizedLinear& weight,
+                              Precision precision);
+  static Linear FromFloats(ThreadPool& pool, Matrix<float> weight, Precision precision);
+
+  void set_bias(std::vector<float> bias) { bias_ = std::move(bias); }  // [out_features]
+
+  std::size_t out_features() const { return out_features_; }
+  std::size_t in_features() const { return in_features_; }
+  std::size_t owned_bytes() const;
+
+  void Apply(ThreadPool& pool, const Activations& x, MatrixView<float> y) const;
+
+ private:
+  std::size_t out_features_ = 0;
+  std::size_t in_features_ = 0;
+  Precision precision_ = Precision::kF32;
+  const float* f32_ = nullptr;
+  const BF16* bf16_ = nullptr;
+  Buffer<float> owned_f32_;
+  Buffer<BF16> owned_bf16_;
+  std::vector<float> bias_;
+};
+
+}  // namespace awq::kernels

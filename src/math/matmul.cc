@@ -1,0 +1,207 @@
+#include "math/matmul.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <utility>
+
+#include "math/vector.h"
+
+extern "C" void omp_set_num_threads(int);  // libgomp, which oneDNN brings; no OpenMP of our own
+
+namespace awq::math {
+namespace {
+
+// Tiles large enough that oneDNN runs near its peak inside one, small enough to share out.
+constexpr std::size_t kTileRows = 256;
+constexpr std::size_t kTileCols = 256;
+// Fewer tokens than this are a matrix-vector product each: bound by reading the weights.
+constexpr std::size_t kFewTokens = 4;
+constexpr std::size_t kMostPrimitives = 512;
+
+dnnl::memory::dim Dim(std::size_t size) { return static_cast<dnnl::memory::dim>(size); }
+
+// What a primitive is made for: sizes, strides, type, accumulate.
+using Key = std::array<std::size_t, 10>;
+
+struct Primitive {
+  dnnl::matmul matmul;
+  dnnl::memory::desc a, b, c, scratchpad;
+};
+
+// oneDNN's state of one thread. Scratch memory is shared by all primitives of the thread.
+class Worker {
+ public:
+  static Worker& Get() {
+    thread_local Worker worker;
+    return worker;
+  }
+
+  void Run(const Operand& a, const Operand& b, std::size_t k, MatrixView<float> c,
+           bool accumulate) {
+    Primitive& primitive = Find({c.rows, c.cols, k, a.stride, a.transposed, b.stride, b.transposed,
+                                 c.stride, static_cast<std::size_t>(a.dtype), accumulate},
+                                a, b, c);
+    const std::size_t scratch_bytes = primitive.scratchpad.get_size();
+    if (scratch_.size() < scratch_bytes) scratch_ = Buffer<std::byte>(scratch_bytes);
+    const auto memory = [&](const dnnl::memory::desc& desc, const void* data) {
+      return dnnl::memory(desc, engine_, const_cast<void*>(data));
+    };
+    primitive.matmul.execute(stream_, {{DNNL_ARG_SRC, memory(primitive.a, a.data)},
+                                       {DNNL_ARG_WEIGHTS, memory(primitive.b, b.data)},
+                                       {DNNL_ARG_DST, memory(primitive.c, c.data)},
+                                       {DNNL_ARG_SCRATCHPAD,
+                                        memory(primitive.scratchpad, scratch_.data())}});
+    stream_.wait();
+  }
+
+ private:
+  Worker() : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) { omp_set_num_threads(1); }
+
+  static dnnl::memory::desc Describe(const Operand& x, std::size_t rows, std::size_t cols) {
+    const auto type =
+        x.dtype == DType::kBF16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
+    const dnnl::memory::dims strides = x.transposed ? dnnl::memory::dims{1, Dim(x.stride)}
+                                                    : dnnl::memory::dims{Dim(x.stride), 1};
+    return {{Dim(rows), Dim(cols)}, type, strides};
+  }
+
+  Primitive& Find(const Key& key, const Operand& a, const Operand& b, MatrixView<float> c) {
+    if (const auto found = primitives_.find(key); found != primitives_.end()) return found->second;
+    if (primitives_.size() >= kMostPrimitives) primitives_.clear();
+    const std::size_t k = key[2];
+    const dnnl::memory::desc c_desc({Dim(c.rows), Dim(c.cols)}, dnnl::memory::data_type::f32,
+                                    dnnl::memory::dims{Dim(c.stride), 1});
+    dnnl::primitive_attr attributes;
+    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    if (key.back() != 0) {
+      dnnl::post_ops sum;
+      sum.append_sum(1.0F);
+      attributes.set_post_ops(sum);
+    }
+    const dnnl::matmul::primitive_desc made(
+        dnnl::matmul::desc(Describe(a, c.rows, k), Describe(b, k, c.cols), c_desc), attributes,
+        engine_);
+    return primitives_
+        .emplace(key, Primitive{dnnl::matmul(made), made.src_desc(), made.weights_desc(),
+                                made.dst_desc(), made.scratchpad_desc()})
+        .first->second;
+  }
+
+  dnnl::engine engine_;
+  dnnl::stream stream_;
+  std::map<Key, Primitive> primitives_;
+  Buffer<std::byte> scratch_;
+};
+
+// The part of an operand that a tile needs: rows (or columns) from `first` on.
+Operand Offset(const Operand& x, std::size_t row, std::size_t col) {
+  if (x.transposed) std::swap(row, col);
+  Operand moved = x;
+  moved.data =
+      static_cast<const std::byte*>(x.data) + (row * x.stride + col) * ElementBytes(x.dtype);
+  return moved;
+}
+
+// One dot product per output: at so few tokens the time is that of reading the weights once.
+template <class T>
+void ApplyToFewTokens(ThreadPool& pool, MatrixView<const T> x, MatrixView<const T> weights,
+                      MatrixView<float> y) {
+  constexpr std::size_t kRowsPerTask = 64;
+  pool.ParallelFor(CeilDiv(weights.rows, kRowsPerTask), [&](std::size_t task, std::size_t) {
+    const std::size_t last = std::min(weights.rows, (task + 1) * kRowsPerTask);
+    for (std::size_t n = task * kRowsPerTask; n < last; ++n) {
+      for (std::size_t t = 0; t < x.rows; ++t) {
+        y(t, n) = Dot(std::span(x.row(t), x.cols), std::span(weights.row(n), x.cols));
+      }
+    }
+  });
+}
+
+template <class T>
+void Apply(ThreadPool& pool, MatrixView<const T> x, MatrixView<const T> weights,
+           MatrixView<float> y) {
+  AWQ_CHECK_EQ(x.cols, weights.cols);
+  AWQ_CHECK_EQ(y.cols, weights.rows);
+  AWQ_CHECK_EQ(y.rows, x.rows);
+  if (x.rows <= kFewTokens) return ApplyToFewTokens(pool, x, weights, y);
+  ParallelMatMul(pool, Plain(x), Transposed(weights), x.cols, y);
+}
+
+template <class T>
+void Gram(ThreadPool& pool, MatrixView<const T> x, MatrixView<float> gram) {
+  AWQ_CHECK_EQ(gram.rows, x.cols);
+  AWQ_CHECK_EQ(gram.cols, x.cols);
+  const std::size_t n = x.cols;
+  const std::size_t tile = n >= 2048 ? 512 : 256;
+  const std::size_t tiles = CeilDiv(n, tile);
+  std::vector<std::pair<std::size_t, std::size_t>> upper;
+  for (std::size_t i = 0; i < tiles; ++i) {
+    for (std::size_t j = i; j < tiles; ++j) upper.emplace_back(i * tile, j * tile);
+  }
+  pool.ParallelFor(upper.size(), [&](std::size_t task, std::size_t) {
+    const auto [i, j] = upper[task];
+    const std::size_t rows = std::min(tile, n - i);
+    const std::size_t cols = std::min(tile, n - j);
+    MatMul(Transposed(x.Cols(i, rows)), Plain(x.Cols(j, cols)), x.rows,
+           MatrixView<float>(&gram(i, j), rows, cols, gram.stride), /*accumulate=*/true);
+  });
+}
+
+}  // namespace
+
+bool HasFastBF16() {
+#if defined(__x86_64__)
+  return dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core_bf16;
+#else
+  return false;
+#endif
+}
+
+void MatMul(const Operand& a, const Operand& b, std::size_t k, MatrixView<float> c,
+            bool accumulate) {
+  AWQ_CHECK(a.dtype == b.dtype);
+  if (c.rows == 0 || c.cols == 0) return;
+  AWQ_CHECK_LT(std::size_t{0}, k);
+  Worker::Get().Run(a, b, k, c, accumulate);
+}
+
+void ParallelMatMul(ThreadPool& pool, const Operand& a, const Operand& b, std::size_t k,
+                    MatrixView<float> c, bool accumulate) {
+  const std::size_t tile_rows = CeilDiv(c.rows, kTileRows);
+  const std::size_t tile_cols = CeilDiv(c.cols, kTileCols);
+  // Consecutive tasks share the columns' operand, the weights.
+  pool.ParallelFor(tile_rows * tile_cols, [&](std::size_t task, std::size_t) {
+    const std::size_t row = task % tile_rows * kTileRows;
+    const std::size_t col = task / tile_rows * kTileCols;
+    MatMul(Offset(a, row, 0), Offset(b, 0, col), k,
+           MatrixView<float>(&c(row, col), std::min(kTileRows, c.rows - row),
+                             std::min(kTileCols, c.cols - col), c.stride),
+           accumulate);
+  });
+}
+
+void AccumulateGram(ThreadPool& pool, MatrixView<const float> x, MatrixView<float> gram) {
+  Gram(pool, x, gram);
+}
+void AccumulateGram(ThreadPool& pool, MatrixView<const BF16> x, MatrixView<float> gram) {
+  Gram(pool, x, gram);
+}
+
+void MirrorUpper(MatrixView<float> gram) {
+  for (std::size_t i = 0; i < gram.rows; ++i) {
+    for (std::size_t j = 0; j < i; ++j) gram(i, j) = gram(j, i);
+  }
+}
+
+void ApplyWeights(ThreadPool& pool, MatrixView<const float> x, MatrixView<const float> weights,
+                  MatrixView<float> y) {
+  Apply(pool, x, weights, y);
+}
+void ApplyWeights(ThreadPool& pool, MatrixView<const BF16> x, MatrixView<const BF16> weights,
+                  MatrixView<float> y) {
+  Apply(pool, x, weights, y);
+}
+
+}  // namespace awq::math

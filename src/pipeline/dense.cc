@@ -1,0 +1,61 @@
+#include "pipeline/dense.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "math/vector.h"
+
+namespace awq::pipeline {
+namespace {
+
+constexpr std::size_t kPiece = std::size_t{1} << 20;  // elements converted at a time
+
+Status CheckFinite(std::span<const F16> halves, std::span<const float> values, std::size_t first,
+                   const std::string& name) {
+  const auto bad = std::find_if(halves.begin(), halves.end(), [](F16 half) {
+    return (half.bits & 0x7c00U) == 0x7c00U;
+  });
+  if (bad == halves.end()) return {};
+  const auto index = static_cast<std::size_t>(bad - halves.begin());
+  return MakeError(ErrorCode::kUnsupported,
+                   "{}: element {} is {}, but AWQ checkpoints hold fp16 (at most 65504); the "
+                   "weights are damaged or unsuitable",
+                   name, first + index, values[index]);
+}
+
+Status WritePiece(checkpoint::DirectoryWriter& writer, const std::string& name, std::size_t first,
+                  std::span<const float> values) {
+  Buffer<F16> halves(values.size());
+  math::Convert(values, halves.span());
+  AWQ_TRY(CheckFinite(halves.span(), values, first, name));
+  return writer.WriteTensor(name, std::as_bytes(halves.span()), first * sizeof(F16));
+}
+
+}  // namespace
+
+Status WriteDense(checkpoint::DirectoryWriter& writer, const std::string& name,
+                  std::span<const float> values) {
+  for (std::size_t first = 0; first < values.size(); first += kPiece) {
+    AWQ_TRY(WritePiece(writer, name, first,
+                       values.subspan(first, std::min(kPiece, values.size() - first))));
+  }
+  return {};
+}
+
+Status WriteDense(checkpoint::DirectoryWriter& writer, const std::string& name,
+                  const TensorView& tensor) {
+  const std::size_t element_bytes = ElementBytes(tensor.dtype);
+  Buffer<float> piece(std::min(kPiece, tensor.elements()));
+  for (std::size_t first = 0; first < tensor.elements(); first += kPiece) {
+    const std::size_t count = std::min(kPiece, tensor.elements() - first);
+    const TensorView part{tensor.dtype,
+                          {count},
+                          tensor.bytes.subspan(first * element_bytes, count * element_bytes)};
+    const std::span<float> values = piece.span().first(count);
+    math::Convert(part, values);
+    AWQ_TRY(WritePiece(writer, name, first, values));
+  }
+  return {};
+}
+
+}  // namespace awq::pipeline

@@ -1,0 +1,50 @@
+#include "pipeline/directory_files.h"
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "io/file.h"
+#include "io/json.h"
+
+namespace awq::pipeline {
+namespace {
+
+using nlohmann::json;
+
+// What readers look for beside the weights; copied as it is where it exists.
+constexpr std::array<std::string_view, 13> kCopied = {
+    "generation_config.json", "tokenizer.json",      "tokenizer_config.json",
+    "tokenizer.model",        "vocab.json",          "merges.txt",
+    "special_tokens_map.json", "added_tokens.json",  "chat_template.json",
+    "chat_template.jinja",    "LICENSE",             "LICENSE.txt",
+    "NOTICE"};
+
+json QuantizationConfig(const Plan& plan) {
+  const std::vector<std::string> skipped = plan.modules_to_not_convert();
+  return {{"quant_method", "awq"},
+          {"bits", plan.spec.bits},
+          {"group_size", plan.spec.group_size == 0 ? -1 : static_cast<int>(plan.spec.group_size)},
+          {"zero_point", !plan.spec.symmetric},
+          {"version", "gemm"},
+          {"modules_to_not_convert", skipped.empty() ? json(nullptr) : json(skipped)}};
+}
+
+}  // namespace
+
+Status WriteDirectoryFiles(checkpoint::DirectoryWriter& writer,
+                           const std::filesystem::path& model, const Plan& plan) {
+  AWQ_ASSIGN(json config, io::ReadJson(model / "config.json"));
+  config["quantization_config"] = QuantizationConfig(plan);
+  config.erase("dtype");
+  config["torch_dtype"] = "float16";
+  AWQ_TRY(writer.WriteFile("config.json", config.dump(2) + "\n"));
+  for (std::string_view name : kCopied) {
+    if (!std::filesystem::exists(model / name)) continue;
+    AWQ_ASSIGN(const std::string contents, io::ReadFile(model / name));
+    AWQ_TRY(writer.WriteFile(std::string(name), contents));
+  }
+  return {};
+}
+
+}  // namespace awq::pipeline

@@ -1,0 +1,188 @@
+#include "pipeline/fold.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include "base/error.h"
+#include "math/vector.h"
+#include "transformer/block.h"
+
+namespace awq::pipeline {
+namespace {
+
+using model::Role;
+
+// Relative difference (root mean square) that rounding can explain. Folding replaces each product
+// x w by (x/s)(w s): three roundings of 2^-24 each. Sums of up to 2^14 terms and the cancellation
+// that a norm or the residual brings stay below 2^9 times that on every real model measured (at
+// most 2e-6); a forgotten reader or a wrong row shows as 1e-2 or more.
+constexpr double kFoldTolerance = 3 * 0x1p-24 * 512;
+
+std::size_t Index(Role role) { return static_cast<std::size_t>(role); }
+
+std::string_view NameOf(const model::ArchSpec& arch, Role role) {
+  for (const model::LinearRow& row : arch.linears) {
+    if (row.role == role) return row.name;
+  }
+  for (const model::NormRow& row : arch.norms) {
+    if (row.role == role) return row.name;
+  }
+  return "?";
+}
+
+// What the sites of one block read, copied, by first reader.
+class Recorder final : public transformer::Observer {
+ public:
+  void OnInput(Role reader, const kernels::Activations& input) override {
+    const MatrixView<const float> rows = input.f32();
+    Matrix<float> copy(rows.rows, rows.cols);
+    std::copy(rows.data, rows.data + rows.rows * rows.cols, copy.data());
+    inputs.emplace(reader, std::move(copy));
+  }
+  std::map<Role, Matrix<float>> inputs;
+};
+
+struct BlockRun {
+  Matrix<float> output;
+  std::map<Role, Matrix<float>> inputs;
+};
+
+BlockRun RunSample(ThreadPool& pool, const model::ModelConfig& config, std::size_t layer,
+                   const transformer::PreparedBlock& block, MatrixView<const float> sample) {
+  constexpr auto kPrecision = kernels::Precision::kF32;
+  const transformer::RopeTable rope(config, sample.rows);
+  transformer::BlockRunner runner(pool, config, rope, kPrecision);
+  transformer::KvCache cache(config, kPrecision, {.layers = 1, .slots = 1,
+                                                  .capacity_tokens = sample.rows});
+  BlockRun run{Matrix<float>(sample.rows, sample.cols), {}};
+  std::copy(sample.data, sample.data + sample.rows * sample.cols, run.output.data());
+  Recorder recorder;
+  runner.Run(block, {layer, 0}, {{.tokens = sample.rows, .position = 0, .slot = 0}}, cache,
+             run.output, &recorder);
+  run.inputs = std::move(recorder.inputs);
+  return run;
+}
+
+transformer::PreparedBlock PrepareFolded(ThreadPool& pool, const model::BlockWeights& weights,
+                                         const FoldPlan& plan) {
+  transformer::PreparedBlock block;
+  for (std::size_t i = 0; i < model::kRoles; ++i) {
+    const auto role = static_cast<Role>(i);
+    if (weights.norms[i]) block.norms[i] = FoldedVector(*weights.norms[i], role, plan);
+    if (!weights.linears[i]) continue;
+    const model::Linear& linear = *weights.linears[i];
+    block.linears[i] = kernels::Linear::FromFloats(
+        pool, FoldedWeight(pool, linear, role, plan), kernels::Precision::kF32);
+    if (linear.bias) block.linears[i].set_bias(FoldedVector(*linear.bias, role, plan));
+  }
+  return block;
+}
+
+// |a diag(scale) - b| / |b|, root mean square; an empty scale is 1.
+double RelativeDifference(const Matrix<float>& a, const std::vector<float>& scale,
+                          const Matrix<float>& b) {
+  double difference = 0;
+  double energy = 0;
+  for (std::size_t r = 0; r < a.rows(); ++r) {
+    for (std::size_t c = 0; c < a.cols(); ++c) {
+      const double s = scale.empty() ? 1.0 : static_cast<double>(scale[c]);
+      const double d = static_cast<double>(a(r, c)) * s - static_cast<double>(b(r, c));
+      difference += d * d;
+      energy += static_cast<double>(b(r, c)) * static_cast<double>(b(r, c));
+    }
+  }
+  if (difference == 0) return 0;
+  return std::sqrt(difference / energy);
+}
+
+}  // namespace
+
+void FoldPlan::Add(const model::SiteRow& site, const std::vector<float>& scale) {
+  for (Role reader : site.readers) columns[Index(reader)] = scale;
+  rows[Index(site.producer)] = scale;
+}
+
+std::string FoldObstacle(const model::ModelConfig& config, const model::SiteRow& site) {
+  if (site.fold == model::Fold::kNorm) return "";
+  std::size_t produced = 0;
+  std::size_t read = 0;
+  for (const model::LinearRow& row : config.arch->linears) {
+    if (row.role == site.producer) produced = model::Width(config, row.out);
+    if (row.role == site.readers.front()) read = model::Width(config, row.in);
+  }
+  if (produced == read) return "";
+  return fmt::format("{} gives {} values, {} reads {}", NameOf(*config.arch, site.producer),
+                     produced, NameOf(*config.arch, site.readers.front()), read);
+}
+
+Matrix<float> FoldedWeight(ThreadPool& pool, const model::Linear& linear, Role role,
+                           const FoldPlan& plan) {
+  AWQ_CHECK(!linear.is_packed());
+  const std::vector<float>& columns = plan.columns_of(role);
+  const std::vector<float>& rows = plan.rows_of(role);
+  const std::size_t in = linear.in_features;
+  const std::size_t row_bytes = in * ElementBytes(linear.weight.dtype);
+  Matrix<float> folded(linear.out_features, in);
+  pool.ParallelFor(linear.out_features, [&](std::size_t r, std::size_t) {
+    const TensorView stored{
+        linear.weight.dtype, {1, in}, linear.weight.bytes.subspan(r * row_bytes, row_bytes)};
+    float* row = folded.row(r);
+    math::Convert(stored, std::span<float>(row, in));
+    if (!columns.empty()) {
+      for (std::size_t c = 0; c < in; ++c) row[c] *= columns[c];
+    }
+    if (!rows.empty()) {
+      for (std::size_t c = 0; c < in; ++c) row[c] /= rows[r];
+    }
+  });
+  return folded;
+}
+
+std::vector<float> FoldedVector(const TensorView& tensor, Role role, const FoldPlan& plan) {
+  std::vector<float> values = transformer::ToFloats(tensor);
+  const std::vector<float>& rows = plan.rows_of(role);
+  if (!rows.empty()) {
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] /= rows[i];
+  }
+  return values;
+}
+
+Status VerifyFold(ThreadPool& pool, const model::ModelConfig& config, std::size_t layer,
+                  const model::BlockWeights& weights, const FoldPlan& plan,
+                  MatrixView<const float> sample) {
+  const auto before = [&] {
+    const transformer::PreparedBlock block = PrepareFolded(pool, weights, FoldPlan{});
+    return RunSample(pool, config, layer, block, sample);
+  }();
+  const auto after = [&] {
+    const transformer::PreparedBlock block = PrepareFolded(pool, weights, plan);
+    return RunSample(pool, config, layer, block, sample);
+  }();
+  for (const model::SiteRow& site : config.arch->sites) {
+    const Role reader = site.readers.front();
+    const double difference = RelativeDifference(
+        after.inputs.at(reader), plan.columns_of(reader), before.inputs.at(reader));
+    if (!(difference <= kFoldTolerance)) {
+      return MakeError(ErrorCode::kInternal,
+                       "block {}: scaling {} into {} changes what {} reads by {:.2g} (at most "
+                       "{:.2g} is rounding): another reader or row is missing from the "
+                       "architecture table of {}",
+                       layer, site.name, NameOf(*config.arch, site.producer),
+                       NameOf(*config.arch, reader), difference, kFoldTolerance,
+                       config.model_type);
+    }
+  }
+  const double difference = RelativeDifference(after.output, {}, before.output);
+  if (!(difference <= kFoldTolerance)) {
+    return MakeError(ErrorCode::kInternal,
+                     "block {}: its output changes by {:.2g} when the scales are folded (at most "
+                     "{:.2g} is rounding), though every site reads the same: a reader is missing "
+                     "from the architecture table of {}",
+                     layer, difference, kFoldTolerance, config.model_type);
+  }
+  return {};
+}
+
+}  // namespace awq::pipeline

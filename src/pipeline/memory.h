@@ -1,0 +1,30 @@
+// The most memory that a run allocates, known before it starts. docs/limits.md explains each term;
+// mapped pages of the model's files come on top and may be evicted at any time.
+#pragma once
+
+#include <cstddef>
+
+#include "math/matmul.h"
+#include "model/config.h"
+
+namespace awq::pipeline {
+
+struct MemoryBound {
+  std::size_t stream_bytes = 0;      // hidden states of all tokens
+  std::size_t gram_bytes = 0;        // Gram matrices and sketches of one block
+  std::size_t weights_bytes = 0;     // one block's weights as floats, or the search's copies
+  std::size_t activation_bytes = 0;  // scratch of the forward pass, per tokens in flight
+  std::size_t base_bytes = 0;        // program, libraries, tokenizer, threads
+
+  std::size_t total() const {
+    return stream_bytes + gram_bytes + weights_bytes + activation_bytes + base_bytes;
+  }
+};
+
+// Tokens that go through a block together: whole sequences, about this many tokens.
+inline constexpr std::size_t kTokensInFlight = 2048;
+
+MemoryBound BoundMemory(const model::ModelConfig& config, math::Precision precision,
+                        std::size_t sequences, std::size_t sequence_tokens, std::size_t threads);
+
+}  // namespace awq::pipeline

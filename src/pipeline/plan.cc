@@ -1,0 +1,113 @@
+#include "pipeline/plan.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace awq::pipeline {
+namespace {
+
+using model::ModelConfig;
+
+// 128 where it divides the inputs of every linear, else 64, else 32.
+std::size_t DefaultGroupSize(const ModelConfig& config) {
+  for (std::size_t size : {std::size_t{128}, std::size_t{64}}) {
+    const bool divides_all =
+        std::all_of(config.arch->linears.begin(), config.arch->linears.end(),
+                    [&](const model::LinearRow& row) {
+                      return model::Width(config, row.in) % size == 0;
+                    });
+    if (divides_all) return size;
+  }
+  return 32;
+}
+
+PlannedLinear PlanLinear(const ModelConfig& config, const model::LinearRow& row,
+                         const pack::Format& format, const quant::Spec& spec) {
+  PlannedLinear linear{row.name, model::Width(config, row.out), model::Width(config, row.in), spec,
+                       ""};
+  if (spec.group_size == 0) linear.spec.group_size = linear.in_features;
+  linear.obstacle = format.refuses(linear.out_features, linear.in_features, linear.spec);
+  return linear;
+}
+
+bool IsPresent(const ModelConfig& config, bool ModelConfig::*flag) { return config.*flag; }
+
+void AddTensor(Plan& plan, std::string name, DType dtype, Shape shape) {
+  std::size_t size_bytes = ElementBytes(dtype);
+  for (std::size_t extent : shape) size_bytes *= extent;
+  plan.tensors.push_back({std::move(name), dtype, std::move(shape), 0, size_bytes});
+}
+
+void AddBlock(const ModelConfig& config, std::size_t layer, Plan& plan) {
+  for (const model::LinearRow& row : config.arch->linears) {
+    const PlannedLinear& linear = plan.linear(row.role);
+    const std::string module = model::ModuleName(*config.arch, layer, row.name);
+    if (linear.quantized()) {
+      for (const pack::PartInfo& part :
+           plan.format->parts(linear.out_features, linear.in_features, linear.spec)) {
+        AddTensor(plan, fmt::format("{}.{}", module, part.suffix), part.dtype, part.shape);
+      }
+    } else {
+      AddTensor(plan, module + ".weight", DType::kF16, {linear.out_features, linear.in_features});
+    }
+    if (row.bias != nullptr && IsPresent(config, row.bias)) {
+      AddTensor(plan, module + ".bias", DType::kF16, {linear.out_features});
+    }
+  }
+  for (const model::NormRow& row : config.arch->norms) {
+    if (row.present != nullptr && !IsPresent(config, row.present)) continue;
+    AddTensor(plan, model::ModuleName(*config.arch, layer, row.name) + ".weight", DType::kF16,
+              {model::Width(config, row.width)});
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> Plan::modules_to_not_convert() const {
+  std::vector<std::string> names;
+  for (const auto& linear : linears) {
+    if (linear && !linear->quantized()) names.emplace_back(linear->name);
+  }
+  return names;
+}
+
+Result<Plan> MakePlan(const ModelConfig& config, const PlanOptions& options) {
+  Plan plan;
+  plan.format = pack::FindFormat(options.format);
+  if (plan.format == nullptr) {
+    return MakeError(ErrorCode::kInvalidArgument, "format {}: there is none of this name",
+                     options.format);
+  }
+  plan.spec = {options.bits, options.group_size.value_or(DefaultGroupSize(config)),
+               options.symmetric};
+  bool any = false;
+  std::string first_obstacle;
+  for (const model::LinearRow& row : config.arch->linears) {
+    auto& slot = plan.linears[static_cast<std::size_t>(row.role)];
+    slot = PlanLinear(config, row, *plan.format, plan.spec);
+    any = any || slot->quantized();
+    if (first_obstacle.empty()) first_obstacle = slot->obstacle;
+  }
+  if (!any) {
+    return MakeError(ErrorCode::kUnsupported,
+                     "no linear of this model can be stored as {} with {} bits and group size {}: "
+                     "{}",
+                     options.format, plan.spec.bits,
+                     plan.spec.group_size == 0 ? "-1" : std::to_string(plan.spec.group_size),
+                     first_obstacle);
+  }
+  const Shape vocabulary{config.vocab_size, config.hidden_size};
+  AddTensor(plan, std::string(config.arch->embedding) + ".weight", DType::kF16, vocabulary);
+  for (std::size_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    AddBlock(config, layer, plan);
+  }
+  AddTensor(plan, std::string(config.arch->final_norm) + ".weight", DType::kF16,
+            {config.hidden_size});
+  if (!config.tie_word_embeddings) {
+    AddTensor(plan, std::string(config.arch->head) + ".weight", DType::kF16, vocabulary);
+  }
+  return plan;
+}
+
+}  // namespace awq::pipeline

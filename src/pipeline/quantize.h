@@ -1,0 +1,35 @@
+// The main job: a model directory in, a quantized one out, one block in memory at a time.
+#pragma once
+
+#include <awq/progress.h>
+#include <awq/result.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "base/threads.h"
+#include "checkpoint/reader.h"
+#include "math/matmul.h"
+#include "pipeline/plan.h"
+#include "pipeline/report.h"
+
+namespace awq::pipeline {
+
+struct QuantizeOptions {
+  Method method = Method::kAwq;
+  PlanOptions plan;
+  math::Precision precision = math::Precision::kF32;
+  std::size_t shard_bytes = std::size_t{5} << 30;
+  std::filesystem::path output;
+  std::string calibration_source;  // for the report
+  ProgressSink* progress = nullptr;
+};
+
+// `tokens` [sequences, sequence_tokens]; may be empty for methods without calibration. A run that
+// was interrupted is continued when everything that decides its bytes is the same.
+Result<QuantizeReport> Quantize(ThreadPool& pool, const checkpoint::ModelDirectory& model,
+                                const Matrix<std::int32_t>& tokens,
+                                const QuantizeOptions& options);
+
+}  // namespace awq::pipeline

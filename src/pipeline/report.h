@@ -1,0 +1,45 @@
+// What a run did and what it cost, as quantization_report.json holds it.
+#pragma once
+
+#include <awq/result.h>
+
+#include <cstddef>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "pipeline/block_search.h"
+
+namespace awq::pipeline {
+
+struct BlockReport {
+  std::vector<SiteReport> sites;
+  std::vector<LinearReport> linears;
+};
+
+struct QuantizeReport {
+  std::string model_type;
+  std::string method;  // "awq", "rtn"
+  std::string format;  // "awq-gemm"
+  int bits = 0;
+  std::string group_size;  // "128", "-1"
+  bool symmetric = false;
+  std::string calibration;  // where the tokens came from; empty without calibration
+  std::size_t calibration_tokens = 0;
+  std::vector<std::string> modules_to_not_convert;
+  std::vector<std::string> obstacles;  // why, one line each
+  std::size_t resumed_blocks = 0;      // taken over from an interrupted run
+  double seconds = 0;
+  std::size_t input_bytes = 0;
+  std::size_t output_bytes = 0;
+  std::size_t peak_resident_bytes = 0;
+  std::size_t memory_bound_bytes = 0;
+  std::vector<BlockReport> blocks;
+};
+
+nlohmann::json ToJson(const BlockReport& block);
+// Reads what ToJson wrote (the journal of an interrupted run).
+Result<BlockReport> BlockReportFromJson(const nlohmann::json& json);
+nlohmann::json ToJson(const QuantizeReport& report);
+
+}  // namespace awq::pipeline

@@ -1,0 +1,126 @@
+#include "search/awq.h"
+
+#include <algorithm>
+
+#include "quant/group.h"
+#include "search/gram_loss.h"
+#include "search/scale_search.h"
+
+namespace awq::search {
+namespace {
+
+constexpr std::size_t kAlphas = 20;
+constexpr std::size_t kClips = 10;
+constexpr std::size_t kRowsPerTask = 16;
+
+float ClipFraction(std::size_t choice) {
+  return static_cast<float>(1 - static_cast<double>(choice) / 20);
+}
+
+void ForRows(ThreadPool& pool, std::size_t rows, const std::function<void(std::size_t)>& body) {
+  pool.ParallelFor(CeilDiv(rows, kRowsPerTask), [&](std::size_t task, std::size_t) {
+    const std::size_t end = std::min(rows, (task + 1) * kRowsPerTask);
+    for (std::size_t row = task * kRowsPerTask; row < end; ++row) body(row);
+  });
+}
+
+}  // namespace
+
+ScaleChoice SearchScale(ThreadPool& pool, std::span<const MatrixView<const float>> weights,
+                        const SiteStatistics& statistics, const quant::Spec& spec,
+                        const SearchOptions& options) {
+  std::vector<Scale> candidates;
+  for (std::size_t k = 0; k < kAlphas; ++k) {
+    candidates.push_back(ActivationScale(statistics.mean_abs,
+                                         static_cast<double>(k) / static_cast<double>(kAlphas)));
+  }
+  const ScaleSelection selection = SelectScale(
+      pool, {weights, spec}, candidates, statistics,
+      {.always = 0, .finalists = options.finalists, .exact_below = options.exact_below});
+  ScaleChoice choice;
+  choice.scale = std::move(candidates[selection.best]);
+  choice.alpha = static_cast<double>(selection.best) / static_cast<double>(kAlphas);
+  choice.loss = selection.losses[selection.best];
+  choice.identity_loss = selection.losses[0];
+  choice.exact_evaluations = selection.exact_evaluations;
+  return choice;
+}
+
+Clip SearchClip(ThreadPool& pool, MatrixView<const float> weights, MatrixView<const float> gram,
+                const quant::Spec& spec) {
+  AWQ_CHECK_EQ(weights.cols, gram.cols);
+  const std::size_t n = spec.group_size;
+  const std::size_t groups = weights.cols / n;
+  const quant::GroupQuantizer quantizer(spec);
+  Clip clip{Matrix<float>(weights.rows, groups), Matrix<std::uint8_t>(weights.rows, groups)};
+  const auto fill = [&](std::size_t row, std::size_t group, float* residuals) {
+    const float* w = weights.row(row) + group * n;
+    const quant::GroupRange range = quantizer.Range(w, n);
+    const float largest = range.largest_magnitude();
+    for (std::size_t k = 0; k < kClips; ++k) {
+      quantizer.Residual(quantizer.MapOf(range, largest * ClipFraction(k)), w, n,
+                         residuals + k * n);
+    }
+  };
+  const auto receive = [&](std::size_t row, std::size_t group, std::span<const double> losses) {
+    // min_element keeps the first of equals: the least clipping.
+    const auto best =
+        static_cast<std::size_t>(std::min_element(losses.begin(), losses.end()) - losses.begin());
+    const float* w = weights.row(row) + group * n;
+    clip.bound(row, group) = quantizer.Range(w, n).largest_magnitude() * ClipFraction(best);
+    clip.choice(row, group) = static_cast<std::uint8_t>(best);
+  };
+  ForEachGroupLoss(pool, weights.rows, kClips, fill, receive, n, gram);
+  return clip;
+}
+
+quant::QuantizedLinear Round(ThreadPool& pool, MatrixView<const float> weights,
+                             const quant::Spec& spec, const Clip* clip) {
+  AWQ_CHECK_EQ(weights.cols % spec.group_size, std::size_t{0});
+  const std::size_t groups = weights.cols / spec.group_size;
+  if (clip != nullptr) {
+    AWQ_CHECK_EQ(clip->bound.rows(), weights.rows);
+    AWQ_CHECK_EQ(clip->bound.cols(), groups);
+  }
+  const quant::GroupQuantizer quantizer(spec);
+  quant::QuantizedLinear linear{spec, Matrix<std::uint8_t>(weights.rows, weights.cols),
+                                Matrix<F16>(weights.rows, groups),
+                                Matrix<std::uint8_t>(weights.rows, groups)};
+  ForRows(pool, weights.rows, [&](std::size_t row) {
+    quantizer.QuantizeRow(weights.row(row), clip == nullptr ? nullptr : clip->bound.row(row),
+                          weights.cols, linear.codes.row(row), linear.scales.row(row),
+                          linear.zeros.row(row));
+  });
+  return linear;
+}
+
+OutputError MeasureOutputError(ThreadPool& pool, MatrixView<const float> weights,
+                               const quant::QuantizedLinear& linear, MatrixView<const float> gram) {
+  AWQ_CHECK_EQ(weights.rows, linear.out_features());
+  AWQ_CHECK_EQ(weights.cols, linear.in_features());
+  AWQ_CHECK_EQ(weights.cols, gram.cols);
+  OutputError result;
+  const auto residual = [&](std::size_t row, float* d) {
+    quant::Dequantize(linear, row, {d, 1, weights.cols});
+    const float* w = weights.row(row);
+    for (std::size_t i = 0; i < weights.cols; ++i) d[i] = w[i] - d[i];
+  };
+  result.error = GramLoss(pool, weights.rows, residual, gram);
+  const auto copy = [&](std::size_t row, float* d) {
+    std::copy_n(weights.row(row), weights.cols, d);
+  };
+  result.energy = GramLoss(pool, weights.rows, copy, gram);
+  return result;
+}
+
+void ScaleGram(ThreadPool& pool, std::span<const float> scale, MatrixView<float> gram) {
+  AWQ_CHECK_EQ(scale.size(), gram.cols);
+  AWQ_CHECK_EQ(gram.rows, gram.cols);
+  ForRows(pool, gram.rows, [&](std::size_t row) {
+    float* h = gram.row(row);
+    // The product of two halves is exact, so that the result stays symmetric.
+    for (std::size_t i = 0; i < gram.cols; ++i) h[i] /= scale[row] * scale[i];
+  });
+}
+
+}  // namespace awq::search

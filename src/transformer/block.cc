@@ -1,0 +1,173 @@
+#include "transformer/block.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "math/vector.h"
+#include "transformer/attention.h"
+
+namespace awq::transformer {
+namespace {
+
+constexpr std::size_t kTokensPerTask = 16;
+
+template <class Body>
+void ForTokens(ThreadPool& pool, std::size_t tokens, Body body) {
+  pool.ParallelFor(CeilDiv(tokens, kTokensPerTask), [&](std::size_t task, std::size_t) {
+    const std::size_t last = std::min(tokens, (task + 1) * kTokensPerTask);
+    for (std::size_t t = task * kTokensPerTask; t < last; ++t) body(t);
+  });
+}
+
+template <class T>
+void StoreRow(std::span<const float> row, MatrixView<T> cached, std::size_t position) {
+  AWQ_CHECK_LT(position, cached.rows);
+  const std::span<T> to(cached.row(position), cached.cols);
+  if constexpr (std::is_same_v<T, BF16>) {
+    math::Convert(row, to);
+  } else {
+    std::copy(row.begin(), row.end(), to.begin());
+  }
+}
+
+}  // namespace
+
+std::size_t PreparedBlock::owned_bytes() const {
+  std::size_t bytes = 0;
+  for (const kernels::Linear& each : linears) bytes += each.owned_bytes();
+  return bytes;
+}
+
+std::vector<float> ToFloats(const TensorView& tensor) {
+  std::vector<float> values(tensor.elements());
+  math::Convert(tensor, std::span<float>(values));
+  return values;
+}
+
+Result<PreparedBlock> Prepare(ThreadPool& pool, const model::BlockWeights& weights,
+                              kernels::Precision precision) {
+  PreparedBlock block;
+  for (std::size_t role = 0; role < model::kRoles; ++role) {
+    if (weights.norms[role]) block.norms[role] = ToFloats(*weights.norms[role]);
+    if (!weights.linears[role]) continue;
+    const model::Linear& linear = *weights.linears[role];
+    if (linear.is_packed()) {
+      AWQ_ASSIGN(const quant::QuantizedLinear unpacked, linear.packed->Unpack());
+      block.linears[role] = kernels::Linear::FromQuantized(pool, unpacked, precision);
+    } else {
+      block.linears[role] = kernels::Linear::FromDense(pool, linear.weight, precision);
+    }
+    if (linear.bias) block.linears[role].set_bias(ToFloats(*linear.bias));
+  }
+  return block;
+}
+
+BlockRunner::BlockRunner(ThreadPool& pool, const model::ModelConfig& config, const RopeTable& rope,
+                         kernels::Precision precision)
+    : pool_(pool), config_(config), rope_(rope), precision_(precision), input_(precision) {}
+
+void BlockRunner::Run(const PreparedBlock& block, Place place, const Batch& batch, KvCache& cache,
+                      MatrixView<float> hidden, Observer* observer) {
+  AWQ_CHECK_EQ(hidden.cols, config_.hidden_size);
+  AWQ_CHECK(cache.precision() == precision_);
+  tokens_.clear();
+  for (const Segment& segment : batch) {
+    AWQ_CHECK_LT(segment.slot, cache.shape().slots);
+    AWQ_CHECK_LE(segment.position + segment.tokens, rope_.positions());
+    for (std::size_t t = 0; t < segment.tokens; ++t) {
+      tokens_.push_back({segment.slot, segment.position + t});
+    }
+  }
+  AWQ_CHECK_EQ(hidden.rows, tokens_.size());
+  AttentionHalf(block, place, batch, cache, hidden, observer);
+  MlpHalf(block, hidden, observer);
+}
+
+void BlockRunner::AttentionHalf(const PreparedBlock& block, Place place, const Batch& batch,
+                                KvCache& cache, MatrixView<float> hidden, Observer* observer) {
+  const std::size_t tokens = hidden.rows;
+  Normalize(block.norm(Role::kAttentionNorm), hidden);
+  if (observer != nullptr) observer->OnInput(Role::kQ, input_);
+
+  const MatrixView<float> queries = Take(0, tokens, config_.q_width());
+  const MatrixView<float> keys = Take(1, tokens, config_.kv_width());
+  const MatrixView<float> values = Take(2, tokens, config_.kv_width());
+  block.linear(Role::kQ).Apply(pool_, input_, queries);
+  block.linear(Role::kK).Apply(pool_, input_, keys);
+  block.linear(Role::kV).Apply(pool_, input_, values);
+  NormAndRotate(block.norm(Role::kQNorm), queries);
+  NormAndRotate(block.norm(Role::kKNorm), keys);
+  if (precision_ == kernels::Precision::kBF16) {
+    StoreInCache<BF16>(place.cache_layer, cache, keys, values);
+  } else {
+    StoreInCache<float>(place.cache_layer, cache, keys, values);
+  }
+
+  const MatrixView<float> attended = Take(3, tokens, config_.q_width());
+  Attend(pool_, {&config_, place.cache_layer, config_.sliding_window[place.layer]}, batch, cache,
+         queries, attended);
+  input_.Assign(pool_, attended);
+  if (observer != nullptr) observer->OnInput(Role::kO, input_);
+  AddOutput(block.linear(Role::kO), hidden);
+}
+
+void BlockRunner::MlpHalf(const PreparedBlock& block, MatrixView<float> hidden,
+                          Observer* observer) {
+  Normalize(block.norm(Role::kMlpNorm), hidden);
+  if (observer != nullptr) observer->OnInput(Role::kGate, input_);
+
+  const MatrixView<float> gate = Take(0, hidden.rows, config_.intermediate_size);
+  const MatrixView<float> up = Take(1, hidden.rows, config_.intermediate_size);
+  block.linear(Role::kGate).Apply(pool_, input_, gate);
+  block.linear(Role::kUp).Apply(pool_, input_, up);
+  input_.Fill(pool_, gate.rows, gate.cols, [&](std::size_t t, std::span<float> row) {
+    math::SiluMul({gate.row(t), gate.cols}, {up.row(t), up.cols}, row);
+  });
+  if (observer != nullptr) observer->OnInput(Role::kDown, input_);
+  AddOutput(block.linear(Role::kDown), hidden);
+}
+
+void BlockRunner::Normalize(const std::vector<float>& weight, MatrixView<const float> rows) {
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  input_.Fill(pool_, rows.rows, rows.cols, [&](std::size_t t, std::span<float> row) {
+    math::RmsNorm({rows.row(t), rows.cols}, weight, eps, row);
+  });
+}
+
+// heads [tokens, n * head_dim]: the per-head norm of Qwen3, where there is one, then the rotation.
+void BlockRunner::NormAndRotate(const std::vector<float>& norm, MatrixView<float> heads) {
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  ForTokens(pool_, heads.rows, [&](std::size_t t) {
+    const std::size_t position = tokens_[t].position;
+    for (std::size_t col = 0; col < heads.cols; col += config_.head_dim) {
+      const std::span<float> head(&heads(t, col), config_.head_dim);
+      if (!norm.empty()) math::RmsNorm(head, norm, eps, head);
+      math::Rotate(head, rope_.cosines(position), rope_.sines(position));
+    }
+  });
+}
+
+template <class T>
+void BlockRunner::StoreInCache(std::size_t cache_layer, KvCache& cache,
+                               MatrixView<const float> keys, MatrixView<const float> values) {
+  ForTokens(pool_, keys.rows, [&](std::size_t t) {
+    const auto [slot, position] = tokens_[t];
+    StoreRow({keys.row(t), keys.cols}, cache.Keys<T>(cache_layer, slot), position);
+    StoreRow({values.row(t), values.cols}, cache.Values<T>(cache_layer, slot), position);
+  });
+}
+
+void BlockRunner::AddOutput(const kernels::Linear& linear, MatrixView<float> hidden) {
+  const MatrixView<float> output = Take(2, hidden.rows, hidden.cols);
+  linear.Apply(pool_, input_, output);
+  ForTokens(pool_, hidden.rows, [&](std::size_t t) {
+    math::Add({output.row(t), output.cols}, {hidden.row(t), hidden.cols});
+  });
+}
+
+MatrixView<float> BlockRunner::Take(std::size_t which, std::size_t rows, std::size_t cols) {
+  if (scratch_[which].size() < rows * cols) scratch_[which] = Buffer<float>(rows * cols);
+  return {scratch_[which].data(), rows, cols};
+}
+
+}  // namespace awq::transformer

@@ -1,0 +1,87 @@
+// One decoder block: its weights made ready, and its forward pass.
+#pragma once
+
+#include <awq/result.h>
+
+#include <array>
+#include <cstddef>
+#include <vector>
+
+#include "base/threads.h"
+#include "kernels/linear.h"
+#include "model/weights.h"
+#include "transformer/batch.h"
+#include "transformer/kv_cache.h"
+#include "transformer/rope.h"
+
+namespace awq::transformer {
+
+using model::Role;
+
+struct PreparedBlock {
+  std::array<kernels::Linear, model::kRoles> linears;
+  std::array<std::vector<float>, model::kRoles> norms;  // empty where the architecture has none
+
+  const kernels::Linear& linear(Role role) const { return linears[static_cast<std::size_t>(role)]; }
+  kernels::Linear& linear(Role role) { return linears[static_cast<std::size_t>(role)]; }
+  const std::vector<float>& norm(Role role) const { return norms[static_cast<std::size_t>(role)]; }
+  std::vector<float>& norm(Role role) { return norms[static_cast<std::size_t>(role)]; }
+  std::size_t owned_bytes() const;
+};
+
+// Views of `weights` may be kept: its source must outlive the block.
+Result<PreparedBlock> Prepare(ThreadPool& pool, const model::BlockWeights& weights,
+                              kernels::Precision precision);
+
+std::vector<float> ToFloats(const TensorView& tensor);
+
+// Sees what each site reads, before its linears run.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  // `reader` is the first linear of the site: kQ, kO, kGate or kDown.
+  virtual void OnInput(Role reader, const kernels::Activations& input) = 0;
+};
+
+// Runs blocks over batches. Holds the scratch memory, so one per thread of control.
+class BlockRunner {
+ public:
+  // `rope` must cover every position and outlive the runner, as must the pool and the config.
+  BlockRunner(ThreadPool& pool, const model::ModelConfig& config, const RopeTable& rope,
+              kernels::Precision precision);
+
+  // hidden [tokens, hidden_size], updated in place. Keys and values go to `cache_layer` of the
+  // cache; `layer` is the block's place in the model.
+  struct Place {
+    std::size_t layer = 0;
+    std::size_t cache_layer = 0;
+  };
+  void Run(const PreparedBlock& block, Place place, const Batch& batch, KvCache& cache,
+           MatrixView<float> hidden, Observer* observer = nullptr);
+
+ private:
+  void AttentionHalf(const PreparedBlock& block, Place place, const Batch& batch, KvCache& cache,
+                     MatrixView<float> hidden, Observer* observer);
+  void MlpHalf(const PreparedBlock& block, MatrixView<float> hidden, Observer* observer);
+  void Normalize(const std::vector<float>& weight, MatrixView<const float> rows);  // to input_
+  void NormAndRotate(const std::vector<float>& norm, MatrixView<float> heads);
+  template <class T>
+  void StoreInCache(std::size_t cache_layer, KvCache& cache, MatrixView<const float> keys,
+                    MatrixView<const float> values);
+  void AddOutput(const kernels::Linear& linear, MatrixView<float> hidden);
+  MatrixView<float> Take(std::size_t which, std::size_t rows, std::size_t cols);
+
+  ThreadPool& pool_;
+  const model::ModelConfig& config_;
+  const RopeTable& rope_;
+  kernels::Precision precision_;
+  struct Token {
+    std::size_t slot = 0;
+    std::size_t position = 0;
+  };
+  std::vector<Token> tokens_;  // of the batch that is running
+  kernels::Activations input_;
+  std::array<Buffer<float>, 4> scratch_;
+};
+
+}  // namespace awq::transformer

@@ -1,0 +1,17 @@
+// Token ids -> the first hidden states.
+#pragma once
+
+#include <awq/result.h>
+
+#include <cstdint>
+#include <span>
+
+#include "tensor/tensor.h"
+
+namespace awq::transformer {
+
+// embedding [vocab, width] of any float type -> hidden [tokens, width]. Error: an id outside it.
+Status Embed(const TensorView& embedding, std::span<const std::int32_t> tokens,
+             MatrixView<float> hidden);
+
+}  // namespace awq::transformer

@@ -1,0 +1,86 @@
+#include "transformer/network.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "math/vector.h"
+#include "transformer/embedding.h"
+
+namespace awq::transformer {
+
+Network::Network(ThreadPool& pool, const model::WeightSource& source, const NetworkOptions& options)
+    : pool_(pool),
+      source_(source),
+      options_(options),
+      rope_(source.config(), options.positions),
+      runner_(pool, source.config(), rope_, options.precision),
+      kept_(source.config().num_hidden_layers),
+      normed_(options.precision) {}
+
+Result<std::unique_ptr<Network>> Network::Create(ThreadPool& pool,
+                                                 const model::WeightSource& source,
+                                                 const NetworkOptions& options) {
+  if (options.precision == kernels::Precision::kBF16 && !math::HasFastBF16()) {
+    return MakeError(ErrorCode::kUnsupported,
+                     "precision bf16: this CPU has no bf16 instructions; use f32");
+  }
+  std::unique_ptr<Network> network(new Network(pool, source, options));
+  AWQ_TRY(network->Load());
+  return network;
+}
+
+Status Network::Load() {
+  AWQ_ASSIGN(embedding_, source_.Embedding());
+  AWQ_ASSIGN(const TensorView norm, source_.FinalNorm());
+  final_norm_ = ToFloats(norm);
+  AWQ_ASSIGN(const TensorView head, source_.Head());
+  head_ = kernels::Linear::FromDense(pool_, head, options_.precision);
+  return {};
+}
+
+Status Network::Embed(std::span<const std::int32_t> tokens, MatrixView<float> hidden) {
+  return transformer::Embed(embedding_, tokens, hidden);
+}
+
+Result<const PreparedBlock*> Network::Block(std::size_t layer) {
+  if (kept_[layer]) return kept_[layer].get();
+  AWQ_ASSIGN(const model::BlockWeights weights, source_.Block(layer));
+  AWQ_ASSIGN(passing_, Prepare(pool_, weights, options_.precision));
+  const std::size_t bytes = passing_.owned_bytes();
+  if (bytes <= options_.keep_bytes && kept_bytes_ <= options_.keep_bytes - bytes) {
+    kept_[layer] = std::make_unique<PreparedBlock>(std::move(passing_));
+    kept_bytes_ += bytes;
+    return kept_[layer].get();
+  }
+  return &passing_;
+}
+
+Status Network::RunBlocks(const Batch& batch, KvCache& cache, MatrixView<float> hidden) {
+  for (std::size_t layer = 0; layer < config().num_hidden_layers; ++layer) {
+    AWQ_ASSIGN(const PreparedBlock* block, Block(layer));
+    runner_.Run(*block, {layer, layer}, batch, cache, hidden);
+  }
+  return {};
+}
+
+Status Network::RunBlock(std::size_t layer, std::span<const Batch> batches, KvCache& cache,
+                         MatrixView<float> hidden, Observer* observer) {
+  AWQ_ASSIGN(const PreparedBlock* block, Block(layer));
+  std::size_t row = 0;
+  for (const Batch& batch : batches) {
+    const std::size_t tokens = TokensOf(batch);
+    runner_.Run(*block, {layer, 0}, batch, cache, hidden.Rows(row, tokens), observer);
+    row += tokens;
+  }
+  return {};
+}
+
+void Network::Logits(MatrixView<const float> hidden, MatrixView<float> logits) {
+  const auto eps = static_cast<float>(config().rms_norm_eps);
+  normed_.Fill(pool_, hidden.rows, hidden.cols, [&](std::size_t t, std::span<float> row) {
+    math::RmsNorm({hidden.row(t), hidden.cols}, final_norm_, eps, row);
+  });
+  head_.Apply(pool_, normed_, logits);
+}
+
+}  // namespace awq::transformer

@@ -1,0 +1,67 @@
+// A whole model: embedding, blocks (kept ready or made ready one at a time), final norm and head.
+#pragma once
+
+#include <awq/result.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/threads.h"
+#include "model/weights.h"
+#include "transformer/block.h"
+
+namespace awq::transformer {
+
+struct NetworkOptions {
+  kernels::Precision precision = kernels::Precision::kF32;
+  std::size_t positions = 0;  // the longest sequence that will be run
+  // Blocks that need converted copies are kept while they fit, else made anew at every use.
+  std::size_t keep_bytes = SIZE_MAX;
+};
+
+// Thread contract: one caller at a time. The source and the pool must outlive it.
+class Network {
+ public:
+  static Result<std::unique_ptr<Network>> Create(ThreadPool& pool,
+                                                 const model::WeightSource& source,
+                                                 const NetworkOptions& options);
+
+  const model::ModelConfig& config() const { return source_.config(); }
+  kernels::Precision precision() const { return options_.precision; }
+  std::size_t positions() const { return options_.positions; }
+
+  // hidden [tokens, hidden_size]. Error: a token outside the vocabulary.
+  Status Embed(std::span<const std::int32_t> tokens, MatrixView<float> hidden);
+  // All blocks over the batch, keys and values to the cache's layers of the same number.
+  Status RunBlocks(const Batch& batch, KvCache& cache, MatrixView<float> hidden);
+  // One block over many batches: the cache has one layer, which every batch overwrites. Batch b's
+  // hidden states are rows [first, first + tokens) in order. For models too large to keep.
+  Status RunBlock(std::size_t layer, std::span<const Batch> batches, KvCache& cache,
+                  MatrixView<float> hidden, Observer* observer = nullptr);
+  // logits [rows, vocab_size] of hidden states [rows, hidden_size].
+  void Logits(MatrixView<const float> hidden, MatrixView<float> logits);
+
+ private:
+  Network(ThreadPool& pool, const model::WeightSource& source, const NetworkOptions& options);
+  Status Load();
+  // Valid until the next call.
+  Result<const PreparedBlock*> Block(std::size_t layer);
+
+  ThreadPool& pool_;
+  const model::WeightSource& source_;
+  NetworkOptions options_;
+  RopeTable rope_;
+  BlockRunner runner_;
+  TensorView embedding_;
+  std::vector<float> final_norm_;
+  kernels::Linear head_;
+  std::vector<std::unique_ptr<PreparedBlock>> kept_;  // by layer; null where not kept
+  std::size_t kept_bytes_ = 0;
+  PreparedBlock passing_;
+  kernels::Activations normed_;
+};
+
+}  // namespace awq::transformer

@@ -1,0 +1,210 @@
+// The main job on whole (tiny) models: quantize, read back, continue an interrupted run.
+#include "pipeline/quantize.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/reader.h"
+#include "io/file.h"
+#include "io/json.h"
+#include "math/vector.h"
+#include "testing/paths.h"
+
+namespace awq {
+namespace {
+
+namespace fs = std::filesystem;
+using checkpoint::ModelDirectory;
+using model::Role;
+
+// Tokens without a pattern, the same in every run.
+Matrix<std::int32_t> SomeTokens(std::size_t sequences, std::size_t length, std::size_t vocab) {
+  Matrix<std::int32_t> tokens(sequences, length);
+  std::uint64_t state = 12345;
+  for (std::int32_t& token : tokens.span()) {
+    state = state * 6364136223846793005U + 1442695040888963407U;
+    token = static_cast<std::int32_t>((state >> 33) % vocab);
+  }
+  return tokens;
+}
+
+Result<pipeline::QuantizeReport> QuantizeFixture(const fs::path& model_path, const fs::path& output,
+                                                 pipeline::Method method, std::size_t threads = 2,
+                                                 ProgressSink* progress = nullptr) {
+  ThreadPool pool(threads);
+  auto model = ModelDirectory::Open(model_path);
+  if (!model) return model.error();
+  pipeline::QuantizeOptions options;
+  options.method = method;
+  options.output = output;
+  options.plan.group_size = 16;
+  options.progress = progress;
+  return pipeline::Quantize(pool, **model,
+                            SomeTokens(6, 24, (*model)->config().vocab_size), options);
+}
+
+std::map<std::string, std::string> FilesOf(const fs::path& directory) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    if (entry.path().filename() == "quantization_report.json") continue;  // holds times
+    files[entry.path().filename().string()] = io::ReadFile(entry.path()).value();
+  }
+  return files;
+}
+
+class EveryFixture : public ::testing::TestWithParam<const char*> {
+ protected:
+  fs::path model() const { return testing::GoldenDir() / "models" / GetParam(); }
+  testing::TemporaryDirectory scratch_;
+};
+
+TEST_P(EveryFixture, OutputReadsBackAndStaysCloseToTheOriginal) {
+  const fs::path output = scratch_.path() / "out";
+  const auto report = QuantizeFixture(model(), output, pipeline::Method::kAwq);
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  const auto original = ModelDirectory::Open(model());
+  const auto quantized = ModelDirectory::Open(output);
+  ASSERT_TRUE(quantized.ok()) << quantized.error().message;
+  EXPECT_EQ((*quantized)->config().quantization->format, "awq-gemm");
+  ThreadPool pool(1);
+  // k is never clipped and no row of it is folded: its codes are those of W diag(s) rounded, and a
+  // code's step bounds the error of each weight.
+  for (std::size_t layer = 0; layer < (*original)->config().num_hidden_layers; ++layer) {
+    const auto before = (*original)->Block(layer).value();
+    const auto after = (*quantized)->Block(layer).value();
+    const model::Linear& linear = after.linear(Role::kK);
+    ASSERT_TRUE(linear.is_packed());
+    const auto codes = linear.packed->Unpack().value();
+    const Matrix<float> w =
+        pipeline::FoldedWeight(pool, before.linear(Role::kK), Role::kK, pipeline::FoldPlan{});
+    const auto norm_before = before.norm(Role::kAttentionNorm);
+    const auto norm_after = after.norm(Role::kAttentionNorm);
+    std::vector<float> n0(norm_before->elements());
+    std::vector<float> n1(n0.size());
+    math::Convert(*norm_before, std::span<float>(n0));
+    math::Convert(*norm_after, std::span<float>(n1));
+    Matrix<float> dequantized(codes.out_features(), codes.in_features());
+    quant::Dequantize(codes, 0, dequantized);
+    for (std::size_t r = 0; r < w.rows(); ++r) {
+      for (std::size_t c = 0; c < w.cols(); ++c) {
+        const float s = n0[c] / n1[c];  // known to fp16's 2^-11
+        const float step = ToFloat(codes.scales(r, c / 16));
+        // Half a step from rounding, up to half more where zero's own rounding cuts the range's
+        // end, and what is not known of s.
+        EXPECT_NEAR(dequantized(r, c), w(r, c) * s, step * 1.01F + std::fabs(w(r, c) * s) * 2e-3F)
+            << "layer " << layer << " row " << r << " column " << c;
+      }
+    }
+  }
+}
+
+TEST_P(EveryFixture, SameBytesForAnyNumberOfThreads) {
+  ASSERT_TRUE(QuantizeFixture(model(), scratch_.path() / "1", pipeline::Method::kAwq, 1).ok());
+  ASSERT_TRUE(QuantizeFixture(model(), scratch_.path() / "3", pipeline::Method::kAwq, 3).ok());
+  EXPECT_EQ(FilesOf(scratch_.path() / "1"), FilesOf(scratch_.path() / "3"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, EveryFixture,
+                         ::testing::Values("llama", "llama_gqa_tied", "llama3_rope", "llama_bias",
+                                           "llama_sharded", "mistral", "qwen2", "qwen2_window",
+                                           "qwen3"),
+                         [](const auto& which) { return std::string(which.param); });
+
+// Ends the run, as a crash would, once `after` tokens have been reported.
+class Interrupt : public ProgressSink {
+ public:
+  explicit Interrupt(std::uint64_t after) : after_(after) {}
+  void Update(const ProgressEvent& event) override {
+    if (event.done >= after_) throw std::runtime_error("interrupted");
+  }
+
+ private:
+  std::uint64_t after_;
+};
+
+TEST(Pipeline, AnInterruptedRunContinuesToTheSameBytes) {
+  const fs::path model = testing::GoldenDir() / "models" / "llama_bias";
+  testing::TemporaryDirectory scratch;
+  const auto whole = QuantizeFixture(model, scratch.path() / "whole", pipeline::Method::kAwq);
+  ASSERT_TRUE(whole.ok()) << whole.error().message;
+  // Inside the second of two blocks.
+  Interrupt interrupt(6 * 24 + 6 * 24 / 4 + 1);
+  EXPECT_THROW(static_cast<void>(QuantizeFixture(model, scratch.path() / "parts",
+                                                 pipeline::Method::kAwq, 2, &interrupt)),
+               std::runtime_error);
+  EXPECT_FALSE(fs::exists(scratch.path() / "parts"));
+  const auto rest = QuantizeFixture(model, scratch.path() / "parts", pipeline::Method::kAwq);
+  ASSERT_TRUE(rest.ok()) << rest.error().message;
+  EXPECT_EQ(rest->resumed_blocks, 1U);
+  EXPECT_EQ(FilesOf(scratch.path() / "whole"), FilesOf(scratch.path() / "parts"));
+  EXPECT_EQ(rest->blocks.size(), whole->blocks.size());
+  EXPECT_EQ(rest->blocks[0].linears[2].error, whole->blocks[0].linears[2].error);
+}
+
+TEST(Pipeline, AwqLosesLessThanRoundToNearestOnItsOwnTokens) {
+  testing::TemporaryDirectory scratch;
+  const auto report =
+      QuantizeFixture(testing::GoldenDir() / "models" / "llama", scratch.path() / "out",
+                      pipeline::Method::kAwq);
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  for (const pipeline::BlockReport& block : report->blocks) {
+    for (const pipeline::SiteReport& site : block.sites) {
+      if (!site.obstacle.empty()) continue;
+      EXPECT_LE(site.error, site.rtn_error) << site.name;
+    }
+  }
+}
+
+// A fold whose producer gives its rows wrongly must be caught and named.
+TEST(Pipeline, AWrongFoldIsNamed) {
+  ThreadPool pool(2);
+  const auto model = ModelDirectory::Open(testing::GoldenDir() / "models" / "llama");
+  ASSERT_TRUE(model.ok());
+  const auto& config = (*model)->config();
+  const auto weights = (*model)->Block(0).value();
+  Matrix<float> sample(8, config.hidden_size);
+  for (std::size_t i = 0; i < sample.size(); ++i) {
+    sample.data()[i] = std::sin(static_cast<float>(i) * 0.37F);
+  }
+  for (const model::SiteRow& site : config.arch->sites) {
+    std::size_t in = 0;
+    for (const model::LinearRow& row : config.arch->linears) {
+      if (row.role == site.readers.front()) in = model::Width(config, row.in);
+    }
+    std::vector<float> scale(in, 1.0F);
+    scale[in / 2] = 1.25F;
+    pipeline::FoldPlan right;
+    right.Add(site, scale);
+    EXPECT_TRUE(pipeline::VerifyFold(pool, config, 0, weights, right, sample).ok()) << site.name;
+    pipeline::FoldPlan forgotten_reader = right;
+    forgotten_reader.columns[static_cast<std::size_t>(site.readers.back())].clear();
+    pipeline::FoldPlan wrong_row = right;
+    std::swap(wrong_row.rows[static_cast<std::size_t>(site.producer)][in / 2],
+              wrong_row.rows[static_cast<std::size_t>(site.producer)][0]);
+    for (const pipeline::FoldPlan& wrong : {forgotten_reader, wrong_row}) {
+      const Status status = pipeline::VerifyFold(pool, config, 0, weights, wrong, sample);
+      ASSERT_FALSE(status.ok()) << site.name;
+      EXPECT_NE(status.error().message.find("block 0"), std::string::npos);
+    }
+  }
+}
+
+TEST(Pipeline, RefusesWhatItCannotDo) {
+  testing::TemporaryDirectory scratch;
+  const fs::path model = testing::GoldenDir() / "models" / "llama";
+  ASSERT_TRUE(QuantizeFixture(model, scratch.path() / "out", pipeline::Method::kRtn).ok());
+  const auto exists = QuantizeFixture(model, scratch.path() / "out", pipeline::Method::kRtn);
+  ASSERT_FALSE(exists.ok());
+  EXPECT_NE(exists.error().message.find((scratch.path() / "out").string()), std::string::npos);
+  const auto twice =
+      QuantizeFixture(scratch.path() / "out", scratch.path() / "twice", pipeline::Method::kRtn);
+  ASSERT_FALSE(twice.ok());
+  EXPECT_NE(twice.error().message.find("already quantized"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace awq
