@@ -58,6 +58,8 @@ class RandomModel final : public model::WeightSource {
 
   // For tests that damage or replace a weight.
   model::BlockWeights& block(std::size_t layer) { return blocks_.at(layer); }
+  TensorView& embedding() { return embedding_; }
+  TensorView& final_norm() { return final_norm_; }
   TensorView& head() { return head_; }
   std::size_t releases() const { return releases_; }
 

@@ -81,6 +81,12 @@ class MappedSource final : public model::PackedSource {
     return content_.format->unpack(views, content_.out_features, content_.in_features,
                                    content_.spec, content_.module);
   }
+  quant::Spec spec() const override { return content_.spec; }
+  std::size_t stored_bytes() const override {
+    std::size_t bytes = 0;
+    for (const Part& part : parts_) bytes += part.view.bytes.size();
+    return bytes;
+  }
 
  private:
   Content content_;
@@ -279,7 +285,8 @@ Result<model::Linear> ModelDirectory::LinearAt(std::size_t layer,
   linear.in_features = model::Width(config_, row.in);
   AWQ_ASSIGN(const bool packed, IsPacked(linear.name));
   if (packed) {
-    const quant::Spec spec = config_.quantization->spec;
+    quant::Spec spec = config_.quantization->spec;
+    if (spec.group_size == 0) spec.group_size = linear.in_features;  // the whole row
     const pack::Format* format = pack::FindFormat(config_.quantization->format);  // Open() checked
     std::vector<MappedSource::Part> parts;
     for (const pack::PartInfo& part :

@@ -169,6 +169,9 @@ TEST(Reader, WholeRowGroups) {
   const auto opened = ModelDirectory::Open(directory.path());
   ASSERT_TRUE(opened.ok()) << opened.error().message;
   const auto block = (*opened)->Block(0);
+  EXPECT_EQ(block->linear(model::Role::kDown).packed->spec().group_size, 96U);
+  EXPECT_EQ(block->linear(model::Role::kDown).packed->stored_bytes(),
+            96U * 64 / 2 + 64 / 2 + 64 * 2);
   const auto down = block->linear(model::Role::kDown).packed->Unpack();
   ASSERT_TRUE(down.ok()) << down.error().message;
   EXPECT_EQ(down->spec.group_size, 96U);

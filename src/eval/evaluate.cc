@@ -213,9 +213,9 @@ class Evaluation {
 
   Error NotFinite(std::size_t token) const {
     return MakeError(ErrorCode::kCorrupt,
-                     "window {}, token {}: the logits are not finite; the weights are damaged, or "
-                     "too large for the precision of the computation",
-                     token / windows_.cols, token % windows_.cols);
+                     "window {}: the logits are not finite; the weights are damaged, or too large "
+                     "for the precision of the computation",
+                     token / windows_.cols);
   }
 
   template <class T>
@@ -223,8 +223,9 @@ class Evaluation {
     const std::size_t per_window = windows_.cols - 1;
     std::vector<double> means(windows_.rows, 0);
     for (std::size_t i = 0; i < values.size(); ++i) {
-      means[i / per_window] += static_cast<double>(values[i]) / static_cast<double>(per_window);
+      means[i / per_window] += static_cast<double>(values[i]);
     }
+    for (double& mean : means) mean /= static_cast<double>(per_window);
     return means;
   }
 

@@ -25,8 +25,8 @@ enum class StopReason : std::uint8_t {
 
 struct GenerateOptions {
   std::size_t max_new_tokens = 256;
-  SamplerOptions sampler;
-  std::vector<std::int32_t> end_tokens;
+  SamplerOptions sampler = {};
+  std::vector<std::int32_t> end_tokens = {};
 };
 
 struct GenerateReport {
@@ -45,8 +45,8 @@ Result<GenerateReport> Generate(transformer::Network& network, std::span<const s
                                 const GenerateOptions& options, const OnToken& on_token = {});
 
 struct BatchOptions {
-  std::size_t given = 1;   // leading columns that are set already
-  SamplerOptions sampler;  // what ends a sequence belongs into banned_tokens
+  std::size_t given = 1;        // leading columns that are set already
+  SamplerOptions sampler = {};  // what ends a sequence belongs into banned_tokens
   // The first so many new tokens are drawn at wide_temperature, so that texts differ from the
   // start.
   std::size_t wide_tokens = 0;
@@ -54,7 +54,7 @@ struct BatchOptions {
   // Sequence i draws from stream first_stream + i: a caller that cuts a set of sequences into
   // batches passes how many came before.
   std::uint64_t first_stream = 0;
-  std::function<void(std::size_t step, std::size_t steps)> on_step;  // after each column
+  std::function<void(std::size_t step, std::size_t steps)> on_step = {};  // after each column
 };
 
 // Fills columns [given, length) of sequences [n, length], all rows a step at a time. Memory: a KV

@@ -13,7 +13,7 @@ namespace awq::generate {
 
 struct SamplerOptions {
   float temperature = 0;  // 0 takes the most probable token, the lowest id of equals
-  std::vector<std::int32_t> banned_tokens;  // never drawn
+  std::vector<std::int32_t> banned_tokens = {};  // never drawn
   std::uint64_t seed = 0;
 };
 

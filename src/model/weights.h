@@ -19,6 +19,8 @@ class PackedSource {
  public:
   virtual ~PackedSource() = default;
   virtual Result<quant::QuantizedLinear> Unpack() const = 0;
+  virtual quant::Spec spec() const = 0;  // group_size is that of this linear
+  virtual std::size_t stored_bytes() const = 0;
 };
 
 struct Linear {

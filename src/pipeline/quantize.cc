@@ -255,14 +255,17 @@ class Run {
 
 }  // namespace
 
+Status CheckQuantizable(const checkpoint::ModelDirectory& model) {
+  if (!model.config().quantization) return {};
+  return MakeError(ErrorCode::kUnsupported,
+                   "{}: already quantized ({}); quantize the original model instead",
+                   model.path().string(), model.config().quantization->format);
+}
+
 Result<QuantizeReport> Quantize(ThreadPool& pool, const checkpoint::ModelDirectory& model,
                                 const Matrix<std::int32_t>& tokens,
                                 const QuantizeOptions& options) {
-  if (model.config().quantization) {
-    return MakeError(ErrorCode::kUnsupported,
-                     "{}: already quantized ({}); quantize the original model instead",
-                     model.path().string(), model.config().quantization->format);
-  }
+  AWQ_TRY(CheckQuantizable(model));
   if (options.method == Method::kAwq && tokens.size() == 0) {
     return MakeError(ErrorCode::kInvalidArgument, "--method awq needs calibration tokens");
   }

@@ -26,6 +26,9 @@ struct QuantizeOptions {
   ProgressSink* progress = nullptr;
 };
 
+// Error: the model is quantized already.
+Status CheckQuantizable(const checkpoint::ModelDirectory& model);
+
 // `tokens` [sequences, sequence_tokens]; may be empty for methods without calibration. A run that
 // was interrupted is continued when everything that decides its bytes is the same.
 Result<QuantizeReport> Quantize(ThreadPool& pool, const checkpoint::ModelDirectory& model,

@@ -21,8 +21,8 @@ struct AddedToken {
   bool single_word = false;  // only where no letter, digit or mark touches it
   bool lstrip = false;       // takes the whitespace on its left with it
   bool rstrip = false;
-  bool normalized = true;    // sought in the normalized text, in its own normalized form
-  bool special = false;      // left out when decoding without special tokens
+  bool normalized = true;  // sought in the normalized text, in its own normalized form
+  bool special = false;    // left out when decoding without special tokens
 };
 
 // One entry of "added_tokens"; `id` is what the file says, which the caller settles.

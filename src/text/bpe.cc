@@ -86,7 +86,8 @@ Status BpeModel::AppendSymbols(std::string_view word, std::vector<std::int32_t>&
     std::string_view symbol = word.substr(i, length);
     const bool first = i == 0;
     i += length;
-    const std::string_view prefix = first ? "" : std::string_view(config_.continuing_subword_prefix);
+    const std::string_view prefix =
+        first ? "" : std::string_view(config_.continuing_subword_prefix);
     const std::string_view suffix =
         i == word.size() ? std::string_view(config_.end_of_word_suffix) : "";
     if (!prefix.empty() || !suffix.empty()) {

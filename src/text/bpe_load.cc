@@ -23,8 +23,8 @@ Result<BpeConfig> ConfigFromJson(const JsonNode& node) {
   }
   if (const auto dropout = node.Find("dropout")) {
     if (!dropout->json().is_number() || dropout->json().get<double>() != 0.0) {
-      return MakeError(ErrorCode::kUnsupported, "{}: expected null or 0, found {}",
-                       dropout->path(), Shorten(dropout->json()));
+      return MakeError(ErrorCode::kUnsupported, "{}: expected null or 0, found {}", dropout->path(),
+                       Shorten(dropout->json()));
     }
   }
   if (const auto unk = node.Find("unk_token")) {

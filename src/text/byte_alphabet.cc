@@ -20,8 +20,7 @@ constexpr Alphabet MakeAlphabet() {
   for (auto& byte : alphabet.byte_of) byte = -1;
   char32_t next = 256;
   for (char32_t byte = 0; byte < 256; ++byte) {
-    const bool printable =
-        (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte != 0xAD);
+    const bool printable = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte != 0xAD);
     const char32_t letter = printable ? byte : next++;
     alphabet.letter_of[byte] = letter;
     alphabet.byte_of[letter] = static_cast<std::int16_t>(byte);

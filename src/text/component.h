@@ -28,8 +28,7 @@ inline constexpr std::size_t kMaxComponentDepth = 16;
 template <class Component, std::size_t kRows>
 Status AppendComponents(const JsonNode& node, std::string_view members,
                         const ComponentRow<Component> (&rows)[kRows],
-                        std::vector<std::unique_ptr<const Component>>& out,
-                        std::size_t depth = 0) {
+                        std::vector<std::unique_ptr<const Component>>& out, std::size_t depth = 0) {
   AWQ_ASSIGN(const JsonNode type_node, node.Get("type"));
   AWQ_ASSIGN(const std::string_view type, type_node.StringView());
   if (type == "Sequence") {
@@ -56,8 +55,9 @@ Status AppendComponents(const JsonNode& node, std::string_view members,
   }
   std::string known;
   for (const auto& row : rows) known += fmt::format(" {}", row.type);
-  return MakeError(ErrorCode::kUnsupported, "{}: type {} is not supported; supported are Sequence{}",
-                   node.path(), Shorten(type_node.json()), known);
+  return MakeError(ErrorCode::kUnsupported,
+                   "{}: type {} is not supported; supported are Sequence{}", node.path(),
+                   Shorten(type_node.json()), known);
 }
 
 }  // namespace awq::text

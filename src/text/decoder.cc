@@ -58,8 +58,10 @@ Made MakeStrip(const JsonNode& node) {
   AWQ_ASSIGN(const auto stop, stop_node.Integer(0, INT32_MAX));
   std::string character;
   AppendUtf8(content, character);
-  return Made(std::make_unique<const StreamStage<StripStream, std::string, std::size_t, std::size_t>>(
-      1, std::move(character), static_cast<std::size_t>(start), static_cast<std::size_t>(stop)));
+  return Made(
+      std::make_unique<const StreamStage<StripStream, std::string, std::size_t, std::size_t>>(
+          1, std::move(character), static_cast<std::size_t>(start),
+          static_cast<std::size_t>(stop)));
 }
 
 Made MakeReplace(const JsonNode& node) {
@@ -91,7 +93,8 @@ Made MakeMetaspace(const JsonNode& node) {
 
 Made MakeBpeDecoder(const JsonNode& node) {
   AWQ_ASSIGN(std::string suffix, NonEmpty(node, "suffix"));
-  return Made(std::make_unique<const StreamStage<BpeDecoderStream, std::string>>(1, std::move(suffix)));
+  return Made(
+      std::make_unique<const StreamStage<BpeDecoderStream, std::string>>(1, std::move(suffix)));
 }
 
 constexpr ComponentRow<DecoderStage> kRows[] = {

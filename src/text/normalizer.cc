@@ -80,14 +80,23 @@ struct ByteLevelRule {
   }
 };
 
+std::size_t CountCharacters(std::string_view text, std::size_t end) {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < end; i += DecodeUtf8(text, i).bytes) ++count;
+  return count;
+}
+
 class UnicodeNormalizer final : public Normalizer {
  public:
   explicit UnicodeNormalizer(NormalizationForm form) : form_(form) {}
 
   Status Apply(NormalizedText& text, RegexScratch& /*scratch*/) const override {
-    if (NormalizeUnicode(form_, text.text) && text.first_bytes > 0) {
-      // Exact for what asks: whether the text still begins at the first character.
-      text.first_bytes = std::max(std::size_t{1}, std::min(text.first_bytes, text.text.size()));
+    const std::size_t first_characters = CountCharacters(text.text, text.first_bytes);
+    if (!NormalizeUnicode(form_, text.text)) return {};
+    // Character for character: where a character became several, the rest of it is not counted.
+    text.first_bytes = 0;
+    for (std::size_t i = 0; i < first_characters && text.first_bytes < text.text.size(); ++i) {
+      text.first_bytes += DecodeUtf8(text.text, text.first_bytes).bytes;
     }
     return {};
   }
@@ -230,8 +239,10 @@ Status NormalizerChain::Apply(NormalizedText& text, RegexScratch& scratch) const
     if (text.text.empty()) return {};
     AWQ_TRY(stage->Apply(text, scratch));
     if (text.text.size() > limit) {
-      return MakeError(ErrorCode::kUnsupported, "the tokenizer's normalizer makes {} bytes of a "
-                       "text; more than {} are refused", text.text.size(), limit);
+      return MakeError(ErrorCode::kUnsupported,
+                       "the tokenizer's normalizer makes {} bytes of a "
+                       "text; more than {} are refused",
+                       text.text.size(), limit);
     }
   }
   return {};

@@ -121,7 +121,8 @@ class MetaspaceStage final : public PreTokenizerStage {
     if (!split_) return emit(out);
     auto splitter = MakeSplitter(SplitBehavior::kMergedWithNext, out, emit);
     const char32_t replacement = DecodeUtf8(replacement_, 0).code;
-    AWQ_TRY(VisitCharacters(out.text, [&](char32_t c) { return c == replacement; }, splitter));
+    AWQ_TRY(VisitCharacters(
+        out.text, [&](char32_t c) { return c == replacement; }, splitter));
     return splitter.Finish();
   }
 
@@ -203,7 +204,9 @@ Made MakeWhitespaceSplit(const JsonNode& /*node*/) {
   return Made(std::make_unique<const CharacterSplit<&IsWhitespace>>(SplitBehavior::kRemoved));
 }
 
-Made MakeWhitespace(const JsonNode& /*node*/) { return Made(std::make_unique<const WhitespaceStage>()); }
+Made MakeWhitespace(const JsonNode& /*node*/) {
+  return Made(std::make_unique<const WhitespaceStage>());
+}
 
 Made MakeMetaspace(const JsonNode& node) {
   AWQ_ASSIGN(const JsonNode replacement_node, node.Get("replacement"));
@@ -225,12 +228,9 @@ Made MakeMetaspace(const JsonNode& node) {
 }
 
 constexpr ComponentRow<PreTokenizerStage> kRows[] = {
-    {"ByteLevel", &MakeByteLevel},
-    {"Split", &MakeSplit},
-    {"Digits", &MakeDigits},
-    {"Metaspace", &MakeMetaspace},
-    {"Whitespace", &MakeWhitespace},
-    {"WhitespaceSplit", &MakeWhitespaceSplit},
+    {"ByteLevel", &MakeByteLevel},     {"Split", &MakeSplit},
+    {"Digits", &MakeDigits},           {"Metaspace", &MakeMetaspace},
+    {"Whitespace", &MakeWhitespace},   {"WhitespaceSplit", &MakeWhitespaceSplit},
     {"Punctuation", &MakePunctuation},
 };
 

@@ -87,9 +87,9 @@ Result<std::optional<RegexMatch>> Regex::Find(std::string_view text, std::size_t
       pcre2_set_match_limit(scratch.context_, limit);
       scratch.match_limit_ = limit;
     }
-    const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()),
-                                  text.size(), offset, PCRE2_NO_UTF_CHECK, scratch.match_data_,
-                                  scratch.context_);
+    const int found =
+        pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), offset,
+                    PCRE2_NO_UTF_CHECK, scratch.match_data_, scratch.context_);
     if (found >= 0) {
       const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(scratch.match_data_);
       return std::optional(RegexMatch{ends[0], ends[1]});

@@ -117,9 +117,10 @@ class TokenizerBuilder {
     if (!id) {
       id = next_id_++;
       if (*id > kMaxTokenId || Exists(*id)) {
-        return node.Wrong(fmt::format("a vocabulary without holes; the next free id would be {}, "
-                                      "which is taken or too large",
-                                      *id));
+        return node.Wrong(
+            fmt::format("a vocabulary without holes; the next free id would be {}, "
+                        "which is taken or too large",
+                        *id));
       }
     }
     token.id = *id;
@@ -190,9 +191,9 @@ class TokenizerBuilder {
   std::int32_t next_id_ = 0;
 };
 
-Result<std::shared_ptr<const Tokenizer>> Tokenizer::FromJson(
-    std::string_view tokenizer_json, std::string_view tokenizer_config_json,
-    const std::string& name) {
+Result<std::shared_ptr<const Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer_json,
+                                                             std::string_view tokenizer_config_json,
+                                                             const std::string& name) {
   AWQ_ASSIGN(const nlohmann::json root, io::ParseJson(tokenizer_json, name));
   AWQ_ASSIGN(const ConfigTokens config,
              ReadConfig(tokenizer_config_json, name + " (tokenizer_config.json)"));

@@ -160,10 +160,9 @@ utf8proc_category_t Category(char32_t code) {
 }
 
 std::string_view CategoryName(utf8proc_category_t category) {
-  constexpr std::string_view kNames[] = {"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc",
-                                         "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe",
-                                         "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs",
-                                         "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
+  constexpr std::string_view kNames[] = {
+      "Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps",
+      "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co"};
   return kNames[category];
 }
 

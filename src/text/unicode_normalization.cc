@@ -20,17 +20,14 @@ struct BoundaryRange {
 // Blocks of most of the world's text, checked against the library by a test; a block that is
 // missing here costs time, not correctness.
 constexpr BoundaryRange kNfcBoundaries[] = {
-    {0x0, 0x2FF},       {0x400, 0x482},     {0x5D0, 0x5EA},     {0x621, 0x64A},
-    {0x2002, 0x20CF},   {0x2190, 0x2328},   {0x232B, 0x2ADB},   {0x3000, 0x3029},
-    {0x3041, 0x3098},   {0x309B, 0x9FFF},   {0xAC00, 0xD7A3},   {0xE000, 0xF8FF},
-    {0xFF00, 0xFFEF},   {0x1F000, 0x1FAFF}, {0x20000, 0x2A6DF},
+    {0x0, 0x2FF},     {0x400, 0x482},   {0x5D0, 0x5EA},   {0x621, 0x64A},     {0x2002, 0x20CF},
+    {0x2190, 0x2328}, {0x232B, 0x2ADB}, {0x3000, 0x3029}, {0x3041, 0x3098},   {0x309B, 0x9FFF},
+    {0xAC00, 0xD7A3}, {0xE000, 0xF8FF}, {0xFF00, 0xFFEF}, {0x1F000, 0x1FAFF}, {0x20000, 0x2A6DF},
 };
 
 using CodePoints = std::vector<utf8proc_int32_t>;
 
-int CombiningClass(utf8proc_int32_t code) {
-  return utf8proc_get_property(code)->combining_class;
-}
+int CombiningClass(utf8proc_int32_t code) { return utf8proc_get_property(code)->combining_class; }
 
 // utf8proc orders marks by exchange, which is quadratic in a long run of them.
 void OrderMarks(CodePoints& codes) {
@@ -54,8 +51,7 @@ void AppendNormalized(NormalizationForm form, CodePoints& codes, std::string& ou
   auto count = static_cast<utf8proc_ssize_t>(codes.size());
   if (form == NormalizationForm::kNfc || form == NormalizationForm::kNfkc) {
     count = utf8proc_normalize_utf32(
-        codes.data(), count,
-        static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+        codes.data(), count, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
     AWQ_CHECK_LE(0, count);
   }
   for (utf8proc_ssize_t i = 0; i < count; ++i) {
@@ -66,8 +62,8 @@ void AppendNormalized(NormalizationForm form, CodePoints& codes, std::string& ou
 
 void AppendDecomposition(NormalizationForm form, char32_t code, CodePoints& codes) {
   const bool compatible = form == NormalizationForm::kNfkc || form == NormalizationForm::kNfkd;
-  const auto options = static_cast<utf8proc_option_t>(
-      UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0));
+  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE |
+                                                      (compatible ? UTF8PROC_COMPAT : 0));
   constexpr utf8proc_ssize_t kLongest = 32;  // Unicode's longest is 18
   utf8proc_int32_t parts[kLongest];
   int boundary_class = 0;

@@ -9,7 +9,11 @@ namespace awq::text {
 
 inline constexpr std::string_view kReplacementUtf8 = "\xEF\xBF\xBD";  // U+FFFD
 
-enum class Utf8Kind { kValid, kInvalid, kTruncated };  // truncated: the text ends inside a character
+enum class Utf8Kind {
+  kValid,
+  kInvalid,
+  kTruncated
+};  // truncated: the text ends inside a character
 
 // What stands at `offset`: one whole character, or the maximal ill-formed piece that one U+FFFD
 // replaces (as the WHATWG decoder, Python's errors="replace" and Rust's from_utf8_lossy do).

@@ -1,0 +1,25 @@
+// Calibration as quantize and inspect ask for it.
+#pragma once
+
+#include <awq/awq.h>
+
+#include "base/threads.h"
+#include "calib/tokens.h"
+#include "checkpoint/reader.h"
+
+namespace awq::api {
+
+struct CalibrationRequest {
+  std::string calibration;  // a file, or "self"
+  std::size_t samples = 0;
+  std::size_t sequence_tokens = 0;  // cut to what the model can take
+  std::optional<Bos> bos;
+  std::uint64_t seed = 0;
+};
+
+Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool,
+                                           const checkpoint::ModelDirectory& model,
+                                           const CalibrationRequest& request,
+                                           const Runtime& runtime);
+
+}  // namespace awq::api

@@ -1,0 +1,104 @@
+#include <awq/awq.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "api/guard.h"
+#include "api/runtime.h"
+#include "base/memory.h"
+#include "calib/tokens.h"
+#include "checkpoint/reader.h"
+#include "eval/evaluate.h"
+#include "io/file.h"
+
+namespace awq {
+namespace {
+
+Estimate ToEstimate(const eval::Figure& figure) {
+  return {figure.value, figure.low, figure.high};
+}
+
+void AddEstimate(nlohmann::json& json, const std::string& key, const Estimate& estimate) {
+  json[key] = estimate.value;
+  json[key + "_interval"] = {estimate.low, estimate.high};
+}
+
+std::string ToJson(const EvaluateReport& report) {
+  nlohmann::json json = {{"tokens", report.tokens},
+                         {"ctx", report.ctx},
+                         {"windows", report.windows},
+                         {"seconds", report.seconds},
+                         {"peak_resident_bytes", report.peak_resident_bytes}};
+  AddEstimate(json, "perplexity", report.perplexity);
+  AddEstimate(json, "nll_nats_per_token", report.nll_nats_per_token);
+  if (report.has_reference) {
+    AddEstimate(json, "reference_perplexity", report.reference_perplexity);
+    AddEstimate(json, "kl_mean_nats", report.kl_mean_nats);
+    AddEstimate(json, "kl_median_nats", report.kl_median_nats);
+    AddEstimate(json, "kl_p99_nats", report.kl_p99_nats);
+    AddEstimate(json, "top1_agreement", report.top1_agreement);
+  }
+  return json.dump(1);
+}
+
+EvaluateReport ToPublic(const eval::EvalReport& figures) {
+  EvaluateReport report;
+  report.tokens = figures.predictions;
+  report.ctx = figures.ctx_tokens;
+  report.windows = figures.windows;
+  report.perplexity = ToEstimate(figures.perplexity);
+  report.nll_nats_per_token = ToEstimate(figures.nll_nats_per_token);
+  report.has_reference = figures.divergence.has_value();
+  if (figures.divergence) {
+    const eval::Divergence& divergence = *figures.divergence;
+    report.reference_perplexity = ToEstimate(divergence.reference_perplexity);
+    report.kl_mean_nats = ToEstimate(divergence.kl_mean_nats);
+    report.kl_median_nats = ToEstimate(divergence.kl_median_nats);
+    report.kl_p99_nats = ToEstimate(divergence.kl_p99_nats);
+    report.top1_agreement = ToEstimate(divergence.top1_agreement);
+  }
+  report.seconds = figures.seconds;
+  report.peak_resident_bytes = ReadMemoryUse().peak_resident_bytes;
+  report.json = ToJson(report);
+  return report;
+}
+
+Result<text::TokenWindows> ReadWindows(const checkpoint::ModelDirectory& model,
+                                       const EvaluateOptions& options, const Runtime& runtime) {
+  AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(model.path()));
+  AWQ_ASSIGN(const std::string text, io::ReadFile(options.text));
+  text::WindowOptions cut;
+  cut.ctx_tokens = std::min(options.ctx, model.config().max_position_embeddings);
+  if (cut.ctx_tokens < options.ctx) {
+    api::Note(runtime, fmt::format("windows of {} tokens: the model takes no more",
+                                   cut.ctx_tokens));
+  }
+  cut.bos = api::ToBosMode(options.bos);
+  cut.bos_token_id = calib::BosToken(model.config(), *tokenizer);
+  if (options.max_tokens) {
+    cut.max_windows = std::max<std::size_t>(1, *options.max_tokens / cut.ctx_tokens);
+  }
+  return text::CutWindows(*tokenizer, text, cut);
+}
+
+}  // namespace
+
+Result<EvaluateReport> Evaluate(const EvaluateOptions& options, const Runtime& runtime) {
+  return api::Guard([&]() -> Result<EvaluateReport> {
+    ThreadPool pool(runtime.threads);
+    AWQ_ASSIGN(const auto model, checkpoint::ModelDirectory::Open(options.model));
+    std::unique_ptr<checkpoint::ModelDirectory> reference;
+    if (!options.reference.empty()) {
+      AWQ_ASSIGN(reference, checkpoint::ModelDirectory::Open(options.reference));
+    }
+    AWQ_ASSIGN(const text::TokenWindows windows, ReadWindows(*model, options, runtime));
+    eval::EvalOptions run;
+    run.precision = api::ResolvePrecision(runtime.precision);
+    run.progress = runtime.progress;
+    AWQ_ASSIGN(const eval::EvalReport figures,
+               eval::Evaluate(pool, *model, reference.get(), windows.ids.view(), run));
+    return ToPublic(figures);
+  });
+}
+
+}  // namespace awq

@@ -1,0 +1,143 @@
+#include "calib/tokens.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "calib/text_source.h"
+#include "generate/generate.h"
+#include "transformer/network.h"
+
+namespace awq::calib {
+namespace {
+
+// More than the longest tokens of real vocabularies need on average, so that a huge file need not
+// be tokenized whole.
+constexpr std::size_t kBytesPerToken = 32;
+constexpr std::size_t kCacheBytes = std::size_t{1} << 30;
+constexpr std::size_t kFewestWindows = 8;
+constexpr std::size_t kKeepBytes = std::size_t{512} << 20;
+// Drawn at this temperature, the first tokens of stories15M and minimind2 differ in nearly every
+// window, and the text after them reads as usual.
+constexpr std::size_t kWideTokens = 4;
+constexpr float kWideTemperature = 2.0F;
+
+std::size_t WindowsAtOnce(const model::ModelConfig& config, const CalibrationOptions& options) {
+  const std::size_t window_bytes = transformer::KvCache::Bytes(
+      config, options.precision,
+      {.layers = config.num_hidden_layers, .slots = 1,
+       .capacity_tokens = options.sequence_tokens});
+  return std::clamp(kCacheBytes / std::max<std::size_t>(1, window_bytes), kFewestWindows,
+                    std::max(kFewestWindows, options.samples));
+}
+
+// Tokens that would end or frame a text, and ids that no token has.
+std::vector<std::int32_t> NeverDrawn(const model::ModelConfig& config,
+                                     const text::Tokenizer& tokenizer) {
+  std::vector<std::int32_t> banned;
+  for (std::size_t id = 0; id < config.vocab_size; ++id) {
+    const auto token = static_cast<std::int32_t>(id);
+    if (tokenizer.IsSpecial(token) || !tokenizer.IdToToken(token)) banned.push_back(token);
+  }
+  for (std::int64_t id : config.eos_token_ids) banned.push_back(static_cast<std::int32_t>(id));
+  std::sort(banned.begin(), banned.end());
+  banned.erase(std::unique(banned.begin(), banned.end()), banned.end());
+  return banned;
+}
+
+// BOS, or where there is none any ordinary token: a window has to begin with something.
+Status SetFirstTokens(const model::ModelConfig& config, const text::Tokenizer& tokenizer,
+                      const CalibrationOptions& options,
+                      const std::vector<std::int32_t>& never_drawn, Matrix<std::int32_t>& ids) {
+  std::vector<std::int32_t> candidates;
+  const std::optional<std::int32_t> bos = BosToken(config, tokenizer);
+  if (options.bos != text::BosMode::kNever && bos) {
+    candidates.push_back(*bos);
+  } else {
+    for (std::size_t id = 0; id < config.vocab_size; ++id) {
+      const auto token = static_cast<std::int32_t>(id);
+      if (!std::binary_search(never_drawn.begin(), never_drawn.end(), token)) {
+        candidates.push_back(token);
+      }
+    }
+  }
+  if (candidates.empty()) {
+    return MakeError(ErrorCode::kCorrupt,
+                     "the tokenizer has no ordinary token to begin a text with; use --calib FILE");
+  }
+  Random random(options.seed);
+  for (std::size_t row = 0; row < ids.rows(); ++row) {
+    ids(row, 0) = candidates[random.Below(candidates.size())];
+  }
+  return {};
+}
+
+}  // namespace
+
+std::optional<std::int32_t> BosToken(const model::ModelConfig& config,
+                                     const text::Tokenizer& tokenizer) {
+  if (config.bos_token_id) return static_cast<std::int32_t>(*config.bos_token_id);
+  return tokenizer.bos_id();
+}
+
+Result<CalibrationTokens> FromFile(const text::Tokenizer& tokenizer,
+                                   const model::ModelConfig& config,
+                                   const std::filesystem::path& path,
+                                   const CalibrationOptions& options) {
+  const std::size_t wanted_tokens = options.samples * options.sequence_tokens;
+  AWQ_ASSIGN(const std::string text,
+             ReadCalibrationText(path, std::max(wanted_tokens, std::size_t{4096}) *
+                                           kBytesPerToken));
+  AWQ_ASSIGN(text::TokenWindows windows,
+             text::CutWindows(tokenizer, text,
+                              {.ctx_tokens = options.sequence_tokens,
+                               .bos = options.bos,
+                               .bos_token_id = BosToken(config, tokenizer),
+                               .max_windows = options.samples}));
+  const std::size_t count = windows.ids.rows();
+  return CalibrationTokens{
+      std::move(windows.ids),
+      fmt::format("{} of {} windows of {} tokens from {}{}", count, options.samples,
+                  options.sequence_tokens, path.string(),
+                  count < options.samples ? " (the text holds no more)" : "")};
+}
+
+Result<CalibrationTokens> FromModel(ThreadPool& pool, const model::WeightSource& source,
+                                    const text::Tokenizer& tokenizer,
+                                    const CalibrationOptions& options) {
+  const model::ModelConfig& config = source.config();
+  AWQ_ASSIGN(const std::unique_ptr<transformer::Network> network,
+             transformer::Network::Create(pool, source,
+                                          {.precision = options.precision,
+                                           .positions = options.sequence_tokens,
+                                           .keep_bytes = kKeepBytes}));
+  generate::BatchOptions batch;
+  batch.sampler = {.temperature = 1.0F,
+                   .banned_tokens = NeverDrawn(config, tokenizer),
+                   .seed = options.seed};
+  batch.wide_tokens = kWideTokens;
+  batch.wide_temperature = kWideTemperature;
+
+  CalibrationTokens tokens{Matrix<std::int32_t>(options.samples, options.sequence_tokens),
+                           fmt::format("{} windows of {} tokens that the model wrote itself",
+                                       options.samples, options.sequence_tokens)};
+  AWQ_TRY(SetFirstTokens(config, tokenizer, options, batch.sampler.banned_tokens, tokens.ids));
+  const std::size_t at_once = WindowsAtOnce(config, options);
+  for (std::size_t row = 0; row < options.samples; row += at_once) {
+    const std::size_t count = std::min(at_once, options.samples - row);
+    batch.first_stream = row;
+    batch.on_step = [&](std::size_t step, std::size_t) {
+      if (options.progress == nullptr) return;
+      options.progress->Update({.stage = "writing calibration text",
+                                .done = row * options.sequence_tokens + step * count,
+                                .total = tokens.ids.size(),
+                                .unit = "tokens",
+                                .note = ""});
+    };
+    AWQ_TRY(generate::GenerateBatch(pool, *network, tokens.ids.view().Rows(row, count), batch));
+  }
+  return tokens;
+}
+
+}  // namespace awq::calib
