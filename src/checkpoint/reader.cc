@@ -286,7 +286,7 @@ Result<model::Linear> ModelDirectory::LinearAt(std::size_t layer,
   AWQ_ASSIGN(const bool packed, IsPacked(linear.name));
   if (packed) {
     quant::Spec spec = config_.quantization->spec;
-    if (spec.group_size == 0) spec.group_size = linear.in_features;  // the whole row
+    if (spec.group_size == 0) spec.group_size = linear.in_features;               // the whole row
     const pack::Format* format = pack::FindFormat(config_.quantization->format);  // Open() checked
     std::vector<MappedSource::Part> parts;
     for (const pack::PartInfo& part :

@@ -8,8 +8,6 @@
 #include <random>
 
 #include "math/matmul.h"
-#include "math/vector.h"
-
 extern "C" void omp_set_num_threads(int);
 
 namespace awq::math {
@@ -145,10 +143,10 @@ void Shapes(benchmark::internal::Benchmark* bench) {
   for (std::int64_t tokens : {1, 4, 8, 64, 2048}) {
     bench->Args({tokens, 2048, 5632})->Args({tokens, 5632, 2048})->Args({tokens, 2048, 2048});
   }
-  bench->ArgNames({"tokens", "out", "in"})->UseRealTime();
+  bench->ArgNames({"tokens", "out", "in"})->MeasureProcessCPUTime()->UseRealTime();
 }
 void Widths(benchmark::internal::Benchmark* bench) {
-  bench->Arg(2048)->Arg(5632)->ArgName("n")->UseRealTime();
+  bench->Arg(2048)->Arg(5632)->ArgName("n")->MeasureProcessCPUTime()->UseRealTime();
 }
 
 BENCHMARK(BM_ApplyWeights<float>)->Apply(Shapes);
