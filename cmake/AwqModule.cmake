@@ -25,7 +25,7 @@ endfunction()
 # Makes the folder that calls it one library, awq_NAME, and everything beside the sources with it:
 #   *_test.cc   all in one GoogleTest program, NAME_test
 #   *_bench.cc  one Google Benchmark program each
-#   *_fuzz.cc   one libFuzzer program each
+#   *_fuzz.cc   one libFuzzer program each; without libFuzzer, a test that replays its corpus
 #   main.cc     left to the folder itself
 #   *_isa.cc    compiled once per instruction set (see awq_isa_objects)
 # so that a file on disk cannot be left out. DEPS is the house rule of who may include whom;
@@ -86,6 +86,15 @@ function(awq_module name)
       target_compile_options(${program} PRIVATE -fsanitize=fuzzer)
       target_link_options(${program} PRIVATE -fsanitize=fuzzer)
       target_link_libraries(${program} PRIVATE awq_options awq_${name})
+    endforeach()
+  elseif(AWQ_BUILD_TESTS)
+    foreach(fuzzer ${fuzzers})
+      get_filename_component(program ${fuzzer} NAME_WE)
+      add_executable(${program}_replay ${fuzzer} ${PROJECT_SOURCE_DIR}/fuzz/replay.cc)
+      target_link_libraries(${program}_replay PRIVATE awq_options awq_${name})
+      add_test(NAME ${program}_replay
+        COMMAND ${program}_replay ${PROJECT_SOURCE_DIR}/fuzz/corpus/${program})
+      set_tests_properties(${program}_replay PROPERTIES LABELS "${name};fuzz")
     endforeach()
   endif()
 endfunction()

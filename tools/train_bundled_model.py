@@ -274,15 +274,20 @@ def batches(work, bpe, length, rows, seed):
 
 
 class Clock:
-    """Seconds of work. A long gap between ticks means the process was paused."""
+    """Seconds of work: wall time less pauses, or processor time for a busy machine."""
 
-    def __init__(self, longest_step=60):
-        self.longest_step, self.elapsed, self.last = longest_step, 0.0, time.time()
+    def __init__(self, threads=None, longest_step=60):
+        self.threads, self.longest_step = threads, longest_step
+        self.elapsed, self.last = 0.0, time.time()
 
     def tick(self):
-        now = time.time()
-        self.elapsed += min(now - self.last, self.longest_step)
-        self.last = now
+        if self.threads:
+            self.elapsed = time.process_time() / self.threads
+        else:
+            # A long gap between ticks means that the process was stopped.
+            now = time.time()
+            self.elapsed += min(now - self.last, self.longest_step)
+            self.last = now
         return self.elapsed
 
 
@@ -381,7 +386,8 @@ def train(args):
         loss_of = torch.compile(loss_of, dynamic=False)
     # Short windows are a quarter faster; the last part teaches the whole context.
     streams = {n: batches(args.work, bpe, n, args.tokens // n, n) for n in (CONTEXT // 2, CONTEXT)}
-    steppers, clock, saved, seen, number = optimizers(model), Clock(), 0.0, 0, 0
+    clock = Clock(args.threads if args.cpu_time else None)
+    steppers, saved, seen, number = optimizers(model), 0.0, 0, 0
     while (progress := clock.tick() / (60 * args.minutes)) < 1:
         inputs, targets = next(streams[CONTEXT // 2 if progress < 0.7 else CONTEXT])
         rate = args.lr * min(1, (number + 1) / 50) * (1 - progress)
@@ -517,6 +523,8 @@ def main():
     step.add_argument("--save-minutes", type=float, default=4)
     step.add_argument("--tokens", type=int, default=4096, help="tokens a step")
     step.add_argument("--lr", type=float, default=5e-3)
+    step.add_argument("--cpu-time", action="store_true",
+                      help="count --minutes in processor time (per thread), not in wall time")
     step.add_argument("--resume", action="store_true", help="start from the last checkpoint")
     step.add_argument("--compile", action="store_true", help="faster, needs a C++ compiler")
     step = commands.add_parser("publish")

@@ -56,8 +56,9 @@ struct QuantizeSummary {
   std::size_t resumed_blocks = 0;      // taken over from an interrupted run
   std::vector<std::string> not_converted;  // linears left in 16 bits, and why
   double seconds = 0;
-  std::size_t peak_resident_bytes = 0;
-  std::size_t memory_bound_bytes = 0;  // what was promised before the run
+  std::size_t peak_resident_bytes = 0;   // mapped pages of the files included
+  std::size_t peak_allocated_bytes = 0;  // without them; 0 where nothing was calibrated
+  std::size_t memory_bound_bytes = 0;    // what was promised of it before the run
   std::string json;                    // the whole report, as OUT/quantization_report.json
 };
 

@@ -74,6 +74,7 @@ QuantizeSummary Summarize(const pipeline::QuantizeReport& report) {
           .not_converted = report.obstacles,
           .seconds = report.seconds,
           .peak_resident_bytes = report.peak_resident_bytes,
+          .peak_allocated_bytes = report.peak_allocated_bytes,
           .memory_bound_bytes = report.memory_bound_bytes,
           .json = pipeline::ToJson(report).dump(1)};
 }

@@ -57,8 +57,9 @@ int Run(Flags& flags) {
   if (summary->resumed_blocks > 0) {
     fmt::print(out, "  continued    {} blocks were already done\n", summary->resumed_blocks);
   }
-  fmt::print(out, "  took         {}, {} at the peak (file pages included)\n",
-             Duration(summary->seconds), Bytes(summary->peak_resident_bytes));
+  fmt::print(out, "  took         {}; at the peak {} allocated, {} with the files' pages\n",
+             Duration(summary->seconds), Bytes(summary->peak_allocated_bytes),
+             Bytes(summary->peak_resident_bytes));
   return flags.json.Write(summary->json);
 }
 

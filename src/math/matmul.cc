@@ -1,8 +1,11 @@
 #include "math/matmul.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <map>
+#include <new>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <utility>
 
@@ -16,8 +19,8 @@ namespace {
 // Tiles large enough that oneDNN runs near its peak inside one, small enough to share out.
 constexpr std::size_t kTileRows = 256;
 constexpr std::size_t kTileCols = 256;
-// Fewer tokens than this are a matrix-vector product each: bound by reading the weights.
-constexpr std::size_t kFewTokens = 4;
+// Up to this many tokens a dot product per output is faster than oneDNN, which rearranges weights.
+constexpr std::size_t kFewTokens = 2;
 constexpr std::size_t kMostPrimitives = 512;
 
 dnnl::memory::dim Dim(std::size_t size) { return static_cast<dnnl::memory::dim>(size); }
@@ -48,11 +51,11 @@ class Worker {
     const auto memory = [&](const dnnl::memory::desc& desc, const void* data) {
       return dnnl::memory(desc, engine_, const_cast<void*>(data));
     };
-    primitive.matmul.execute(stream_, {{DNNL_ARG_SRC, memory(primitive.a, a.data)},
-                                       {DNNL_ARG_WEIGHTS, memory(primitive.b, b.data)},
-                                       {DNNL_ARG_DST, memory(primitive.c, c.data)},
-                                       {DNNL_ARG_SCRATCHPAD,
-                                        memory(primitive.scratchpad, scratch_.data())}});
+    primitive.matmul.execute(
+        stream_, {{DNNL_ARG_SRC, memory(primitive.a, a.data)},
+                  {DNNL_ARG_WEIGHTS, memory(primitive.b, b.data)},
+                  {DNNL_ARG_DST, memory(primitive.c, c.data)},
+                  {DNNL_ARG_SCRATCHPAD, memory(primitive.scratchpad, scratch_.data())}});
     stream_.wait();
   }
 
@@ -62,8 +65,8 @@ class Worker {
   static dnnl::memory::desc Describe(const Operand& x, std::size_t rows, std::size_t cols) {
     const auto type =
         x.dtype == DType::kBF16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
-    const dnnl::memory::dims strides = x.transposed ? dnnl::memory::dims{1, Dim(x.stride)}
-                                                    : dnnl::memory::dims{Dim(x.stride), 1};
+    const dnnl::memory::dims strides =
+        x.transposed ? dnnl::memory::dims{1, Dim(x.stride)} : dnnl::memory::dims{Dim(x.stride), 1};
     return {{Dim(rows), Dim(cols)}, type, strides};
   }
 
@@ -164,7 +167,12 @@ void MatMul(const Operand& a, const Operand& b, std::size_t k, MatrixView<float>
   AWQ_CHECK(a.dtype == b.dtype);
   if (c.rows == 0 || c.cols == 0) return;
   AWQ_CHECK_LT(std::size_t{0}, k);
-  Worker::Get().Run(a, b, k, c, accumulate);
+  try {
+    Worker::Get().Run(a, b, k, c, accumulate);
+  } catch (const dnnl::error& error) {
+    if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
+    throw InternalError(fmt::format("oneDNN: {}", error.message));
+  }
 }
 
 void ParallelMatMul(ThreadPool& pool, const Operand& a, const Operand& b, std::size_t k,

@@ -45,9 +45,9 @@ void AccumulateGram(ThreadPool& pool, MatrixView<const float> x, MatrixView<floa
 void AccumulateGram(ThreadPool& pool, MatrixView<const BF16> x, MatrixView<float> gram);
 void MirrorUpper(MatrixView<float> gram);
 
-// y [tokens, out] = x [tokens, in] W^T for weights W [out, in] as files hold them: no second copy of
-// the weights is made (a rearranged one was measured 0 to 5 % faster from 256 tokens on). Operands
-// are alike: both F32, or both BF16.
+// y [tokens, out] = x [tokens, in] W^T for weights W [out, in] as files hold them: no second copy
+// of the weights is made (a rearranged one was measured 0 to 5 % faster from 256 tokens on).
+// Operands are alike: both F32, or both BF16.
 void ApplyWeights(ThreadPool& pool, MatrixView<const float> x, MatrixView<const float> weights,
                   MatrixView<float> y);
 void ApplyWeights(ThreadPool& pool, MatrixView<const BF16> x, MatrixView<const BF16> weights,

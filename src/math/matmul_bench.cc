@@ -140,7 +140,7 @@ void BM_PlainGram(benchmark::State& state) {
 }
 
 void Shapes(benchmark::internal::Benchmark* bench) {
-  for (std::int64_t tokens : {1, 4, 8, 64, 2048}) {
+  for (std::int64_t tokens : {1, 2, 3, 4, 8, 64, 2048}) {
     bench->Args({tokens, 2048, 5632})->Args({tokens, 5632, 2048})->Args({tokens, 2048, 2048});
   }
   bench->ArgNames({"tokens", "out", "in"})->MeasureProcessCPUTime()->UseRealTime();

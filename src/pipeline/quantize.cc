@@ -49,6 +49,7 @@ class Run {
     AWQ_TRY(WriteRest());
     report_.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     report_.peak_resident_bytes = ReadMemoryUse().peak_resident_bytes;
+    report_.peak_allocated_bytes = peak_allocated_bytes_;
     AWQ_TRY(writer_->WriteFile("quantization_report.json", ToJson(report_).dump(1) + "\n"));
     AWQ_TRY(writer_->Finish());
     return std::move(report_);
@@ -97,12 +98,13 @@ class Run {
                                            .slots = sequences_in_flight_,
                                            .capacity_tokens = tokens_.cols()});
     AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
-    return ForBatches([&](std::size_t first_token, const transformer::Batch&,
-                          MatrixView<float> hidden) -> Status {
-      AWQ_TRY(transformer::Embed(embedding, tokens_.span().subspan(first_token, hidden.rows),
-                                 hidden));
-      return {};
-    });
+    AWQ_TRY(ForBatches([&](std::size_t first_token, const transformer::Batch&,
+                           MatrixView<float> hidden) {
+      return transformer::Embed(embedding, tokens_.span().subspan(first_token, hidden.rows),
+                                hidden);
+    }));
+    model_.ReleaseAll();
+    return {};
   }
 
   // Calls body(first token, batch, hidden states) for all sequences, a few at a time; what it
@@ -132,7 +134,7 @@ class Run {
                           MatrixView<float> hidden) -> Status {
       stream_->Load(pool_, first_token, hidden);
       runner_.Run(block, {layer, 0}, batch, *cache_, hidden, collector);
-      Progress(layer, first_token + hidden.rows, "");
+      Progress(layer, first_token + hidden.rows);
       return {};
     });
   }
@@ -151,7 +153,7 @@ class Run {
       report_.blocks.push_back(std::move(report));
     }
     model_.Release(layer);
-    Progress(layer + 1, 0, "");
+    Progress(layer + 1, 0);
     return {};
   }
 
@@ -168,6 +170,7 @@ class Run {
       AWQ_ASSIGN(statistics, std::move(collector).Finish(fmt::format("block {}", layer)));
       AWQ_ASSIGN(fold,
                  SearchScales(pool_, config_, weights, plan_, statistics, report.sites));
+      NoteMemory();
       AWQ_TRY(VerifyFold(pool_, config_, layer, weights, fold, sample));
     }
     for (const model::SiteRow& site : config_.arch->sites) {
@@ -198,6 +201,7 @@ class Run {
                                    part.bytes.span()));
     }
     report.linears.push_back(std::move(rounded.report));
+    NoteMemory();
     return {};
   }
 
@@ -216,6 +220,7 @@ class Run {
   Status WriteRest() {
     AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
     AWQ_TRY(WriteDense(*writer_, std::string(config_.arch->embedding) + ".weight", embedding));
+    model_.ReleaseAll();
     AWQ_ASSIGN(const TensorView norm, model_.FinalNorm());
     AWQ_TRY(WriteDense(*writer_, std::string(config_.arch->final_norm) + ".weight", norm));
     if (!config_.tie_word_embeddings) {
@@ -226,7 +231,14 @@ class Run {
     return WriteDirectoryFiles(*writer_, model_.path(), plan_);
   }
 
-  void Progress(std::size_t layer, std::size_t tokens, std::string_view note) {
+  // The kernel remembers the most that was ever resident, mapped files included, but not how much
+  // of it was allocated: that is looked at between the steps.
+  void NoteMemory() {
+    peak_allocated_bytes_ = std::max(peak_allocated_bytes_, ReadMemoryUse().allocated_bytes);
+  }
+
+  void Progress(std::size_t layer, std::size_t tokens) {
+    NoteMemory();
     if (options_.progress == nullptr) return;
     // A block's search counts as a quarter of its forward pass.
     const std::size_t per_block = calibrates() ? tokens_.size() + tokens_.size() / 4 : 1;
@@ -234,7 +246,7 @@ class Run {
                                .done = layer * per_block + tokens,
                                .total = config_.num_hidden_layers * per_block,
                                .unit = calibrates() ? "tokens" : "blocks",
-                               .note = note});
+                               .note = ""});
   }
 
   ThreadPool& pool_;
@@ -250,6 +262,7 @@ class Run {
   std::optional<transformer::KvCache> cache_;
   std::size_t sequences_in_flight_ = 1;
   Matrix<float> hidden_;
+  std::size_t peak_allocated_bytes_ = 0;
   QuantizeReport report_;
 };
 

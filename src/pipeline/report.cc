@@ -84,6 +84,7 @@ json ToJson(const QuantizeReport& report) {
           {"input_bytes", report.input_bytes},
           {"output_bytes", report.output_bytes},
           {"peak_resident_bytes", report.peak_resident_bytes},
+          {"peak_allocated_bytes", report.peak_allocated_bytes},
           {"memory_bound_bytes", report.memory_bound_bytes},
           {"blocks", std::move(blocks)}};
 }

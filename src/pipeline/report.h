@@ -32,7 +32,8 @@ struct QuantizeReport {
   double seconds = 0;
   std::size_t input_bytes = 0;
   std::size_t output_bytes = 0;
-  std::size_t peak_resident_bytes = 0;
+  std::size_t peak_resident_bytes = 0;   // mapped pages of the files included
+  std::size_t peak_allocated_bytes = 0;  // without them
   std::size_t memory_bound_bytes = 0;
   std::vector<BlockReport> blocks;
 };

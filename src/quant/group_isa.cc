@@ -5,7 +5,7 @@
 
 #include "quant/group_loops.h"
 
-namespace awq::quant {
+namespace awq::quant::AWQ_ISA {
 namespace {
 
 #if defined(__AVX512F__)
@@ -185,11 +185,8 @@ void DequantizeGroup(const std::uint8_t* __restrict codes, std::size_t n, float 
 
 }  // namespace
 
-namespace AWQ_ISA {
 extern const GroupLoops kGroupLoops;
 const GroupLoops kGroupLoops = {
     Range,          Map, Quantize, Residual, ScaledResidual<float>, ScaledResidual<std::uint16_t>,
     DequantizeGroup};
-}  // namespace AWQ_ISA
-
-}  // namespace awq::quant
+}  // namespace awq::quant::AWQ_ISA

@@ -3,7 +3,7 @@
 
 #include "search/statistics_loops.h"
 
-namespace awq::search {
+namespace awq::search::AWQ_ISA {
 namespace {
 
 inline float FromBits(std::uint32_t bits) {
@@ -66,9 +66,6 @@ std::size_t Add(const TokenColumns<T>& tokens, const ColumnSums& sums) {
 
 }  // namespace
 
-namespace AWQ_ISA {
 extern const StatisticsLoops kStatisticsLoops;
 const StatisticsLoops kStatisticsLoops = {Add<float>, Add<std::uint16_t>};
-}  // namespace AWQ_ISA
-
-}  // namespace awq::search
+}  // namespace awq::search::AWQ_ISA

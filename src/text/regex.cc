@@ -14,12 +14,17 @@ namespace {
 
 constexpr std::size_t kJitStackStartBytes = 32 << 10;
 constexpr std::size_t kJitStackMaxBytes = 4 << 20;
-// A search starts with this many steps; only one that needs more is charged to the text's budget.
-// So an ordinary text costs nothing to count, and a hostile pattern at most first steps per byte.
-constexpr std::uint32_t kFirstSteps = 1000;
+// A search starts with few steps and sees few bytes ahead; only one that needs more is charged to
+// the text's budget. So an ordinary text costs nothing to count, and a hostile pattern is refused
+// after time linear in the text. PCRE2 counts backtracking, not the bytes it runs over: hence both.
+constexpr std::uint32_t kFirstSteps = 500;
 constexpr std::uint32_t kStepsGrowth = 32;
+constexpr std::size_t kFirstWindowBytes = 256;
+constexpr std::size_t kWindowGrowth = 8;
 constexpr std::uint64_t kBudgetSteps = 100'000'000;
 constexpr std::uint64_t kBudgetStepsPerByte = 64;
+// What an attempt that ran out of stack has cost.
+constexpr std::uint64_t kStackSteps = kJitStackMaxBytes / 8;
 constexpr std::uint32_t kHeapLimitKib = 16 << 10;
 
 std::string Pcre2Message(int code) {
@@ -28,9 +33,12 @@ std::string Pcre2Message(int code) {
   return reinterpret_cast<const char*>(buffer);
 }
 
-bool IsLimit(int code) {
-  return code == PCRE2_ERROR_MATCHLIMIT || code == PCRE2_ERROR_DEPTHLIMIT ||
-         code == PCRE2_ERROR_HEAPLIMIT || code == PCRE2_ERROR_JIT_STACKLIMIT;
+// `window` bytes on from `offset`, to the end of a character.
+std::size_t WindowEnd(std::string_view text, std::size_t offset, std::size_t window) {
+  if (window >= text.size() - offset) return text.size();
+  std::size_t end = offset + window;
+  while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) ++end;
+  return end;
 }
 
 }  // namespace
@@ -52,8 +60,12 @@ RegexScratch::~RegexScratch() {
 
 void RegexScratch::ResetBudget(std::size_t text_bytes) {
   steps_left_ = kBudgetSteps + kBudgetStepsPerByte * text_bytes;
-  match_limit_ = kFirstSteps;
-  pcre2_set_match_limit(context_, match_limit_);
+}
+
+void RegexScratch::SetMatchLimit(std::uint32_t limit) {
+  if (limit == match_limit_) return;
+  pcre2_set_match_limit(context_, limit);
+  match_limit_ = limit;
 }
 
 Result<Regex> Regex::Compile(std::string_view oniguruma, const std::string& where) {
@@ -76,33 +88,53 @@ Result<Regex> Regex::Compile(std::string_view oniguruma, const std::string& wher
   regex.code_.reset(code, &pcre2_code_free);
   regex.where_ = where;
   // Without a compiler for this machine pcre2_match interprets, which is slower and equal.
-  static_cast<void>(pcre2_jit_compile(code, PCRE2_JIT_COMPLETE));
+  static_cast<void>(pcre2_jit_compile(code, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD));
   return regex;
+}
+
+bool RegexScratch::Charge(std::uint64_t steps) {
+  steps_left_ -= std::min(steps_left_, steps);
+  return steps_left_ > 0;
 }
 
 Result<std::optional<RegexMatch>> Regex::Find(std::string_view text, std::size_t offset,
                                               RegexScratch& scratch) const {
-  for (std::uint32_t limit = kFirstSteps;;) {
-    if (scratch.match_limit_ != limit) {
-      pcre2_set_match_limit(scratch.context_, limit);
-      scratch.match_limit_ = limit;
-    }
-    const int found =
-        pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), offset,
-                    PCRE2_NO_UTF_CHECK, scratch.match_data_, scratch.context_);
+  std::uint32_t limit = kFirstSteps;
+  std::size_t window = kFirstWindowBytes;
+  std::uint32_t without_jit = 0;
+  for (;;) {
+    const std::size_t end = WindowEnd(text, offset, window);
+    // Partial: whatever looks at the end of the window is not decided yet.
+    const std::uint32_t partial = end < text.size() ? PCRE2_PARTIAL_HARD : 0U;
+    scratch.SetMatchLimit(limit);
+    const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), end,
+                                  offset, PCRE2_NO_UTF_CHECK | partial | without_jit,
+                                  scratch.match_data_, scratch.context_);
     if (found >= 0) {
       const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(scratch.match_data_);
       return std::optional(RegexMatch{ends[0], ends[1]});
     }
-    if (found == PCRE2_ERROR_NOMATCH) return std::optional<RegexMatch>();
-    scratch.steps_left_ -= std::min<std::uint64_t>(scratch.steps_left_, limit);
-    if (found != PCRE2_ERROR_MATCHLIMIT || scratch.steps_left_ == 0) {
-      return MakeError(ErrorCode::kUnsupported, "{}: {} in a text of {} bytes, at byte {}{}",
-                       where_, Pcre2Message(found), text.size(), offset,
-                       IsLimit(found) ? "; this pattern costs too much on this text" : "");
+    bool affordable = true;
+    if (found == PCRE2_ERROR_PARTIAL || (found == PCRE2_ERROR_NOMATCH && partial != 0)) {
+      window *= kWindowGrowth;
+      affordable = scratch.Charge(end - offset);
+    } else if (found == PCRE2_ERROR_NOMATCH) {
+      return std::optional<RegexMatch>();
+    } else if (found == PCRE2_ERROR_MATCHLIMIT) {
+      affordable = scratch.Charge(limit);
+      const std::uint64_t larger = std::uint64_t{limit} * kStepsGrowth;
+      limit = static_cast<std::uint32_t>(std::min(larger, kBudgetSteps));
+    } else if (found == PCRE2_ERROR_JIT_STACKLIMIT) {
+      without_jit = PCRE2_NO_JIT;  // the interpreter keeps no state per repeat
+      affordable = scratch.Charge(kStackSteps);
+    } else {
+      affordable = false;
     }
-    const std::uint64_t larger = std::uint64_t{limit} * kStepsGrowth;
-    limit = static_cast<std::uint32_t>(std::min(larger, scratch.steps_left_));
+    if (affordable) continue;
+    return MakeError(ErrorCode::kUnsupported,
+                     "{}: {} in a text of {} bytes, at byte {}; the "
+                     "pattern costs too much on this text",
+                     where_, Pcre2Message(found), text.size(), offset);
   }
 }
 

@@ -34,6 +34,9 @@ class RegexScratch {
 
  private:
   friend class Regex;
+  bool Charge(std::uint64_t steps);  // false when the budget is spent
+  void SetMatchLimit(std::uint32_t limit);
+
   pcre2_real_match_data_8* match_data_;
   pcre2_real_match_context_8* context_;
   pcre2_real_jit_stack_8* jit_stack_;

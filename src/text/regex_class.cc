@@ -119,6 +119,8 @@ void CharSet::Add(CharSet set) {
 
 std::string CharSet::Pattern() const {
   if (others.empty()) return items.empty() ? "(?!)" : "[" + items + "]";
+  // A repeated group costs stack for every repeat, a repeated class nothing.
+  if (items.empty() && others.size() == 1) return others[0];
   std::string out = "(?:";
   if (!items.empty()) out += "[" + items + "]|";
   return out + fmt::format("{})", fmt::join(others, "|"));
