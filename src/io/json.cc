@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,16 @@ namespace {
 constexpr std::size_t kMaxDepth = 256;
 // A value costs up to about 80 bytes in memory and as little as two in the text.
 constexpr std::size_t kMaxValues = std::size_t{1} << 23;
+
+// The parser quotes what it read last, which may be anything and of any length.
+std::string Readable(std::string_view what) {
+  constexpr std::size_t kMostBytes = 300;
+  std::string text(what.substr(0, kMostBytes));
+  for (char& c : text) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  return text;
+}
 
 // Builds the tree from parse events, so that depth and size are refused before they cost anything
 // and a repeated key is seen (the library's own builder keeps the last one silently).
@@ -45,9 +56,10 @@ class TreeBuilder final : public nlohmann::json_sax<nlohmann::json> {
 
   bool parse_error(std::size_t /*position*/, const std::string& /*token*/,
                    const nlohmann::json::exception& exception) override {
-    const std::string what = exception.what();
+    const std::string_view what = exception.what();
     const std::size_t prefix_end = what.find("] ");  // "[json.exception.parse_error.101] "
-    return Fail(prefix_end == std::string::npos ? what : what.substr(prefix_end + 2));
+    return Fail(
+        Readable(prefix_end == std::string_view::npos ? what : what.substr(prefix_end + 2)));
   }
 
   nlohmann::json& root() { return root_; }
@@ -108,7 +120,8 @@ Result<nlohmann::json> ParseJson(std::string_view text, std::string_view name) {
       return MakeError(ErrorCode::kCorrupt, "{}: not valid JSON: {}", name, builder.failure());
     }
   } catch (const nlohmann::json::exception& exception) {
-    return MakeError(ErrorCode::kCorrupt, "{}: not valid JSON: {}", name, exception.what());
+    return MakeError(ErrorCode::kCorrupt, "{}: not valid JSON: {}", name,
+                     Readable(exception.what()));
   }
   return std::move(builder.root());
 }

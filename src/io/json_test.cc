@@ -54,5 +54,12 @@ TEST(Json, BoundsTheNumberOfValues) {
   EXPECT_NE(ErrorOf(text + "]").find("more than 8388608 values"), std::string::npos);
 }
 
+TEST(Json, QuotesBadBytesReadably) {
+  const std::string error = ErrorOf("\xff\xfe\x01");
+  EXPECT_NE(error, "");
+  for (const char c : error) EXPECT_TRUE(c >= ' ' && c <= '~');
+  EXPECT_LT(ErrorOf("[\"" + std::string(1'000'000, 'a') + "\xff\"]").size(), 1000U);
+}
+
 }  // namespace
 }  // namespace awq::io

@@ -376,5 +376,39 @@ TEST(Vector, LogSumExpStandsAnyRange) {
   EXPECT_TRUE(std::isnan(LogSumExp(std::vector<float>{1.0F, std::nanf("")})));
 }
 
+TEST(Vector, KlDivergenceAgainstDouble) {
+  for (std::size_t n : {1U, 17U, 1024U, 5000U}) {
+    const std::vector<float> p = Random(n, 15, 3);
+    std::vector<float> q = Random(n, 16, 0.1F);
+    for (std::size_t i = 0; i < n; ++i) q[i] += p[i] + 700;  // a shift changes nothing
+    double p_sum = 0;
+    double q_sum = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      p_sum += std::exp(static_cast<double>(p[i]));
+      q_sum += std::exp(static_cast<double>(q[i]) - 700);
+    }
+    double truth = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      const double log_p = static_cast<double>(p[i]) - std::log(p_sum);
+      const double log_q = static_cast<double>(q[i]) - 700 - std::log(q_sum);
+      truth += std::exp(log_p) * (log_p - log_q);
+    }
+    // Terms are as large as the spread of the logits (below 32) and weigh 1 together.
+    EXPECT_NEAR(KlDivergence(p, q), truth, (64 + 9) * 32 * kUnit) << n;
+    EXPECT_EQ(KlDivergence(p, p), 0);
+  }
+  EXPECT_TRUE(std::isnan(
+      KlDivergence(std::vector<float>{1.0F, std::nanf("")}, std::vector<float>{1.0F, 2.0F})));
+}
+
+TEST(Vector, ArgMaxIsTheFirstOfTheLargest) {
+  EXPECT_EQ(ArgMax(std::vector<float>{3.0F}), 0U);
+  EXPECT_EQ(ArgMax(std::vector<float>{1.0F, 3.0F, -2.0F, 3.0F}), 1U);
+  std::vector<float> x(1000, -1.0F);
+  x[777] = 0;
+  EXPECT_EQ(ArgMax(x), 777U);
+  EXPECT_EQ(ArgMax(std::vector<float>{std::nanf(""), 1.0F}), 0U);
+}
+
 }  // namespace
 }  // namespace awq::math

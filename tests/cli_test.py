@@ -1,0 +1,294 @@
+#!/usr/bin/env python3
+"""The contract of the built program: flags, exit codes, JSON, and what is left after a failure.
+
+cli_test.py AWQ [unittest arguments]
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MODEL = ROOT / "models" / "little-stories"
+LLAMA = ROOT / "tests" / "golden" / "models" / "llama"
+TEXT = MODEL / "heldout.txt"
+AWQ = ""
+TIMEOUT_SECONDS = 600
+
+# Small enough for a sanitized build, large enough for every step to happen.
+CALIBRATED = ["--samples", "4", "--seq-len", "64"]
+
+
+def awq(*arguments, **options):
+    return subprocess.run([AWQ, *map(str, arguments)], capture_output=True,
+                          stdin=subprocess.DEVNULL, timeout=TIMEOUT_SECONDS, check=False, **options)
+
+
+def strict_json(data):
+    def refuse(name):
+        raise ValueError(f"{name} is not JSON")
+
+    return json.loads(data.decode(), parse_constant=refuse)
+
+
+def files_of(directory):
+    """name -> bytes, but for the report, which has times in it."""
+    return {p.name: p.read_bytes() for p in directory.iterdir()
+            if p.name != "quantization_report.json"}
+
+
+class CliTest(unittest.TestCase):
+    def setUp(self):
+        self.work = pathlib.Path(tempfile.mkdtemp(prefix="awq_cli_"))
+        self.addCleanup(shutil.rmtree, self.work, ignore_errors=True)
+        self.out = self.work / "out"
+
+    def copy_of_model(self, name="model"):
+        """A directory with the bundled model's files, linked, so that one can be replaced."""
+        directory = self.work / name
+        directory.mkdir()
+        for path in MODEL.iterdir():
+            (directory / path.name).symlink_to(path)
+        return directory
+
+    def replace(self, directory, name, content):
+        (directory / name).unlink()
+        (directory / name).write_bytes(content)
+
+    def succeed(self, *arguments, **options):
+        done = awq(*arguments, **options)
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        return done
+
+    def fail(self, status, says, *arguments, **options):
+        """Ends with one of the statuses in `status`, no signal, and all words of `says`."""
+        done = awq(*arguments, **options)
+        error = done.stderr.decode()
+        status = status if isinstance(status, tuple) else (status,)
+        self.assertIn(done.returncode, status, f"{arguments}: {error}")
+        for word in says:
+            self.assertIn(str(word), error)
+        self.assertNotIn("Sanitizer", error)
+        return done
+
+    def fail_to_quantize(self, status, says, *arguments):
+        """Like fail, and nothing that looks complete is left."""
+        self.fail(status, says, "quantize", *arguments, "-o", self.out)
+        self.assertFalse(self.out.exists())
+        partial = pathlib.Path(f"{self.out}.partial")
+        self.assertFalse((partial / "config.json").exists())
+
+
+class Usage(CliTest):
+    def test_help_and_version(self):
+        self.assertIn(b"quantize", self.succeed("--help").stdout)
+        self.assertRegex(self.succeed("--version").stdout, rb"^awq \d+\.\d+\.\d+\n$")
+        for command in ("quantize", "eval", "run", "inspect", "tokenize"):
+            self.assertIn(b"MODEL", self.succeed(command, "--help").stdout)
+
+    def test_wrong_usage_is_2(self):
+        for arguments in ([], ["--no-such-flag"], ["no-such-command"],
+                          ["quantize", MODEL, "-o", self.out, "--no-such-flag"],
+                          ["quantize", MODEL], ["eval", MODEL], ["run", MODEL],
+                          ["quantize", MODEL, "-o", self.out, "--group-size", "0"],
+                          ["quantize", MODEL, "-o", self.out, "--group-size", "-2"],
+                          ["quantize", MODEL, "-o", self.out, "--method", "magic"],
+                          ["quantize", MODEL, "-o", self.out, "--samples", "0"],
+                          ["quantize", MODEL, "-o", self.out, "--samples", "-1"],
+                          ["eval", MODEL, "--text", TEXT, "--ctx", "1"],
+                          ["run", MODEL, "-p", "x", "-n", "many"],
+                          ["tokenize", MODEL],
+                          ["tokenize", MODEL, "--text", "x", "--file", TEXT]):
+            with self.subTest(arguments=arguments):
+                done = self.fail(2, [], *arguments)
+                self.assertNotEqual(done.stderr, b"")
+                self.assertEqual(done.stdout, b"")
+        self.assertFalse(self.out.exists())
+
+    def test_missing_model_is_1_and_named(self):
+        missing = self.work / "no-such-model"
+        for arguments in (["quantize", missing, "-o", self.out], ["inspect", missing],
+                          ["eval", missing, "--text", TEXT], ["run", missing, "-p", "x"],
+                          ["tokenize", missing, "--text", "x"],
+                          ["eval", MODEL, "--text", TEXT, "--reference", missing]):
+            with self.subTest(arguments=arguments):
+                self.fail(1, [missing], *arguments)
+        self.assertFalse(self.out.exists())
+
+    def test_missing_text_is_named(self):
+        missing = self.work / "no-such-text"
+        self.fail(1, [missing], "eval", MODEL, "--text", missing)
+        self.fail(1, [missing], "tokenize", MODEL, "--file", missing)
+        self.fail_to_quantize(1, [missing], MODEL, "--calib", missing)
+
+    def test_unknown_instruction_set_is_refused(self):
+        environment = dict(os.environ, AWQ_FORCE_ISA="z80")
+        self.fail(1, ["z80"], "inspect", LLAMA, env=environment)
+
+
+class Reports(CliTest):
+    EVAL = {"perplexity", "nll_nats_per_token", "tokens"}
+    COMPARED = {"kl_mean_nats", "kl_median_nats", "kl_p99_nats", "top1_agreement"}
+
+    def test_eval(self):
+        text = ["--text", TEXT, "--ctx", "64", "--max-tokens", "256", "--json"]
+        alone = strict_json(self.succeed("eval", MODEL, *text, "-").stdout)
+        self.assertLessEqual(self.EVAL, alone.keys())
+        self.assertFalse(self.COMPARED & alone.keys())
+        self.assertGreater(alone["perplexity"], 1)
+        path = self.work / "report.json"
+        self.succeed("eval", MODEL, *text, path, "--reference", MODEL)
+        compared = strict_json(path.read_bytes())
+        self.assertLessEqual(self.EVAL | self.COMPARED, compared.keys())
+        # A model compared with itself.
+        self.assertEqual(compared["perplexity"], alone["perplexity"])
+        self.assertAlmostEqual(compared["kl_mean_nats"], 0, delta=1e-6)
+        self.assertAlmostEqual(compared["top1_agreement"], 1, delta=1e-12)
+        self.fail(1, [self.work / "no/r"], "eval", MODEL, *text, self.work / "no/r")
+
+    def test_eval_of_a_short_text(self):
+        text = self.work / "short.txt"
+        for content in (b"", b"Once", b"\0\xff\xfe" * 3):
+            text.write_bytes(content)
+            self.fail(1, [], "eval", MODEL, "--text", text)
+
+    def test_run_and_inspect_and_tokenize(self):
+        run = ["run", MODEL, "-p", "Once upon a time", "-n", "8", "--json", "-"]
+        first = strict_json(self.succeed(*run).stdout)
+        self.assertEqual(first["new_tokens"], 8)
+        self.assertEqual(strict_json(self.succeed(*run).stdout)["text"], first["text"])
+        seen = strict_json(self.succeed("inspect", LLAMA, "--json", "-").stdout)
+        self.assertEqual((seen["model_type"], seen["layers"]), ("llama", 2))
+        ids = strict_json(self.succeed("tokenize", MODEL, "--text", "Once upon a time").stdout)
+        self.assertTrue(ids and all(isinstance(id, int) for id in ids))
+        self.assertEqual(strict_json(self.succeed("tokenize", MODEL, "--text", "",
+                                                  "--no-special").stdout), [])
+
+    def test_quantize(self):
+        done = self.succeed("quantize", MODEL, "-o", self.out, *CALIBRATED, "--json", "-")
+        report = strict_json(done.stdout)
+        self.assertEqual((report["bits"], report["method"]), (4, "awq"))
+        self.assertEqual(strict_json((self.out / "quantization_report.json").read_bytes()), report)
+        quantization = json.loads((self.out / "config.json").read_text())["quantization_config"]
+        self.assertEqual((quantization["quant_method"], quantization["bits"]), ("awq", 4))
+        self.assertFalse(pathlib.Path(f"{self.out}.partial").exists())
+        # It is a model like any other, except that it is not quantized again.
+        figures = strict_json(self.succeed("eval", self.out, "--text", TEXT, "--ctx", "64",
+                                           "--max-tokens", "256", "--reference", MODEL, "--json",
+                                           "-").stdout)
+        self.assertLess(figures["kl_mean_nats"], 0.5)
+        self.succeed("run", self.out, "-p", "Once", "-n", "2")
+        self.fail(1, ["already quantized"], "quantize", self.out, "-o", self.work / "again")
+        # Neither the number of threads nor a second run changes a byte.
+        again = self.work / "same"
+        self.succeed("quantize", MODEL, "-o", again, *CALIBRATED, "--threads", "1")
+        self.assertEqual(files_of(again), files_of(self.out))
+
+
+class BadInput(CliTest):
+    def test_damaged_weights(self):
+        whole = (MODEL / "model.safetensors").read_bytes()
+        header = struct.unpack("<Q", whole[:8])[0]
+        for name, content in (("empty", b""), ("header cut", whole[:1000]),
+                              ("data cut", whole[:-1]), ("too long", whole + b"x"),
+                              ("huge header", struct.pack("<Q", 1 << 62) + whole[8:]),
+                              ("no JSON", whole[:8] + b"\xff" * header + whole[8 + header:])):
+            with self.subTest(name):
+                model = self.copy_of_model(name.replace(" ", "_"))
+                self.replace(model, "model.safetensors", content)
+                for method in ("awq", "rtn"):
+                    self.fail_to_quantize(1, ["model.safetensors"], model, "--method", method)
+                self.fail(1, ["model.safetensors"], "run", model, "-p", "x")
+
+    def test_damaged_small_files(self):
+        for name in ("config.json", "tokenizer.json"):
+            for content in (b"", b"{", b"[]", b"[" * 100000, b"\xff\xfe"):
+                with self.subTest(name=name, content=content[:4]):
+                    model = self.copy_of_model(f"m{abs(hash((name, content)))}")
+                    self.replace(model, name, content)
+                    self.fail_to_quantize(1, [name], model)
+
+    def test_bad_calibration(self):
+        text = self.work / "calibration.txt"
+        for content in (b"", b"\n \n", b"\0\xff\xfe\x80" * 64):
+            with self.subTest(content[:4]):
+                text.write_bytes(content)
+                self.fail_to_quantize(1, [], MODEL, "--calib", text)
+
+    def test_unsupported_settings_say_why(self):
+        self.fail_to_quantize((1, 2), ["3"], MODEL, "--bits", "3", "--method", "rtn")
+        self.fail_to_quantize((1, 2), ["bits"], MODEL, "--bits", "9")
+        self.fail_to_quantize((1, 2), ["100"], MODEL, "--group-size", "100", "--method", "rtn")
+
+    def test_existing_output_is_left_alone(self):
+        self.out.mkdir()
+        (self.out / "thesis.txt").write_text("years of work")
+        self.fail(1, [self.out], "quantize", MODEL, "-o", self.out, "--method", "rtn")
+        self.assertEqual([p.name for p in self.out.iterdir()], ["thesis.txt"])
+        self.fail(1, [MODEL], "quantize", MODEL, "-o", MODEL, "--method", "rtn")
+
+    def test_unwritable_output(self):
+        file = self.work / "file"
+        file.write_text("")
+        for out in (file / "out", self.work / "no" / "such" / "out"):
+            self.fail(1, [out], "quantize", MODEL, "-o", out, "--method", "rtn")
+        if os.geteuid() != 0:  # root may write anywhere
+            closed = self.work / "closed"
+            closed.mkdir(mode=0o555)
+            self.fail(1, [closed], "quantize", MODEL, "-o", closed / "out", "--method", "rtn")
+
+
+class Interruption(CliTest):
+    def start(self, samples):
+        return subprocess.Popen([AWQ, "quantize", MODEL, "-o", self.out, "--calib", TEXT,
+                                 "--samples", str(samples), "--seq-len", "256"],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                stdin=subprocess.DEVNULL)
+
+    def finished_blocks(self):
+        try:
+            journal = pathlib.Path(f"{self.out}.partial") / "journal.json"
+            return len(json.loads(journal.read_text())["done"])
+        except (OSError, ValueError):
+            return 0
+
+    def test_a_killed_run_leaves_nothing_and_is_continued(self):
+        process = self.start(samples=16)
+        try:
+            deadline = time.monotonic() + TIMEOUT_SECONDS
+            while self.finished_blocks() < 2 and process.poll() is None:
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.002)
+            self.assertIsNone(process.poll(), "ended before it could be killed")
+            # While it works, nobody else may.
+            process.send_signal(signal.SIGSTOP)
+            second = self.fail(1, [self.out], "quantize", MODEL, "-o", self.out, "--calib", TEXT,
+                               "--samples", "16", "--seq-len", "256")
+            self.assertNotIn(b"Traceback", second.stderr)
+        finally:
+            process.kill()
+            process.wait()
+        self.assertFalse(self.out.exists())
+        partial = pathlib.Path(f"{self.out}.partial")
+        self.assertFalse((partial / "config.json").exists())
+
+        same = ["--calib", TEXT, "--samples", "16", "--seq-len", "256"]
+        done = self.succeed("quantize", MODEL, "-o", self.out, *same)
+        self.assertIn(b"continued", done.stdout)
+        self.assertFalse(partial.exists())
+        fresh = self.work / "fresh"
+        self.succeed("quantize", MODEL, "-o", fresh, *same)
+        self.assertEqual(files_of(self.out), files_of(fresh))
+
+
+if __name__ == "__main__":
+    AWQ = sys.argv.pop(1)
+    unittest.main()
