@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <system_error>
 #include <vector>
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
@@ -14,7 +15,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   std::size_t files = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(argv[1])) {
+  std::error_code missing;
+  for (const auto& entry : std::filesystem::directory_iterator(argv[1], missing)) {
     std::printf("%s\n", entry.path().c_str());
     std::fflush(stdout);
     std::ifstream file(entry.path(), std::ios::binary);
@@ -29,6 +31,6 @@ int main(int argc, char** argv) {
     }
     ++files;
   }
-  std::printf("%zu inputs\n", files);
+  std::printf("%zu inputs in %s\n", files, argv[1]);
   return files > 0 ? 0 : 1;
 }

@@ -429,7 +429,7 @@ nothing else. It comes with awq.cpp so that the first command needs no download.
 | context | 512 tokens |
 | tokenizer | byte-level BPE, 4,096 tokens; `<pad>` 0, `<s>` 1 in front of every text, `</s>` 2 after a story |
 | weights | bfloat16, {megabytes:.1f} MB |
-| training | {tokens:.1f} M tokens in {steps} steps of 4,096, {minutes:.0f} minutes on two CPU cores |
+| training | {tokens:.1f} M tokens in {steps} steps of 4,096, {minutes:.0f} minutes on two CPU cores that did other work too |
 | held-out perplexity | {heldout:.3f} on heldout.txt, {tinystories:.3f} on held-out TinyStories |
 
 ## How it was made

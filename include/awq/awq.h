@@ -43,7 +43,7 @@ struct QuantizeOptions {
   std::string calibration = "self";  // a .txt or .jsonl file (gzip or not), or "self"
   std::size_t samples = 128;
   std::size_t sequence_tokens = 512;
-  std::optional<Bos> bos;  // none: every window begins with BOS where config.json names one
+  std::optional<Bos> bos;  // none: windows begin with BOS where config or tokenizer name one
   std::uint64_t seed = 0;
   std::size_t shard_bytes = std::size_t{5} << 30;
 };
@@ -57,8 +57,8 @@ struct QuantizeSummary {
   std::vector<std::string> not_converted;  // linears left in 16 bits, and why
   double seconds = 0;
   std::size_t peak_resident_bytes = 0;   // mapped pages of the files included
-  std::size_t peak_allocated_bytes = 0;  // without them; 0 where nothing was calibrated
-  std::size_t memory_bound_bytes = 0;    // what was promised of it before the run
+  std::size_t peak_allocated_bytes = 0;  // without them, as seen between the steps of the run
+  std::size_t memory_bound_bytes = 0;    // what was promised of it before; 0 for rtn
   std::string json;                    // the whole report, as OUT/quantization_report.json
 };
 
@@ -84,7 +84,7 @@ struct Estimate {
 
 struct EvaluateReport {
   std::size_t tokens = 0;  // predictions scored
-  std::size_t ctx = 0;     // may be smaller than asked for, see Quantize and the model's limit
+  std::size_t ctx = 0;     // smaller than asked for where the model takes no more
   std::size_t windows = 0;
   Estimate perplexity;
   Estimate nll_nats_per_token;
@@ -161,7 +161,7 @@ struct SalientChannel {
 };
 
 struct SiteInfo {
-  std::string name;  // "model.layers.3 qkv"
+  std::string name;  // "block 3 qkv"
   std::vector<SalientChannel> channels;  // largest first
   double top_1_percent_share = 0;  // of sum mean |x|, held by the top 1 % of the channels
 };

@@ -38,7 +38,7 @@ std::string ToJson(const EvaluateReport& report) {
     AddEstimate(json, "kl_p99_nats", report.kl_p99_nats);
     AddEstimate(json, "top1_agreement", report.top1_agreement);
   }
-  return json.dump(1);
+  return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 EvaluateReport ToPublic(const eval::EvalReport& figures) {

@@ -26,7 +26,7 @@ std::string ToJson(const GenerateReport& report) {
                         {"new_tokens", report.new_tokens},
                         {"prefill_seconds", report.prefill_seconds},
                         {"decode_seconds", report.decode_seconds}}
-      .dump(1);
+      .dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace

@@ -164,7 +164,7 @@ std::string ToJson(const InspectReport& report) {
                         {"quantization", report.quantization},
                         {"linears", std::move(linears)},
                         {"sites", std::move(sites)}}
-      .dump(1);
+      .dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace

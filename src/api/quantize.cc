@@ -1,7 +1,7 @@
 #include <awq/awq.h>
 
+#include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "api/calibration.h"
 #include "api/guard.h"
@@ -53,16 +53,36 @@ Status CheckBeforeWork(const checkpoint::ModelDirectory& model,
 
 std::string MiB(std::size_t bytes) { return fmt::format("{} MiB", bytes >> 20); }
 
-void AnnounceMemory(const checkpoint::ModelDirectory& model, const Matrix<std::int32_t>& tokens,
-                    std::size_t threads, const Runtime& runtime) {
-  const pipeline::MemoryBound bound =
-      pipeline::BoundMemory(model.config(), api::ResolvePrecision(runtime.precision),
-                            tokens.rows(), tokens.cols(), threads);
-  api::Note(runtime, fmt::format("memory: at most {} allocated (hidden states {}, statistics {}, "
-                                 "weights of one block {}, activations {}, program {})",
-                                 MiB(bound.total()), MiB(bound.stream_bytes),
-                                 MiB(bound.gram_bytes), MiB(bound.weights_bytes),
-                                 MiB(bound.activation_bytes), MiB(bound.base_bytes)));
+// Says what will be allocated at the most, before any of it is; returns it.
+Result<std::size_t> AnnounceMemory(const checkpoint::ModelDirectory& model,
+                                   const api::CalibrationRequest& request, std::size_t threads,
+                                   const Runtime& runtime) {
+  AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(model.path()));
+  const calib::CalibrationOptions options =
+      api::ToCalibration(model, *tokenizer, request, runtime);
+  const pipeline::MemoryBound bound = pipeline::BoundMemory(
+      model.config(), options.precision, options.samples, options.sequence_tokens, threads);
+  std::size_t total = bound.total();
+  std::string line = fmt::format(
+      "memory: at most {} allocated (hidden states {}, statistics {}, weights of one block {}, "
+      "activations {}, program {})",
+      MiB(total), MiB(bound.stream_bytes), MiB(bound.gram_bytes), MiB(bound.weights_bytes),
+      MiB(bound.activation_bytes), MiB(bound.base_bytes));
+  if (request.calibration == "self") {
+    const std::size_t self = bound.base_bytes + calib::SelfCalibrationBytes(model.config(), options);
+    line += fmt::format("; {} while the model writes its calibration text", MiB(self));
+    total = std::max(total, self);
+  }
+  api::Note(runtime, line);
+  return total;
+}
+
+api::CalibrationRequest RequestOf(const QuantizeOptions& options) {
+  return {.calibration = options.calibration,
+          .samples = options.samples,
+          .sequence_tokens = options.sequence_tokens,
+          .bos = options.bos,
+          .seed = options.seed};
 }
 
 QuantizeSummary Summarize(const pipeline::QuantizeReport& report) {
@@ -76,7 +96,7 @@ QuantizeSummary Summarize(const pipeline::QuantizeReport& report) {
           .peak_resident_bytes = report.peak_resident_bytes,
           .peak_allocated_bytes = report.peak_allocated_bytes,
           .memory_bound_bytes = report.memory_bound_bytes,
-          .json = pipeline::ToJson(report).dump(1)};
+          .json = pipeline::ToText(report)};
 }
 
 }  // namespace
@@ -89,15 +109,10 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
     AWQ_TRY(CheckBeforeWork(*model, run));
     calib::CalibrationTokens tokens;
     if (run.method == pipeline::Method::kAwq) {
-      AWQ_ASSIGN(tokens, api::Calibrate(pool, *model,
-                                        {.calibration = options.calibration,
-                                         .samples = options.samples,
-                                         .sequence_tokens = options.sequence_tokens,
-                                         .bos = options.bos,
-                                         .seed = options.seed},
-                                        runtime));
+      const api::CalibrationRequest request = RequestOf(options);
+      AWQ_ASSIGN(run.memory_bound_bytes, AnnounceMemory(*model, request, pool.size(), runtime));
+      AWQ_ASSIGN(tokens, api::Calibrate(pool, *model, request, runtime));
       run.calibration_source = tokens.source;
-      AnnounceMemory(*model, tokens.ids, pool.size(), runtime);
     }
     AWQ_ASSIGN(const pipeline::QuantizeReport report,
                pipeline::Quantize(pool, *model, tokens.ids, run));

@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "calib/text_source.h"
 #include "generate/generate.h"
+#include "model/arch.h"
 #include "transformer/network.h"
 
 namespace awq::calib {
@@ -17,6 +18,7 @@ namespace {
 constexpr std::size_t kBytesPerToken = 32;
 constexpr std::size_t kCacheBytes = std::size_t{1} << 30;
 constexpr std::size_t kFewestWindows = 8;
+constexpr std::size_t kLogitsBytes = std::size_t{32} << 20;  // see generate::GenerateBatch
 constexpr std::size_t kKeepBytes = std::size_t{512} << 20;
 // Drawn at this temperature, the first tokens of stories15M and minimind2 differ in nearly every
 // window, and the text after them reads as usual.
@@ -101,6 +103,26 @@ Result<CalibrationTokens> FromFile(const text::Tokenizer& tokenizer,
       fmt::format("{} of {} windows of {} tokens from {}{}", count, options.samples,
                   options.sequence_tokens, path.string(),
                   count < options.samples ? " (the text holds no more)" : "")};
+}
+
+std::size_t SelfCalibrationBytes(const model::ModelConfig& config,
+                                 const CalibrationOptions& options) {
+  const std::size_t element = options.precision == math::Precision::kBF16 ? 2 : 4;
+  const std::size_t windows = std::min(options.samples, WindowsAtOnce(config, options));
+  std::size_t block_bytes = 0;
+  for (const model::LinearRow& row : config.arch->linears) {
+    block_bytes += model::Width(config, row.out) * model::Width(config, row.in) * element;
+  }
+  const std::size_t kept_bytes =
+      std::min(kKeepBytes, block_bytes * config.num_hidden_layers) + block_bytes;
+  const std::size_t widest = std::max({config.intermediate_size, config.hidden_size,
+                                       config.q_width()});
+  return transformer::KvCache::Bytes(config, options.precision,
+                                     {.layers = config.num_hidden_layers,
+                                      .slots = windows,
+                                      .capacity_tokens = options.sequence_tokens}) +
+         kept_bytes + config.vocab_size * config.hidden_size * element + kLogitsBytes +
+         windows * 6 * widest * sizeof(float);
 }
 
 Result<CalibrationTokens> FromModel(ThreadPool& pool, const model::WeightSource& source,

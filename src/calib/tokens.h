@@ -29,7 +29,7 @@ struct CalibrationOptions {
 
 struct CalibrationTokens {
   Matrix<std::int32_t> ids;  // [windows, sequence_tokens]
-  std::string source;        // "the first 128 windows of text.txt (812345 tokens)"
+  std::string source;        // "128 of 128 windows of 512 tokens from text.txt"
 };
 
 // The first windows of a file; fewer than asked for where the text is short.
@@ -37,6 +37,10 @@ Result<CalibrationTokens> FromFile(const text::Tokenizer& tokenizer,
                                    const model::ModelConfig& config,
                                    const std::filesystem::path& path,
                                    const CalibrationOptions& options);
+
+// What FromModel allocates at the most, the program itself apart.
+std::size_t SelfCalibrationBytes(const model::ModelConfig& config,
+                                 const CalibrationOptions& options);
 
 // The model samples its own text at temperature 1 (as LLM-QAT, Liu et al. 2023), each window begun
 // by tokens drawn more widely so that the windows differ, special tokens never drawn. Windows are

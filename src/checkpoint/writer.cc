@@ -70,7 +70,7 @@ Status CheckOutput(const fs::path& output) {
   }
   if (Exists(output)) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     "{}: already exists; remove it or choose another output", output.string());
+                     "{}: exists already; remove it or choose another output", output.string());
   }
   std::error_code failure;
   if (!fs::is_directory(Parent(output), failure)) {

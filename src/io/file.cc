@@ -84,15 +84,18 @@ Error SystemError(const std::filesystem::path& path, std::string_view action, in
 }
 
 Result<std::string> ReadFile(const std::filesystem::path& path, std::size_t limit_bytes) {
-  const Descriptor descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  AWQ_TRY(OpenStat(descriptor.number(), path));
+  // O_NONBLOCK: a pipe in place of the file must not hang us; it has no effect on regular files.
+  const Descriptor descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  AWQ_ASSIGN(const struct stat status, OpenStat(descriptor.number(), path));
+  if (!S_ISREG(status.st_mode)) {
+    return MakeError(ErrorCode::kInvalidArgument, "{}: not a regular file", path.string());
+  }
   AWQ_ASSIGN(std::string content, ReadAll(descriptor.number(), path, limit_bytes));
   if (!LooksLikeGzip(content)) return content;
   return InflateGzip(content, limit_bytes, path.string());
 }
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::filesystem::path& path) {
-  // O_NONBLOCK: a pipe in place of the file must not hang us; it has no effect on regular files.
   const Descriptor descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   AWQ_ASSIGN(const struct stat status, OpenStat(descriptor.number(), path));
   if (!S_ISREG(status.st_mode)) {

@@ -83,9 +83,14 @@ class Worker {
       sum.append_sum(1.0F);
       attributes.set_post_ops(sum);
     }
-    const dnnl::matmul::primitive_desc made(
-        dnnl::matmul::desc(Describe(a, c.rows, k), Describe(b, k, c.cols), c_desc), attributes,
-        engine_);
+    const dnnl::memory::desc a_desc = Describe(a, c.rows, k);
+    const dnnl::memory::desc b_desc = Describe(b, k, c.cols);
+#if DNNL_VERSION_MAJOR >= 3
+    const dnnl::matmul::primitive_desc made(engine_, a_desc, b_desc, c_desc, attributes);
+#else
+    const dnnl::matmul::primitive_desc made(dnnl::matmul::desc(a_desc, b_desc, c_desc), attributes,
+                                            engine_);
+#endif
     return primitives_
         .emplace(key, Primitive{dnnl::matmul(made), made.src_desc(), made.weights_desc(),
                                 made.dst_desc(), made.scratchpad_desc()})

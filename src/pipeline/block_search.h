@@ -25,7 +25,7 @@ enum class Method : unsigned char { kRtn, kAwq };
 using BlockStatistics = std::map<model::Role, search::SiteStatistics>;
 
 struct SiteReport {
-  std::string name;      // "model.layers.3.qkv"
+  std::string name;      // "qkv"
   double alpha = 0;      // the chosen exponent; 0 is the identity
   double rtn_error = 0;  // tr(D H D^T) of round-to-nearest, over the site's linears
   double error = 0;      // the same with the chosen scale, before clipping

@@ -1,10 +1,12 @@
 #include "pipeline/fingerprint.h"
 
+#include <awq/version.h>
 
 #include <cstdint>
 #include <span>
 
 #include "base/error.h"
+#include "base/isa.h"
 #include "io/file.h"
 
 namespace awq::pipeline {
@@ -30,6 +32,10 @@ Result<std::uint64_t> HashWeightFiles(const std::filesystem::path& directory) {
         entry.last_write_time(failure).time_since_epoch().count());
     sum += Hash(std::as_bytes(std::span(line)));
   }
+  if (failure) {
+    return MakeError(ErrorCode::kIo, "{}: cannot list its files: {}", directory.string(),
+                     failure.message());
+  }
   return sum;
 }
 
@@ -42,8 +48,9 @@ Result<std::string> Fingerprint(const checkpoint::ModelDirectory& model,
   AWQ_ASSIGN(const std::uint64_t weights, HashWeightFiles(model.path()));
   const PlanOptions& plan = options.plan;
   return fmt::format(
-      "awq 1 method {} format {} bits {} group {} symmetric {} precision {} shard {} config {:016x} "
+      "awq {} on {}{} method {} format {} bits {} group {} symmetric {} precision {} shard {} config {:016x} "
       "weights {:016x} tokens {}x{} {:016x}",
+      kVersion, IsaName(ActiveIsa()), math::HasFastBF16() ? "+bf16" : "",
       static_cast<int>(options.method), plan.format, plan.bits,
       plan.group_size ? std::to_string(*plan.group_size) : "auto", plan.symmetric,
       static_cast<int>(options.precision), options.shard_bytes,

@@ -50,7 +50,7 @@ class Run {
     report_.seconds = std::chrono::duration<double>(Clock::now() - start).count();
     report_.peak_resident_bytes = ReadMemoryUse().peak_resident_bytes;
     report_.peak_allocated_bytes = peak_allocated_bytes_;
-    AWQ_TRY(writer_->WriteFile("quantization_report.json", ToJson(report_).dump(1) + "\n"));
+    AWQ_TRY(writer_->WriteFile("quantization_report.json", ToText(report_)));
     AWQ_TRY(writer_->Finish());
     return std::move(report_);
   }
@@ -69,7 +69,7 @@ class Run {
     report_.format = std::string(plan_.format->name);
     report_.bits = plan_.spec.bits;
     report_.group_size =
-        plan_.spec.group_size == 0 ? "-1" : std::to_string(plan_.spec.group_size);
+        plan_.spec.group_size == 0 ? -1 : static_cast<int>(plan_.spec.group_size);
     report_.symmetric = plan_.spec.symmetric;
     report_.calibration = options_.calibration_source;
     report_.calibration_tokens = tokens_.size();
@@ -82,9 +82,7 @@ class Run {
     report_.input_bytes = model_.weight_bytes();
     for (const io::TensorInfo& tensor : plan_.tensors) report_.output_bytes += tensor.size_bytes;
     if (calibrates()) {
-      report_.memory_bound_bytes = BoundMemory(config_, options_.precision, tokens_.rows(),
-                                               tokens_.cols(), pool_.size())
-                                       .total();
+      report_.memory_bound_bytes = options_.memory_bound_bytes;
     }
     return {};
   }
@@ -279,6 +277,10 @@ Result<QuantizeReport> Quantize(ThreadPool& pool, const checkpoint::ModelDirecto
                                 const Matrix<std::int32_t>& tokens,
                                 const QuantizeOptions& options) {
   AWQ_TRY(CheckQuantizable(model));
+  if (options.precision == math::Precision::kBF16 && !math::HasFastBF16()) {
+    return MakeError(ErrorCode::kUnsupported,
+                     "precision bf16: this CPU has no bf16 instructions; use f32");
+  }
   if (options.method == Method::kAwq && tokens.size() == 0) {
     return MakeError(ErrorCode::kInvalidArgument, "--method awq needs calibration tokens");
   }

@@ -22,7 +22,8 @@ struct QuantizeOptions {
   math::Precision precision = math::Precision::kF32;
   std::size_t shard_bytes = std::size_t{5} << 30;
   std::filesystem::path output;
-  std::string calibration_source;  // for the report
+  std::string calibration_source;      // for the report
+  std::size_t memory_bound_bytes = 0;  // for the report
   ProgressSink* progress = nullptr;
 };
 

@@ -89,4 +89,8 @@ json ToJson(const QuantizeReport& report) {
           {"blocks", std::move(blocks)}};
 }
 
+std::string ToText(const QuantizeReport& report) {
+  return ToJson(report).dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
 }  // namespace awq::pipeline

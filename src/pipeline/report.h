@@ -22,7 +22,7 @@ struct QuantizeReport {
   std::string method;  // "awq", "rtn"
   std::string format;  // "awq-gemm"
   int bits = 0;
-  std::string group_size;  // "128", "-1"
+  int group_size = 0;  // -1: whole rows
   bool symmetric = false;
   std::string calibration;  // where the tokens came from; empty without calibration
   std::size_t calibration_tokens = 0;
@@ -42,5 +42,7 @@ nlohmann::json ToJson(const BlockReport& block);
 // Reads what ToJson wrote (the journal of an interrupted run).
 Result<BlockReport> BlockReportFromJson(const nlohmann::json& json);
 nlohmann::json ToJson(const QuantizeReport& report);
+// Indented, and valid whatever bytes a path in it has.
+std::string ToText(const QuantizeReport& report);
 
 }  // namespace awq::pipeline

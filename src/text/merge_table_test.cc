@@ -50,11 +50,11 @@ TEST(MergeTableTest, EqualsTheDefinitionAtEveryLength) {
     std::int32_t next = 4;
     for (unsigned rank = 0; rank < 40; ++rank) {
       const auto symbol = [&] { return static_cast<std::int32_t>(random() % unsigned(next)); };
-      merges.insert({{symbol(), symbol()}, {random() % 30, next}});
+      merges.insert({{symbol(), symbol()}, {rank * 7 % 40, next}});
       ++next;
     }
     const MergeTable table = TableOf(merges);
-    for (const std::size_t length : {0, 1, 2, 3, 17, 63, 64, 65, 66, 200}) {
+    for (const std::size_t length : {0U, 1U, 2U, 3U, 17U, 63U, 64U, 65U, 66U, 200U}) {
       Ids ids;
       for (std::size_t i = 0; i < length; ++i) {
         ids.push_back(static_cast<std::int32_t>(random() % 4));

@@ -119,8 +119,8 @@ INSTANTIATE_TEST_SUITE_P(Tokenizers, TokenizerGoldenTest,
                          ::testing::Values("gpt2", "llama2", "mistral", "qwen2_5", "smollm2",
                                            "stories15M", "stories260K", "minimind2-small",
                                            "little-stories", "added_tokens"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& parameter) {
+                           std::string name = parameter.param;
                            for (char& c : name) c = c == '-' ? '_' : c;
                            return name;
                          });

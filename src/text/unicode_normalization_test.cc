@@ -36,7 +36,7 @@ TEST(UnicodeNormalizationTest, EqualsTheLibraryOnRandomText) {
   std::mt19937 random(1);
   for (int round = 0; round < 20000; ++round) {
     std::string text;
-    for (unsigned i = 0, n = random() % 12; i < n; ++i) {
+    for (auto left = random() % 12; left > 0; --left) {
       AppendUtf8(kPool[random() % std::size(kPool)], text);
     }
     ASSERT_EQ(Normalized(NormalizationForm::kNfc, text), Library(text, UTF8PROC_COMPOSE));
@@ -54,7 +54,8 @@ TEST(UnicodeNormalizationTest, EveryCharacterAlone) {
     std::string text = "a";
     AppendUtf8(code, text);
     AppendUtf8(0x301, text);
-    ASSERT_EQ(Normalized(NormalizationForm::kNfc, text), Library(text, UTF8PROC_COMPOSE)) << code;
+    ASSERT_EQ(Normalized(NormalizationForm::kNfc, text), Library(text, UTF8PROC_COMPOSE))
+        << static_cast<unsigned>(code);
   }
 }
 
@@ -64,14 +65,14 @@ TEST(UnicodeNormalizationTest, BoundariesAreStartersThatJoinNothingBefore) {
     if (!IsNfcBoundary(code)) continue;
     const utf8proc_property_t* property =
         utf8proc_get_property(static_cast<utf8proc_int32_t>(code));
-    ASSERT_EQ(property->combining_class, 0) << code;
+    ASSERT_EQ(property->combining_class, 0) << static_cast<unsigned>(code);
     std::string text;
     AppendUtf8(code, text);
-    ASSERT_EQ(Library(text, UTF8PROC_COMPOSE), text) << code;
+    ASSERT_EQ(Library(text, UTF8PROC_COMPOSE), text) << static_cast<unsigned>(code);
     for (char32_t before : {U'a', char32_t{0x1100}, char32_t{0xAC00}, char32_t{0x9C7}}) {
       std::string pair;
       AppendUtf8(before, pair);
-      ASSERT_EQ(Library(pair + text, UTF8PROC_COMPOSE), pair + text) << code;
+      ASSERT_EQ(Library(pair + text, UTF8PROC_COMPOSE), pair + text) << static_cast<unsigned>(code);
     }
   }
 }

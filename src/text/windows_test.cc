@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <vector>
+
 #include "text/test_tokenizer.h"
 
 namespace awq::text {
@@ -18,48 +21,60 @@ std::shared_ptr<const Tokenizer> WithBos() {
   return MakeTokenizer(json, kConfig);
 }
 
+WindowOptions Options(std::size_t ctx_tokens, BosMode bos = BosMode::kAuto) {
+  WindowOptions options;
+  options.ctx_tokens = ctx_tokens;
+  options.bos = bos;
+  return options;
+}
+
+Ids IdsOf(const Result<TokenWindows>& windows) {
+  EXPECT_TRUE(windows.ok()) << (windows.ok() ? "" : windows.error().message);
+  if (!windows.ok()) return {};
+  const auto ids = windows->ids.span();
+  return Ids(ids.begin(), ids.end());
+}
+
 TEST(WindowsTest, AutoTokenizesOnceAndDropsTheTail) {
-  const auto windows = CutWindows(*WithBos(), "xyzxyz", {.context_tokens = 3});
-  ASSERT_TRUE(windows.ok());
-  EXPECT_EQ(windows->count, 2U);
-  EXPECT_EQ(windows->ids, Ids({259, 'x', 'y', 'z', 'x', 'y'}));
-  EXPECT_EQ(windows->window(1)[0], 'z');
+  const auto windows = CutWindows(*WithBos(), "xyzxyz", Options(3));
+  EXPECT_EQ(IdsOf(windows), Ids({259, 'x', 'y', 'z', 'x', 'y'}));
+  EXPECT_EQ(windows->ids.rows(), 2U);
+  EXPECT_EQ(windows->ids.cols(), 3U);
+  EXPECT_EQ(windows->text_tokens, 7U);
 }
 
 TEST(WindowsTest, WindowPutsBosBeforeEach) {
-  const auto windows =
-      CutWindows(*WithBos(), "xyzxyz", {.context_tokens = 3, .bos = BosMode::kWindow});
-  ASSERT_TRUE(windows.ok());
-  EXPECT_EQ(windows->ids, Ids({259, 'x', 'y', 259, 'z', 'x', 259, 'y', 'z'}));
+  WindowOptions options = Options(3, BosMode::kWindow);
+  EXPECT_EQ(IdsOf(CutWindows(*WithBos(), "xyzxyz", options)),
+            Ids({259, 'x', 'y', 259, 'z', 'x', 259, 'y', 'z'}));
+  options.bos_token_id = 7;
+  EXPECT_EQ(IdsOf(CutWindows(*WithBos(), "xyz", options)), Ids({7, 'x', 'y'}));
 }
 
 TEST(WindowsTest, NeverHasNoSpecialTokens) {
-  const auto windows = CutWindows(*WithBos(), "xyzxyz",
-                                  {.context_tokens = 2, .bos = BosMode::kNever, .max_windows = 2});
-  ASSERT_TRUE(windows.ok());
-  EXPECT_EQ(windows->ids, Ids({'x', 'y', 'z', 'x'}));
+  WindowOptions options = Options(2, BosMode::kNever);
+  options.max_windows = 2;
+  EXPECT_EQ(IdsOf(CutWindows(*WithBos(), "xyzxyz", options)), Ids({'x', 'y', 'z', 'x'}));
 }
 
-TEST(WindowsTest, ShortTexts) {
-  WindowOptions options{.context_tokens = 8, .bos = BosMode::kWindow};
-  const auto refused = CutWindows(*WithBos(), "xyz", options);
+TEST(WindowsTest, ShortTextsSayHowManyTokensTheyHave) {
+  const auto refused = CutWindows(*WithBos(), "xyz", Options(8, BosMode::kWindow));
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
   EXPECT_NE(refused.error().message.find("3 tokens"), std::string::npos) << refused.error().message;
-  options.accept_short = true;
-  const auto accepted = CutWindows(*WithBos(), "xyz", options);
-  ASSERT_TRUE(accepted.ok());
-  EXPECT_EQ(accepted->context_tokens, 4U);
-  EXPECT_EQ(accepted->ids, Ids({259, 'x', 'y', 'z'}));
-  EXPECT_FALSE(CutWindows(*WithBos(), "", options).ok());
+  EXPECT_TRUE(CutWindows(*WithBos(), "xyzxyzx", Options(8)).ok());
+  EXPECT_FALSE(CutWindows(*WithBos(), "xyzxyz", Options(8)).ok());
+  EXPECT_FALSE(CutWindows(*WithBos(), "", Options(8)).ok());
 }
 
 TEST(WindowsTest, RefusesWhatCannotBe) {
   const auto plain = MakeTokenizer(TestTokenizerJson());
   EXPECT_FALSE(plain->bos_id().has_value());
-  EXPECT_FALSE(CutWindows(*plain, "xyz", {.context_tokens = 2, .bos = BosMode::kWindow}).ok());
-  EXPECT_FALSE(CutWindows(*plain, "xyz", {.context_tokens = 1}).ok());
-  EXPECT_FALSE(CutWindows(*plain, "xyz", {.context_tokens = 2, .max_windows = 0}).ok());
+  EXPECT_FALSE(CutWindows(*plain, "xyz", Options(2, BosMode::kWindow)).ok());
+  EXPECT_FALSE(CutWindows(*plain, "xyz", Options(1)).ok());
+  WindowOptions none = Options(2);
+  none.max_windows = 0;
+  EXPECT_FALSE(CutWindows(*plain, "xyz", none).ok());
 }
 
 TEST(WindowsTest, NamedTokens) {
