@@ -86,10 +86,10 @@ Result<text::TokenWindows> ReadWindows(const checkpoint::ModelDirectory& model,
 Result<EvaluateReport> Evaluate(const EvaluateOptions& options, const Runtime& runtime) {
   return api::Guard([&]() -> Result<EvaluateReport> {
     ThreadPool pool(runtime.threads);
-    AWQ_ASSIGN(const auto model, checkpoint::ModelDirectory::Open(options.model));
+    AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
     std::unique_ptr<checkpoint::ModelDirectory> reference;
     if (!options.reference.empty()) {
-      AWQ_ASSIGN(reference, checkpoint::ModelDirectory::Open(options.reference));
+      AWQ_ASSIGN(reference, api::OpenModel(options.reference, runtime));
     }
     AWQ_ASSIGN(const text::TokenWindows windows, ReadWindows(*model, options, runtime));
     eval::EvalOptions run;

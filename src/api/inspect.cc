@@ -1,15 +1,12 @@
 #include <awq/awq.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "api/calibration.h"
 #include "api/guard.h"
 #include "api/runtime.h"
-#include "calib/collector.h"
+#include "calib/saliency.h"
 #include "checkpoint/reader.h"
-#include "transformer/network.h"
 
 namespace awq {
 namespace {
@@ -67,26 +64,6 @@ Status DescribeTensors(const checkpoint::ModelDirectory& model, InspectReport& r
   return {};
 }
 
-SiteInfo Rank(std::string name, const std::vector<float>& mean_abs, std::size_t top) {
-  SiteInfo site;
-  site.name = std::move(name);
-  std::vector<std::size_t> order(mean_abs.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return mean_abs[a] > mean_abs[b]; });
-  const auto median = static_cast<double>(mean_abs[order[order.size() / 2]]);
-  const double total = std::accumulate(mean_abs.begin(), mean_abs.end(), 0.0);
-  double held = 0;
-  const std::size_t percent = std::max<std::size_t>(1, order.size() / 100);
-  for (std::size_t i = 0; i < percent; ++i) held += static_cast<double>(mean_abs[order[i]]);
-  site.top_1_percent_share = total > 0 ? held / total : 0;
-  for (std::size_t i = 0; i < std::min(top, order.size()); ++i) {
-    const auto value = static_cast<double>(mean_abs[order[i]]);
-    site.channels.push_back({order[i], value, median > 0 ? value / median : 0});
-  }
-  return site;
-}
-
 Status DescribeSites(ThreadPool& pool, const checkpoint::ModelDirectory& model,
                      const InspectOptions& options, const Runtime& runtime,
                      InspectReport& report) {
@@ -98,37 +75,19 @@ Status DescribeSites(ThreadPool& pool, const checkpoint::ModelDirectory& model,
                              .bos = options.bos,
                              .seed = options.seed},
                             runtime));
-  const model::ModelConfig& config = model.config();
-  const std::size_t length = tokens.ids.cols();
-  AWQ_ASSIGN(const auto network,
-             transformer::Network::Create(pool, model,
-                                          {.precision = api::ResolvePrecision(runtime.precision),
-                                           .positions = length,
-                                           .keep_bytes = 0}));
-  transformer::KvCache cache(config, network->precision(),
-                             {.layers = 1, .slots = 1, .capacity_tokens = length});
-  const std::vector<transformer::Batch> batches(
-      tokens.ids.rows(), {{.tokens = length, .position = 0, .slot = 0}});
-  Matrix<float> hidden(tokens.ids.size(), config.hidden_size);
-  AWQ_TRY(network->Embed(tokens.ids.span(), hidden));
-  for (std::size_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    calib::Collector collector(pool);
-    AWQ_TRY(network->RunBlock(layer, batches, cache, hidden, &collector));
-    AWQ_ASSIGN(const auto statistics,
-               std::move(collector).Finish(fmt::format("block {}", layer)));
-    for (const model::SiteRow& site : config.arch->sites) {
-      report.sites.push_back(Rank(fmt::format("block {} {}", layer, site.name),
-                                  statistics.at(site.readers.front()).mean_abs,
-                                  options.top_channels));
+  AWQ_ASSIGN(const auto sites,
+             calib::MeasureSaliency(pool, model, tokens.ids,
+                                    {.precision = api::ResolvePrecision(runtime.precision),
+                                     .top_channels = options.top_channels,
+                                     .progress = runtime.progress}));
+  for (const calib::SiteSaliency& site : sites) {
+    SiteInfo info{.name = fmt::format("block {} {}", site.layer, site.site),
+                  .channels = {},
+                  .top_1_percent_share = site.top_1_percent_share};
+    for (const calib::SalientChannel& channel : site.channels) {
+      info.channels.push_back({channel.channel, channel.mean_abs, channel.over_median});
     }
-    model.Release(layer);
-    if (runtime.progress != nullptr) {
-      runtime.progress->Update({.stage = "measuring activations",
-                                .done = layer + 1,
-                                .total = config.num_hidden_layers,
-                                .unit = "blocks",
-                                .note = ""});
-    }
+    report.sites.push_back(std::move(info));
   }
   return {};
 }
@@ -172,7 +131,7 @@ std::string ToJson(const InspectReport& report) {
 Result<InspectReport> Inspect(const InspectOptions& options, const Runtime& runtime) {
   return api::Guard([&]() -> Result<InspectReport> {
     ThreadPool pool(runtime.threads);
-    AWQ_ASSIGN(const auto model, checkpoint::ModelDirectory::Open(options.model));
+    AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
     const model::ModelConfig& config = model->config();
     InspectReport report;
     report.model_type = config.model_type;

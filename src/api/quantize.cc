@@ -105,7 +105,7 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
   return api::Guard([&]() -> Result<QuantizeSummary> {
     ThreadPool pool(runtime.threads);
     AWQ_ASSIGN(pipeline::QuantizeOptions run, ToPipeline(options, runtime));
-    AWQ_ASSIGN(const auto model, checkpoint::ModelDirectory::Open(options.model));
+    AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
     AWQ_TRY(CheckBeforeWork(*model, run));
     calib::CalibrationTokens tokens;
     if (run.method == pipeline::Method::kAwq) {

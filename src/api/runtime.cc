@@ -1,5 +1,6 @@
 #include "api/runtime.h"
 
+#include "base/error.h"
 #include "base/isa.h"
 
 namespace awq {
@@ -27,6 +28,18 @@ text::BosMode ToBosMode(Bos bos) {
       break;
   }
   return text::BosMode::kAuto;
+}
+
+Result<std::unique_ptr<checkpoint::ModelDirectory>> OpenModel(const std::string& path,
+                                                              const Runtime& runtime) {
+  AWQ_ASSIGN(auto model, checkpoint::ModelDirectory::Open(path));
+  const std::vector<std::string>& extra = model->extra_tensors();
+  if (!extra.empty()) {
+    Note(runtime, fmt::format("{}: {} tensors are no part of a {} and are left out: {}{}", path,
+                              extra.size(), model->config().model_type, extra.front(),
+                              extra.size() > 1 ? ", ..." : ""));
+  }
+  return model;
 }
 
 void Note(const Runtime& runtime, const std::string& line) {

@@ -4,8 +4,10 @@
 #include <awq/awq.h>
 
 #include <cstddef>
+#include <memory>
 #include <string>
 
+#include "checkpoint/reader.h"
 #include "math/matmul.h"
 #include "text/windows.h"
 
@@ -14,6 +16,10 @@ namespace awq::api {
 math::Precision ResolvePrecision(ComputePrecision wanted);
 
 text::BosMode ToBosMode(Bos bos);
+
+// Opens a model and tells the sink of tensors that its architecture does not use.
+Result<std::unique_ptr<checkpoint::ModelDirectory>> OpenModel(const std::string& path,
+                                                              const Runtime& runtime);
 
 // Tells the sink one line worth reading; nothing without a sink.
 void Note(const Runtime& runtime, const std::string& line);
