@@ -1,12 +1,12 @@
 // Where tests find golden files, shared data and room to write.
 #pragma once
 
+#include <gtest/gtest.h>
+#include <unistd.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <string>
-
-#include <gtest/gtest.h>
-#include <unistd.h>
 
 namespace awq::testing {
 
@@ -41,7 +41,7 @@ class TemporaryDirectory {
 }  // namespace awq::testing
 
 // Skips the test, and says so, where the shared data is absent.
-#define AWQ_NEEDS_DATA(relative)                                                      \
-  if (!std::filesystem::exists(awq::testing::DataDir() / (relative)))                 \
-  GTEST_SKIP() << "needs " << (awq::testing::DataDir() / (relative)).string()         \
+#define AWQ_NEEDS_DATA(relative)                                              \
+  if (!std::filesystem::exists(awq::testing::DataDir() / (relative)))         \
+  GTEST_SKIP() << "needs " << (awq::testing::DataDir() / (relative)).string() \
                << "; point AWQ_TEST_DATA at the folder that holds it"

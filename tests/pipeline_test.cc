@@ -1,6 +1,4 @@
 // The main job on whole (tiny) models: quantize, read back, continue an interrupted run.
-#include "pipeline/quantize.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -12,6 +10,7 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "math/vector.h"
+#include "pipeline/quantize.h"
 #include "testing/paths.h"
 
 namespace awq {
@@ -43,8 +42,8 @@ Result<pipeline::QuantizeReport> QuantizeFixture(const fs::path& model_path, con
   options.output = output;
   options.plan.group_size = 16;
   options.progress = progress;
-  return pipeline::Quantize(pool, **model,
-                            SomeTokens(6, 24, (*model)->config().vocab_size), options);
+  return pipeline::Quantize(pool, **model, SomeTokens(6, 24, (*model)->config().vocab_size),
+                            options);
 }
 
 std::map<std::string, std::string> FilesOf(const fs::path& directory) {
@@ -147,9 +146,8 @@ TEST(Pipeline, AnInterruptedRunContinuesToTheSameBytes) {
 
 TEST(Pipeline, AwqLosesLessThanRoundToNearestOnItsOwnTokens) {
   testing::TemporaryDirectory scratch;
-  const auto report =
-      QuantizeFixture(testing::GoldenDir() / "models" / "llama", scratch.path() / "out",
-                      pipeline::Method::kAwq);
+  const auto report = QuantizeFixture(testing::GoldenDir() / "models" / "llama",
+                                      scratch.path() / "out", pipeline::Method::kAwq);
   ASSERT_TRUE(report.ok()) << report.error().message;
   for (const pipeline::BlockReport& block : report->blocks) {
     for (const pipeline::SiteReport& site : block.sites) {

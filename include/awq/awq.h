@@ -34,9 +34,9 @@ struct Runtime {
 // --- Quantizing ---
 
 struct QuantizeOptions {
-  std::string model;            // a Hugging Face model directory
-  std::string output;           // must not exist
-  std::string method = "awq";   // "awq" or "rtn"
+  std::string model;           // a Hugging Face model directory
+  std::string output;          // must not exist
+  std::string method = "awq";  // "awq" or "rtn"
   int bits = 4;
   std::optional<int> group_size;  // none: 128, 64 or 32, the first that divides all; -1: whole rows
   bool symmetric = false;
@@ -52,14 +52,14 @@ struct QuantizeSummary {
   std::size_t input_bytes = 0;   // of the weights
   std::size_t output_bytes = 0;  // of the weights
   std::size_t calibration_tokens = 0;
-  std::string calibration;             // where they came from
-  std::size_t resumed_blocks = 0;      // taken over from an interrupted run
+  std::string calibration;                 // where they came from
+  std::size_t resumed_blocks = 0;          // taken over from an interrupted run
   std::vector<std::string> not_converted;  // linears left in 16 bits, and why
   double seconds = 0;
   std::size_t peak_resident_bytes = 0;   // mapped pages of the files included
   std::size_t peak_allocated_bytes = 0;  // without them, as seen between the steps of the run
   std::size_t memory_bound_bytes = 0;    // what was promised of it before; 0 for rtn
-  std::string json;                    // the whole report, as OUT/quantization_report.json
+  std::string json;                      // the whole report, as OUT/quantization_report.json
 };
 
 Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& runtime = {});
@@ -161,9 +161,9 @@ struct SalientChannel {
 };
 
 struct SiteInfo {
-  std::string name;  // "block 3 qkv"
+  std::string name;                      // "block 3 qkv"
   std::vector<SalientChannel> channels;  // largest first
-  double top_1_percent_share = 0;  // of sum mean |x|, held by the top 1 % of the channels
+  double top_1_percent_share = 0;        // of sum mean |x|, held by the top 1 % of the channels
 };
 
 struct InspectReport {

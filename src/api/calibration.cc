@@ -9,8 +9,7 @@ namespace awq::api {
 
 calib::CalibrationOptions ToCalibration(const checkpoint::ModelDirectory& model,
                                         const text::Tokenizer& tokenizer,
-                                        const CalibrationRequest& request,
-                                        const Runtime& runtime) {
+                                        const CalibrationRequest& request, const Runtime& runtime) {
   const bool has_bos = calib::BosToken(model.config(), tokenizer).has_value();
   calib::CalibrationOptions options;
   options.samples = request.samples;

@@ -20,8 +20,7 @@ struct CalibrationRequest {
 // How the request reads for this model: windows no longer than it takes, BOS where there is one.
 calib::CalibrationOptions ToCalibration(const checkpoint::ModelDirectory& model,
                                         const text::Tokenizer& tokenizer,
-                                        const CalibrationRequest& request,
-                                        const Runtime& runtime);
+                                        const CalibrationRequest& request, const Runtime& runtime);
 
 Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool,
                                            const checkpoint::ModelDirectory& model,

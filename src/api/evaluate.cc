@@ -1,3 +1,5 @@
+#include "eval/evaluate.h"
+
 #include <awq/awq.h>
 
 #include <algorithm>
@@ -8,15 +10,12 @@
 #include "base/memory.h"
 #include "calib/tokens.h"
 #include "checkpoint/reader.h"
-#include "eval/evaluate.h"
 #include "io/file.h"
 
 namespace awq {
 namespace {
 
-Estimate ToEstimate(const eval::Figure& figure) {
-  return {figure.value, figure.low, figure.high};
-}
+Estimate ToEstimate(const eval::Figure& figure) { return {figure.value, figure.low, figure.high}; }
 
 void AddEstimate(nlohmann::json& json, const std::string& key, const Estimate& estimate) {
   json[key] = estimate.value;
@@ -70,8 +69,8 @@ Result<text::TokenWindows> ReadWindows(const checkpoint::ModelDirectory& model,
   text::WindowOptions cut;
   cut.ctx_tokens = std::min(options.ctx, model.config().max_position_embeddings);
   if (cut.ctx_tokens < options.ctx) {
-    api::Note(runtime, fmt::format("windows of {} tokens: the model takes no more",
-                                   cut.ctx_tokens));
+    api::Note(runtime,
+              fmt::format("windows of {} tokens: the model takes no more", cut.ctx_tokens));
   }
   cut.bos = api::ToBosMode(options.bos);
   cut.bos_token_id = calib::BosToken(model.config(), *tokenizer);

@@ -1,3 +1,5 @@
+#include "generate/generate.h"
+
 #include <awq/awq.h>
 
 #include <algorithm>
@@ -6,7 +8,6 @@
 #include "api/guard.h"
 #include "api/runtime.h"
 #include "checkpoint/reader.h"
-#include "generate/generate.h"
 #include "text/tokenizer.h"
 
 namespace awq {
@@ -56,9 +57,8 @@ Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& r
       return text.empty() || !on_text || on_text(text);
     };
     AWQ_ASSIGN(const generate::GenerateReport made,
-               generate::Generate(*network, prompt, run, [&](std::int32_t token) {
-                 return emit(decoder.Feed(token));
-               }));
+               generate::Generate(*network, prompt, run,
+                                  [&](std::int32_t token) { return emit(decoder.Feed(token)); }));
     emit(decoder.Flush());
     report.prompt_tokens = made.prompt_tokens;
     report.new_tokens = made.tokens.size();

@@ -65,8 +65,7 @@ Status DescribeTensors(const checkpoint::ModelDirectory& model, InspectReport& r
 }
 
 Status DescribeSites(ThreadPool& pool, const checkpoint::ModelDirectory& model,
-                     const InspectOptions& options, const Runtime& runtime,
-                     InspectReport& report) {
+                     const InspectOptions& options, const Runtime& runtime, InspectReport& report) {
   AWQ_ASSIGN(const calib::CalibrationTokens tokens,
              api::Calibrate(pool, model,
                             {.calibration = options.calibration,
@@ -141,10 +140,10 @@ Result<InspectReport> Inspect(const InspectOptions& options, const Runtime& runt
     report.weight_bytes = model->weight_bytes();
     if (config.quantization) {
       const quant::Spec& spec = config.quantization->spec;
-      report.quantization = fmt::format(
-          "{}, {} bits, group size {}, {}", config.quantization->format, spec.bits,
-          spec.group_size == 0 ? "-1" : std::to_string(spec.group_size),
-          spec.symmetric ? "symmetric" : "with zero points");
+      report.quantization =
+          fmt::format("{}, {} bits, group size {}, {}", config.quantization->format, spec.bits,
+                      spec.group_size == 0 ? "-1" : std::to_string(spec.group_size),
+                      spec.symmetric ? "symmetric" : "with zero points");
     }
     AWQ_TRY(DescribeTensors(*model, report));
     if (!options.calibration.empty()) {

@@ -1,3 +1,5 @@
+#include "pipeline/quantize.h"
+
 #include <awq/awq.h>
 
 #include <algorithm>
@@ -7,7 +9,6 @@
 #include "api/guard.h"
 #include "api/runtime.h"
 #include "pipeline/memory.h"
-#include "pipeline/quantize.h"
 
 namespace awq {
 namespace {
@@ -16,8 +17,7 @@ Result<pipeline::QuantizeOptions> ToPipeline(const QuantizeOptions& options,
                                              const Runtime& runtime) {
   pipeline::QuantizeOptions run;
   if (options.method != "awq" && options.method != "rtn") {
-    return MakeError(ErrorCode::kInvalidArgument, "method {}: expected awq or rtn",
-                     options.method);
+    return MakeError(ErrorCode::kInvalidArgument, "method {}: expected awq or rtn", options.method);
   }
   run.method = options.method == "awq" ? pipeline::Method::kAwq : pipeline::Method::kRtn;
   run.plan.bits = options.bits;
@@ -43,8 +43,7 @@ Status CheckBeforeWork(const checkpoint::ModelDirectory& model,
                        const pipeline::QuantizeOptions& run) {
   if (std::filesystem::exists(run.output)) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     "{}: exists already; remove it or choose another output",
-                     run.output.string());
+                     "{}: exists already; remove it or choose another output", run.output.string());
   }
   AWQ_TRY(pipeline::CheckQuantizable(model));
   AWQ_TRY(pipeline::MakePlan(model.config(), run.plan));
@@ -58,8 +57,7 @@ Result<std::size_t> AnnounceMemory(const checkpoint::ModelDirectory& model,
                                    const api::CalibrationRequest& request, std::size_t threads,
                                    const Runtime& runtime) {
   AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(model.path()));
-  const calib::CalibrationOptions options =
-      api::ToCalibration(model, *tokenizer, request, runtime);
+  const calib::CalibrationOptions options = api::ToCalibration(model, *tokenizer, request, runtime);
   const pipeline::MemoryBound bound = pipeline::BoundMemory(
       model.config(), options.precision, options.samples, options.sequence_tokens, threads);
   std::size_t total = bound.total();
@@ -69,7 +67,8 @@ Result<std::size_t> AnnounceMemory(const checkpoint::ModelDirectory& model,
       MiB(total), MiB(bound.stream_bytes), MiB(bound.gram_bytes), MiB(bound.weights_bytes),
       MiB(bound.activation_bytes), MiB(bound.base_bytes));
   if (request.calibration == "self") {
-    const std::size_t self = bound.base_bytes + calib::SelfCalibrationBytes(model.config(), options);
+    const std::size_t self =
+        bound.base_bytes + calib::SelfCalibrationBytes(model.config(), options);
     line += fmt::format("; {} while the model writes its calibration text", MiB(self));
     total = std::max(total, self);
   }

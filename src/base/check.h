@@ -27,18 +27,18 @@ template <class A, class B>
 }  // namespace internal
 }  // namespace awq
 
-#define AWQ_CHECK(condition)                                         \
-  do {                                                               \
-    if (!(condition)) {                                              \
-      ::awq::internal::CheckFailed(__FILE__, __LINE__, #condition);  \
-    }                                                                \
+#define AWQ_CHECK(condition)                                        \
+  do {                                                              \
+    if (!(condition)) {                                             \
+      ::awq::internal::CheckFailed(__FILE__, __LINE__, #condition); \
+    }                                                               \
   } while (false)
 
-#define AWQ_CHECK_OP(op, a, b)                                                        \
-  do {                                                                                \
-    if (!((a)op(b))) {                                                                \
+#define AWQ_CHECK_OP(op, a, b)                                                         \
+  do {                                                                                 \
+    if (!((a)op(b))) {                                                                 \
       ::awq::internal::CheckOpFailed(__FILE__, __LINE__, #a " " #op " " #b, (a), (b)); \
-    }                                                                                 \
+    }                                                                                  \
   } while (false)
 
 #define AWQ_CHECK_EQ(a, b) AWQ_CHECK_OP(==, a, b)

@@ -36,10 +36,10 @@ Result<std::vector<SiteSaliency>> MeasureSaliency(ThreadPool& pool,
                                                   const SaliencyOptions& options) {
   const model::ModelConfig& config = source.config();
   const std::size_t length = tokens.cols();
-  AWQ_ASSIGN(const auto network,
-             transformer::Network::Create(
-                 pool, source,
-                 {.precision = options.precision, .positions = length, .keep_bytes = 0}));
+  AWQ_ASSIGN(
+      const auto network,
+      transformer::Network::Create(
+          pool, source, {.precision = options.precision, .positions = length, .keep_bytes = 0}));
   transformer::KvCache cache(config, network->precision(),
                              {.layers = 1, .slots = 1, .capacity_tokens = length});
   const std::vector<transformer::Batch> batches(tokens.rows(),
@@ -50,8 +50,7 @@ Result<std::vector<SiteSaliency>> MeasureSaliency(ThreadPool& pool,
   for (std::size_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     Collector collector(pool);
     AWQ_TRY(network->RunBlock(layer, batches, cache, hidden, &collector));
-    AWQ_ASSIGN(const auto statistics,
-               std::move(collector).Finish(fmt::format("block {}", layer)));
+    AWQ_ASSIGN(const auto statistics, std::move(collector).Finish(fmt::format("block {}", layer)));
     for (const model::SiteRow& row : config.arch->sites) {
       SiteSaliency site{.layer = layer, .site = std::string(row.name), .channels = {}};
       Rank(statistics.at(row.readers.front()).mean_abs, options.top_channels, site);

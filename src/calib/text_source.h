@@ -13,7 +13,6 @@ namespace awq::calib {
 // between them; any other file is the text itself. Gzip or not is told by the contents. At most
 // about `limit_bytes` from the beginning are returned. Error: empty, binary, or a line without
 // "text".
-Result<std::string> ReadCalibrationText(const std::filesystem::path& path,
-                                        std::size_t limit_bytes);
+Result<std::string> ReadCalibrationText(const std::filesystem::path& path, std::size_t limit_bytes);
 
 }  // namespace awq::calib

@@ -28,8 +28,7 @@ constexpr float kWideTemperature = 2.0F;
 std::size_t WindowsAtOnce(const model::ModelConfig& config, const CalibrationOptions& options) {
   const std::size_t window_bytes = transformer::KvCache::Bytes(
       config, options.precision,
-      {.layers = config.num_hidden_layers, .slots = 1,
-       .capacity_tokens = options.sequence_tokens});
+      {.layers = config.num_hidden_layers, .slots = 1, .capacity_tokens = options.sequence_tokens});
   return std::clamp(kCacheBytes / std::max<std::size_t>(1, window_bytes), kFewestWindows,
                     std::max(kFewestWindows, options.samples));
 }
@@ -88,9 +87,9 @@ Result<CalibrationTokens> FromFile(const text::Tokenizer& tokenizer,
                                    const std::filesystem::path& path,
                                    const CalibrationOptions& options) {
   const std::size_t wanted_tokens = options.samples * options.sequence_tokens;
-  AWQ_ASSIGN(const std::string text,
-             ReadCalibrationText(path, std::max(wanted_tokens, std::size_t{4096}) *
-                                           kBytesPerToken));
+  AWQ_ASSIGN(
+      const std::string text,
+      ReadCalibrationText(path, std::max(wanted_tokens, std::size_t{4096}) * kBytesPerToken));
   AWQ_ASSIGN(text::TokenWindows windows,
              text::CutWindows(tokenizer, text,
                               {.ctx_tokens = options.sequence_tokens,
@@ -98,11 +97,10 @@ Result<CalibrationTokens> FromFile(const text::Tokenizer& tokenizer,
                                .bos_token_id = BosToken(config, tokenizer),
                                .max_windows = options.samples}));
   const std::size_t count = windows.ids.rows();
-  return CalibrationTokens{
-      std::move(windows.ids),
-      fmt::format("{} of {} windows of {} tokens from {}{}", count, options.samples,
-                  options.sequence_tokens, path.string(),
-                  count < options.samples ? " (the text holds no more)" : "")};
+  return CalibrationTokens{std::move(windows.ids),
+                           fmt::format("{} of {} windows of {} tokens from {}{}", count,
+                                       options.samples, options.sequence_tokens, path.string(),
+                                       count < options.samples ? " (the text holds no more)" : "")};
 }
 
 std::size_t SelfCalibrationBytes(const model::ModelConfig& config,
@@ -115,8 +113,8 @@ std::size_t SelfCalibrationBytes(const model::ModelConfig& config,
   }
   const std::size_t kept_bytes =
       std::min(kKeepBytes, block_bytes * config.num_hidden_layers) + block_bytes;
-  const std::size_t widest = std::max({config.intermediate_size, config.hidden_size,
-                                       config.q_width()});
+  const std::size_t widest =
+      std::max({config.intermediate_size, config.hidden_size, config.q_width()});
   return transformer::KvCache::Bytes(config, options.precision,
                                      {.layers = config.num_hidden_layers,
                                       .slots = windows,
@@ -135,9 +133,8 @@ Result<CalibrationTokens> FromModel(ThreadPool& pool, const model::WeightSource&
                                            .positions = options.sequence_tokens,
                                            .keep_bytes = kKeepBytes}));
   generate::BatchOptions batch;
-  batch.sampler = {.temperature = 1.0F,
-                   .banned_tokens = NeverDrawn(config, tokenizer),
-                   .seed = options.seed};
+  batch.sampler = {
+      .temperature = 1.0F, .banned_tokens = NeverDrawn(config, tokenizer), .seed = options.seed};
   batch.wide_tokens = kWideTokens;
   batch.wide_temperature = kWideTemperature;
 

@@ -19,8 +19,8 @@
 namespace awq::calib {
 
 struct CalibrationOptions {
-  std::size_t samples = 128;           // windows
-  std::size_t sequence_tokens = 512;   // of each window
+  std::size_t samples = 128;          // windows
+  std::size_t sequence_tokens = 512;  // of each window
   text::BosMode bos = text::BosMode::kWindow;
   std::uint64_t seed = 0;
   math::Precision precision = math::Precision::kF32;  // of self-generation

@@ -239,10 +239,11 @@ Status ModelDirectory::CheckLinear(std::size_t layer, const model::LinearRow& ro
   if (row.bias != nullptr && config_.*row.bias) {
     AWQ_TRY(CheckTensor({module + ".bias", {out_features}, kFloats}));
   } else if (tensors_.contains(module + ".bias")) {
-    return MakeError(ErrorCode::kCorrupt,
-                     "{}: tensor {}.bias is there, but by config.json a {} has none; leaving it out "
-                     "would change the model",
-                     path_.string(), module, config_.model_type);
+    return MakeError(
+        ErrorCode::kCorrupt,
+        "{}: tensor {}.bias is there, but by config.json a {} has none; leaving it out "
+        "would change the model",
+        path_.string(), module, config_.model_type);
   }
   return {};
 }

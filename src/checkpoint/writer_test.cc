@@ -200,7 +200,7 @@ TEST_F(WriterTest, RefusesAnExistingOutput) {
   const auto writer = Create();
   ASSERT_FALSE(writer.ok());
   EXPECT_EQ(writer.error().code, ErrorCode::kInvalidArgument);
-  EXPECT_NE(writer.error().message.find("already exists"), std::string::npos);
+  EXPECT_NE(writer.error().message.find("exists already"), std::string::npos);
   fs::remove(output_);
   fs::create_symlink(directory_.path() / "nowhere", output_);
   EXPECT_FALSE(Create().ok());

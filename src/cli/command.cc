@@ -38,8 +38,8 @@ int JsonFlag::Write(const std::string& json) const {
     return 0;
   }
   std::FILE* file = std::fopen(path_.c_str(), "w");
-  const bool written = file != nullptr && std::fputs(json.c_str(), file) >= 0 &&
-                       std::fputc('\n', file) != EOF;
+  const bool written =
+      file != nullptr && std::fputs(json.c_str(), file) >= 0 && std::fputc('\n', file) != EOF;
   const bool closed = file != nullptr && std::fclose(file) == 0;
   if (written && closed) return 0;
   return Fail({ErrorCode::kIo, fmt::format("{}: cannot write the JSON report", path_)});

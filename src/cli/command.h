@@ -50,7 +50,7 @@ Bos ParseBos(const std::string& name);
 // Prints "awq: message" to standard error; the exit status of a failure.
 int Fail(const Error& error);
 
-std::string Bytes(std::size_t bytes);    // "12.3 MiB"
-std::string Duration(double seconds);    // "1 min 5 s"
+std::string Bytes(std::size_t bytes);  // "12.3 MiB"
+std::string Duration(double seconds);  // "1 min 5 s"
 
 }  // namespace awq::cli

@@ -20,11 +20,11 @@ struct Flags {
 void PrintTensors(std::FILE* out, const InspectReport& report) {
   std::size_t width = 6;
   for (const LinearInfo& row : report.linears) width = std::max(width, row.name.size());
-  fmt::print(out, "{:<{}}  {:>7} {:>7}  {:>4} {:>6} {:>12}\n", "tensor", width, "out", "in",
-             "bits", "group", "bytes");
+  fmt::print(out, "{:<{}}  {:>7} {:>7}  {:>4} {:>6} {:>12}\n", "tensor", width, "out", "in", "bits",
+             "group", "bytes");
   for (const LinearInfo& row : report.linears) {
-    fmt::print(out, "{:<{}}  {:>7} {:>7}  {:>4} {:>6} {:>12}\n", row.name, width,
-               row.out_features, row.in_features, row.bits,
+    fmt::print(out, "{:<{}}  {:>7} {:>7}  {:>4} {:>6} {:>12}\n", row.name, width, row.out_features,
+               row.in_features, row.bits,
                row.group_size == 0 ? "-" : std::to_string(row.group_size), row.bytes);
   }
 }
@@ -52,8 +52,7 @@ int Run(Flags& flags) {
              flags.options.model, report->model_type, report->layers, report->hidden_size,
              report->vocab_size, static_cast<double>(report->parameters) / 1e6,
              Bytes(report->weight_bytes));
-  fmt::print(out, "{}\n\n",
-             report->quantization.empty() ? "not quantized" : report->quantization);
+  fmt::print(out, "{}\n\n", report->quantization.empty() ? "not quantized" : report->quantization);
   PrintTensors(out, *report);
   if (!report->sites.empty()) PrintSites(out, *report);
   return flags.json.Write(report->json);

@@ -19,9 +19,10 @@ struct Flags {
 
 void AddCalibrationFlags(CLI::App& command, Flags& flags) {
   QuantizeOptions& options = flags.options;
-  command.add_option("--calib", options.calibration,
-                     "Calibration text: a .txt file, or .jsonl with a \"text\" field (gzip or "
-                     "not), or self: the model writes its own")
+  command
+      .add_option("--calib", options.calibration,
+                  "Calibration text: a .txt file, or .jsonl with a \"text\" field (gzip or "
+                  "not), or self: the model writes its own")
       ->capture_default_str();
   command.add_option("--samples", options.samples, "Calibration windows")
       ->check(CLI::Range(1, 1 << 20))
@@ -43,10 +44,10 @@ int Run(Flags& flags) {
   if (!summary) return Fail(summary.error());
   std::FILE* out = flags.json.readable();
   fmt::print(out, "{} -> {}\n", flags.options.model, flags.options.output);
-  fmt::print(out, "  weights      {} -> {} ({:.2f} x smaller)\n", Bytes(summary->input_bytes),
-             Bytes(summary->output_bytes),
-             static_cast<double>(summary->input_bytes) /
-                 static_cast<double>(summary->output_bytes));
+  fmt::print(
+      out, "  weights      {} -> {} ({:.2f} x smaller)\n", Bytes(summary->input_bytes),
+      Bytes(summary->output_bytes),
+      static_cast<double>(summary->input_bytes) / static_cast<double>(summary->output_bytes));
   if (summary->calibration_tokens > 0) {
     fmt::print(out, "  calibration  {} tokens, {}\n", summary->calibration_tokens,
                summary->calibration);
@@ -79,15 +80,16 @@ Action AddQuantize(CLI::App& app) {
       ->check(CLI::Range(2, 8))
       ->capture_default_str();
   flags->group_size_given =
-      command.add_option("--group-size", flags->group_size,
-                         "Weights that share a scale; -1: whole rows. Default: 128, 64 or 32, the "
-                         "first that divides the inputs of every linear")
+      command
+          .add_option("--group-size", flags->group_size,
+                      "Weights that share a scale; -1: whole rows. Default: 128, 64 or 32, the "
+                      "first that divides the inputs of every linear")
           ->check([](const std::string& text) {
-            const bool valid = text == "-1" || (text != "0" && !text.empty() &&
-                                                text.find_first_not_of("0123456789") ==
-                                                    std::string::npos);
-            return valid ? std::string() : "--group-size: expected -1 or a positive number, found " +
-                                               text;
+            const bool valid =
+                text == "-1" || (text != "0" && !text.empty() &&
+                                 text.find_first_not_of("0123456789") == std::string::npos);
+            return valid ? std::string()
+                         : "--group-size: expected -1 or a positive number, found " + text;
           });
   command.add_flag("--sym", options.symmetric, "Symmetric groups (absmax), zero point fixed");
   command.add_option("--shard-bytes", options.shard_bytes, "Begin another file past this size")

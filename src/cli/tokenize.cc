@@ -20,8 +20,7 @@ int Run(const Flags& flags) {
 }  // namespace
 
 Action AddTokenize(CLI::App& app) {
-  CLI::App& command =
-      *app.add_subcommand("tokenize", "The token ids of a text, as a JSON array");
+  CLI::App& command = *app.add_subcommand("tokenize", "The token ids of a text, as a JSON array");
   auto flags = std::make_shared<Flags>();
   TokenizeOptions& options = flags->options;
   command.add_option("MODEL", options.directory, "A directory with tokenizer.json")->required();

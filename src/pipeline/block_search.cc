@@ -25,8 +25,8 @@ struct SiteWeights {
 };
 
 // The site's quantized linears, unscaled.
-Result<SiteWeights> LoadSite(ThreadPool& pool, const model::BlockWeights& weights,
-                             const Plan& plan, const model::SiteRow& site) {
+Result<SiteWeights> LoadSite(ThreadPool& pool, const model::BlockWeights& weights, const Plan& plan,
+                             const model::SiteRow& site) {
   SiteWeights loaded;
   for (model::Role reader : site.readers) {
     const PlannedLinear& planned = plan.linear(reader);

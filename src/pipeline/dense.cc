@@ -12,9 +12,8 @@ constexpr std::size_t kPiece = std::size_t{1} << 20;  // elements converted at a
 
 Status CheckFinite(std::span<const F16> halves, std::span<const float> values, std::size_t first,
                    const std::string& name) {
-  const auto bad = std::find_if(halves.begin(), halves.end(), [](F16 half) {
-    return (half.bits & 0x7c00U) == 0x7c00U;
-  });
+  const auto bad = std::find_if(halves.begin(), halves.end(),
+                                [](F16 half) { return (half.bits & 0x7c00U) == 0x7c00U; });
   if (bad == halves.end()) return {};
   const auto index = static_cast<std::size_t>(bad - halves.begin());
   return MakeError(ErrorCode::kUnsupported,
@@ -48,9 +47,8 @@ Status WriteDense(checkpoint::DirectoryWriter& writer, const std::string& name,
   Buffer<float> piece(std::min(kPiece, tensor.elements()));
   for (std::size_t first = 0; first < tensor.elements(); first += kPiece) {
     const std::size_t count = std::min(kPiece, tensor.elements() - first);
-    const TensorView part{tensor.dtype,
-                          {count},
-                          tensor.bytes.subspan(first * element_bytes, count * element_bytes)};
+    const TensorView part{
+        tensor.dtype, {count}, tensor.bytes.subspan(first * element_bytes, count * element_bytes)};
     const std::span<float> values = piece.span().first(count);
     math::Convert(part, values);
     AWQ_TRY(WritePiece(writer, name, first, values));

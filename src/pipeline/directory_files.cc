@@ -13,12 +13,19 @@ namespace {
 using nlohmann::json;
 
 // What readers look for beside the weights; copied as it is where it exists.
-constexpr std::array<std::string_view, 13> kCopied = {
-    "generation_config.json", "tokenizer.json",      "tokenizer_config.json",
-    "tokenizer.model",        "vocab.json",          "merges.txt",
-    "special_tokens_map.json", "added_tokens.json",  "chat_template.json",
-    "chat_template.jinja",    "LICENSE",             "LICENSE.txt",
-    "NOTICE"};
+constexpr std::array<std::string_view, 13> kCopied = {"generation_config.json",
+                                                      "tokenizer.json",
+                                                      "tokenizer_config.json",
+                                                      "tokenizer.model",
+                                                      "vocab.json",
+                                                      "merges.txt",
+                                                      "special_tokens_map.json",
+                                                      "added_tokens.json",
+                                                      "chat_template.json",
+                                                      "chat_template.jinja",
+                                                      "LICENSE",
+                                                      "LICENSE.txt",
+                                                      "NOTICE"};
 
 json QuantizationConfig(const Plan& plan) {
   const std::vector<std::string> skipped = plan.modules_to_not_convert();
@@ -32,8 +39,8 @@ json QuantizationConfig(const Plan& plan) {
 
 }  // namespace
 
-Status WriteDirectoryFiles(checkpoint::DirectoryWriter& writer,
-                           const std::filesystem::path& model, const Plan& plan) {
+Status WriteDirectoryFiles(checkpoint::DirectoryWriter& writer, const std::filesystem::path& model,
+                           const Plan& plan) {
   AWQ_ASSIGN(json config, io::ReadJson(model / "config.json"));
   config["quantization_config"] = QuantizationConfig(plan);
   config.erase("dtype");

@@ -10,7 +10,7 @@
 
 namespace awq::pipeline {
 
-Status WriteDirectoryFiles(checkpoint::DirectoryWriter& writer,
-                           const std::filesystem::path& model, const Plan& plan);
+Status WriteDirectoryFiles(checkpoint::DirectoryWriter& writer, const std::filesystem::path& model,
+                           const Plan& plan);
 
 }  // namespace awq::pipeline

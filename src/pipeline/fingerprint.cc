@@ -27,9 +27,9 @@ Result<std::uint64_t> HashWeightFiles(const std::filesystem::path& directory) {
   std::error_code failure;
   for (const auto& entry : std::filesystem::directory_iterator(directory, failure)) {
     if (entry.path().extension() != ".safetensors") continue;
-    const std::string line = fmt::format(
-        "{} {} {}", entry.path().filename().string(), entry.file_size(failure),
-        entry.last_write_time(failure).time_since_epoch().count());
+    const std::string line =
+        fmt::format("{} {} {}", entry.path().filename().string(), entry.file_size(failure),
+                    entry.last_write_time(failure).time_since_epoch().count());
     sum += Hash(std::as_bytes(std::span(line)));
   }
   if (failure) {
@@ -48,7 +48,8 @@ Result<std::string> Fingerprint(const checkpoint::ModelDirectory& model,
   AWQ_ASSIGN(const std::uint64_t weights, HashWeightFiles(model.path()));
   const PlanOptions& plan = options.plan;
   return fmt::format(
-      "awq {} on {}{} method {} format {} bits {} group {} symmetric {} precision {} shard {} config {:016x} "
+      "awq {} on {}{} method {} format {} bits {} group {} symmetric {} precision {} shard {} "
+      "config {:016x} "
       "weights {:016x} tokens {}x{} {:016x}",
       kVersion, IsaName(ActiveIsa()), math::HasFastBF16() ? "+bf16" : "",
       static_cast<int>(options.method), plan.format, plan.bits,

@@ -12,7 +12,6 @@
 namespace awq::pipeline {
 
 Result<std::string> Fingerprint(const checkpoint::ModelDirectory& model,
-                                const Matrix<std::int32_t>& tokens,
-                                const QuantizeOptions& options);
+                                const Matrix<std::int32_t>& tokens, const QuantizeOptions& options);
 
 }  // namespace awq::pipeline

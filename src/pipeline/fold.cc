@@ -54,8 +54,8 @@ BlockRun RunSample(ThreadPool& pool, const model::ModelConfig& config, std::size
   constexpr auto kPrecision = kernels::Precision::kF32;
   const transformer::RopeTable rope(config, sample.rows);
   transformer::BlockRunner runner(pool, config, rope, kPrecision);
-  transformer::KvCache cache(config, kPrecision, {.layers = 1, .slots = 1,
-                                                  .capacity_tokens = sample.rows});
+  transformer::KvCache cache(config, kPrecision,
+                             {.layers = 1, .slots = 1, .capacity_tokens = sample.rows});
   BlockRun run{Matrix<float>(sample.rows, sample.cols), {}};
   std::copy(sample.data, sample.data + sample.rows * sample.cols, run.output.data());
   Recorder recorder;
@@ -73,8 +73,8 @@ transformer::PreparedBlock PrepareFolded(ThreadPool& pool, const model::BlockWei
     if (weights.norms[i]) block.norms[i] = FoldedVector(*weights.norms[i], role, plan);
     if (!weights.linears[i]) continue;
     const model::Linear& linear = *weights.linears[i];
-    block.linears[i] = kernels::Linear::FromFloats(
-        pool, FoldedWeight(pool, linear, role, plan), kernels::Precision::kF32);
+    block.linears[i] = kernels::Linear::FromFloats(pool, FoldedWeight(pool, linear, role, plan),
+                                                   kernels::Precision::kF32);
     if (linear.bias) block.linears[i].set_bias(FoldedVector(*linear.bias, role, plan));
   }
   return block;
@@ -162,16 +162,15 @@ Status VerifyFold(ThreadPool& pool, const model::ModelConfig& config, std::size_
   }();
   for (const model::SiteRow& site : config.arch->sites) {
     const Role reader = site.readers.front();
-    const double difference = RelativeDifference(
-        after.inputs.at(reader), plan.columns_of(reader), before.inputs.at(reader));
+    const double difference = RelativeDifference(after.inputs.at(reader), plan.columns_of(reader),
+                                                 before.inputs.at(reader));
     if (!(difference <= kFoldTolerance)) {
       return MakeError(ErrorCode::kInternal,
                        "block {}: scaling {} into {} changes what {} reads by {:.2g} (at most "
                        "{:.2g} is rounding): another reader or row is missing from the "
                        "architecture table of {}",
                        layer, site.name, NameOf(*config.arch, site.producer),
-                       NameOf(*config.arch, reader), difference, kFoldTolerance,
-                       config.model_type);
+                       NameOf(*config.arch, reader), difference, kFoldTolerance, config.model_type);
     }
   }
   const double difference = RelativeDifference(after.output, {}, before.output);

@@ -1,4 +1,5 @@
-// Scales moved from the inputs of a site's linears into what produces them: the network stays equal.
+// Scales moved from the inputs of a site's linears into what produces them: the network stays
+// equal.
 #pragma once
 
 #include <awq/result.h>

@@ -49,8 +49,8 @@ MemoryBound BoundMemory(const model::ModelConfig& config, math::Precision precis
 
   const std::size_t in_flight =
       std::max<std::size_t>(1, kTokensInFlight / sequence_tokens) * sequence_tokens;
-  const std::size_t widest = std::max({config.intermediate_size, config.hidden_size,
-                                       config.q_width()});
+  const std::size_t widest =
+      std::max({config.intermediate_size, config.hidden_size, config.q_width()});
   bound.activation_bytes =
       in_flight * (2 * widest * sizeof(float) + widest * element +
                    2 * std::max(config.hidden_size, config.q_width()) * sizeof(float) +

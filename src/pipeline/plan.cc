@@ -12,11 +12,9 @@ using model::ModelConfig;
 // 128 where it divides the inputs of every linear, else 64, else 32.
 std::size_t DefaultGroupSize(const ModelConfig& config) {
   for (std::size_t size : {std::size_t{128}, std::size_t{64}}) {
-    const bool divides_all =
-        std::all_of(config.arch->linears.begin(), config.arch->linears.end(),
-                    [&](const model::LinearRow& row) {
-                      return model::Width(config, row.in) % size == 0;
-                    });
+    const bool divides_all = std::all_of(
+        config.arch->linears.begin(), config.arch->linears.end(),
+        [&](const model::LinearRow& row) { return model::Width(config, row.in) % size == 0; });
     if (divides_all) return size;
   }
   return 32;

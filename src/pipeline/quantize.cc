@@ -28,8 +28,8 @@ constexpr std::size_t kFoldSampleTokens = 64;
 // One run. Its members are what is alive from block to block.
 class Run {
  public:
-  Run(ThreadPool& pool, const checkpoint::ModelDirectory& model,
-      const Matrix<std::int32_t>& tokens, const QuantizeOptions& options, Plan plan)
+  Run(ThreadPool& pool, const checkpoint::ModelDirectory& model, const Matrix<std::int32_t>& tokens,
+      const QuantizeOptions& options, Plan plan)
       : pool_(pool),
         model_(model),
         config_(model.config()),
@@ -68,8 +68,7 @@ class Run {
     report_.method = options_.method == Method::kAwq ? "awq" : "rtn";
     report_.format = std::string(plan_.format->name);
     report_.bits = plan_.spec.bits;
-    report_.group_size =
-        plan_.spec.group_size == 0 ? -1 : static_cast<int>(plan_.spec.group_size);
+    report_.group_size = plan_.spec.group_size == 0 ? -1 : static_cast<int>(plan_.spec.group_size);
     report_.symmetric = plan_.spec.symmetric;
     report_.calibration = options_.calibration_source;
     report_.calibration_tokens = tokens_.size();
@@ -91,16 +90,16 @@ class Run {
     stream_.emplace(options_.precision, tokens_.size(), config_.hidden_size);
     sequences_in_flight_ = std::max<std::size_t>(1, kTokensInFlight / tokens_.cols());
     hidden_ = Matrix<float>(sequences_in_flight_ * tokens_.cols(), config_.hidden_size);
-    cache_.emplace(config_, options_.precision,
-                   transformer::CacheShape{.layers = 1,
-                                           .slots = sequences_in_flight_,
-                                           .capacity_tokens = tokens_.cols()});
+    cache_.emplace(
+        config_, options_.precision,
+        transformer::CacheShape{
+            .layers = 1, .slots = sequences_in_flight_, .capacity_tokens = tokens_.cols()});
     AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
-    AWQ_TRY(ForBatches([&](std::size_t first_token, const transformer::Batch&,
-                           MatrixView<float> hidden) {
-      return transformer::Embed(embedding, tokens_.span().subspan(first_token, hidden.rows),
-                                hidden);
-    }));
+    AWQ_TRY(ForBatches(
+        [&](std::size_t first_token, const transformer::Batch&, MatrixView<float> hidden) {
+          return transformer::Embed(embedding, tokens_.span().subspan(first_token, hidden.rows),
+                                    hidden);
+        }));
     model_.ReleaseAll();
     return {};
   }
@@ -166,16 +165,14 @@ class Run {
       calib::Collector collector(pool_);
       AWQ_TRY(Forward(layer, weights, &collector));
       AWQ_ASSIGN(statistics, std::move(collector).Finish(fmt::format("block {}", layer)));
-      AWQ_ASSIGN(fold,
-                 SearchScales(pool_, config_, weights, plan_, statistics, report.sites));
+      AWQ_ASSIGN(fold, SearchScales(pool_, config_, weights, plan_, statistics, report.sites));
       NoteMemory();
       AWQ_TRY(VerifyFold(pool_, config_, layer, weights, fold, sample));
     }
     for (const model::SiteRow& site : config_.arch->sites) {
       for (Role reader : site.readers) {
         AWQ_TRY(WriteLinear(weights, reader, fold,
-                            calibrates() ? &statistics.at(site.readers.front()) : nullptr,
-                            report));
+                            calibrates() ? &statistics.at(site.readers.front()) : nullptr, report));
       }
     }
     AWQ_TRY(WriteNorms(layer, weights, fold));
@@ -207,8 +204,7 @@ class Run {
     for (const model::NormRow& row : config_.arch->norms) {
       const auto& norm = weights.norm(row.role);
       if (!norm) continue;
-      AWQ_TRY(WriteDense(*writer_,
-                         model::ModuleName(*config_.arch, layer, row.name) + ".weight",
+      AWQ_TRY(WriteDense(*writer_, model::ModuleName(*config_.arch, layer, row.name) + ".weight",
                          FoldedVector(*norm, row.role, fold)));
     }
     return {};

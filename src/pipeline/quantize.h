@@ -33,7 +33,6 @@ Status CheckQuantizable(const checkpoint::ModelDirectory& model);
 // `tokens` [sequences, sequence_tokens]; may be empty for methods without calibration. A run that
 // was interrupted is continued when everything that decides its bytes is the same.
 Result<QuantizeReport> Quantize(ThreadPool& pool, const checkpoint::ModelDirectory& model,
-                                const Matrix<std::int32_t>& tokens,
-                                const QuantizeOptions& options);
+                                const Matrix<std::int32_t>& tokens, const QuantizeOptions& options);
 
 }  // namespace awq::pipeline

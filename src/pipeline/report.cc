@@ -61,8 +61,7 @@ Result<BlockReport> BlockReportFromJson(const json& from) {
     }
     return block;
   } catch (const json::exception& failure) {
-    return MakeError(ErrorCode::kCorrupt, "the journal of the interrupted run: {}",
-                     failure.what());
+    return MakeError(ErrorCode::kCorrupt, "the journal of the interrupted run: {}", failure.what());
   }
 }
 

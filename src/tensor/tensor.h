@@ -1,12 +1,12 @@
 // Memory with a shape: owning aligned buffers and matrices, and views that own nothing.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <new>
-#include <algorithm>
-#include <cstdint>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -32,8 +32,8 @@ class Buffer {
   explicit Buffer(std::size_t size) : size_(size) {
     const auto bytes = CheckedProduct({size, sizeof(T)});
     if (!bytes || *bytes > SIZE_MAX - kAlignmentBytes) throw std::bad_alloc();
-    data_.reset(static_cast<T*>(
-        std::aligned_alloc(kAlignmentBytes, RoundUp(*bytes + 1, kAlignmentBytes))));
+    data_.reset(
+        static_cast<T*>(std::aligned_alloc(kAlignmentBytes, RoundUp(*bytes + 1, kAlignmentBytes))));
     if (!data_) throw std::bad_alloc();
   }
   Buffer(std::size_t size, T value) : Buffer(size) { std::fill_n(data(), size, value); }
@@ -80,9 +80,7 @@ struct MatrixView {
   MatrixView Cols(std::size_t first, std::size_t count) const {
     return {data + first, rows, count, stride};
   }
-  operator MatrixView<const T>() const
-    requires(!std::is_const_v<T>)
-  {
+  operator MatrixView<const T>() const requires(!std::is_const_v<T>) {
     return {data, rows, cols, stride};
   }
 };
