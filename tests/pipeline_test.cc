@@ -184,7 +184,7 @@ TEST(Pipeline, AWrongFoldIsNamed) {
     std::swap(wrong_row.rows[static_cast<std::size_t>(site.producer)][in / 2],
               wrong_row.rows[static_cast<std::size_t>(site.producer)][0]);
     for (const pipeline::FoldPlan& wrong : {forgotten_reader, wrong_row}) {
-      const Status status = pipeline::VerifyFold(pool, config, 0, weights, wrong, sample);
+      const auto status = pipeline::VerifyFold(pool, config, 0, weights, wrong, sample);
       ASSERT_FALSE(status.ok()) << site.name;
       EXPECT_NE(status.error().message.find("block 0"), std::string::npos);
     }

@@ -149,7 +149,7 @@ std::vector<float> FoldedVector(const TensorView& tensor, Role role, const FoldP
   return values;
 }
 
-Status VerifyFold(ThreadPool& pool, const model::ModelConfig& config, std::size_t layer,
+Result<double> VerifyFold(ThreadPool& pool, const model::ModelConfig& config, std::size_t layer,
                   const model::BlockWeights& weights, const FoldPlan& plan,
                   MatrixView<const float> sample) {
   const auto before = [&] {
@@ -160,6 +160,7 @@ Status VerifyFold(ThreadPool& pool, const model::ModelConfig& config, std::size_
     const transformer::PreparedBlock block = PrepareFolded(pool, weights, plan);
     return RunSample(pool, config, layer, block, sample);
   }();
+  double largest = 0;
   for (const model::SiteRow& site : config.arch->sites) {
     const Role reader = site.readers.front();
     const double difference = RelativeDifference(after.inputs.at(reader), plan.columns_of(reader),
@@ -181,7 +182,7 @@ Status VerifyFold(ThreadPool& pool, const model::ModelConfig& config, std::size_
                      "from the architecture table of {}",
                      layer, difference, kFoldTolerance, config.model_type);
   }
-  return {};
+  return std::max(largest, difference);
 }
 
 }  // namespace awq::pipeline

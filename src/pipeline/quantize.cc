@@ -167,7 +167,8 @@ class Run {
       AWQ_ASSIGN(statistics, std::move(collector).Finish(fmt::format("block {}", layer)));
       AWQ_ASSIGN(fold, SearchScales(pool_, config_, weights, plan_, statistics, report.sites));
       NoteMemory();
-      AWQ_TRY(VerifyFold(pool_, config_, layer, weights, fold, sample));
+      AWQ_ASSIGN(report.fold_difference,
+                 VerifyFold(pool_, config_, layer, weights, fold, sample));
     }
     for (const model::SiteRow& site : config_.arch->sites) {
       for (Role reader : site.readers) {

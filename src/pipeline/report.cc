@@ -31,12 +31,15 @@ json ToJson(const BlockReport& block) {
     }
     linears.push_back(std::move(row));
   }
-  return {{"sites", std::move(sites)}, {"linears", std::move(linears)}};
+  return {{"fold_difference", block.fold_difference},
+          {"sites", std::move(sites)},
+          {"linears", std::move(linears)}};
 }
 
 Result<BlockReport> BlockReportFromJson(const json& from) {
   try {
     BlockReport block;
+    block.fold_difference = from.at("fold_difference").get<double>();
     for (const json& row : from.at("sites")) {
       SiteReport site;
       site.name = row.at("name").get<std::string>();

@@ -13,6 +13,8 @@
 namespace awq::pipeline {
 
 struct BlockReport {
+  // What folding the scales changed, relative, in f32; 0 where nothing was folded.
+  double fold_difference = 0;
   std::vector<SiteReport> sites;
   std::vector<LinearReport> linears;
 };
