@@ -38,12 +38,14 @@ struct QuantizeOptions {
   std::string output;          // must not exist
   std::string method = "awq";  // "awq" or "rtn"
   int bits = 4;
-  std::optional<int> group_size;  // none: 128, 64 or 32, the first that divides all; -1: whole rows
+  std::optional<int> group_size =
+      std::nullopt;  // none: 128, 64 or 32, the first that divides all; -1: whole rows
   bool symmetric = false;
   std::string calibration = "self";  // a .txt or .jsonl file (gzip or not), or "self"
   std::size_t samples = 128;
   std::size_t sequence_tokens = 512;
-  std::optional<Bos> bos;  // none: windows begin with BOS where config or tokenizer name one
+  std::optional<Bos> bos =
+      std::nullopt;  // none: windows begin with BOS where config or tokenizer name one
   std::uint64_t seed = 0;
   std::size_t shard_bytes = std::size_t{5} << 30;
 };
@@ -72,7 +74,7 @@ struct EvaluateOptions {
   std::string reference;  // a model directory to compare with; may be empty
   std::size_t ctx = 2048;
   Bos bos = Bos::kAuto;
-  std::optional<std::size_t> max_tokens;  // look at about this many tokens only
+  std::optional<std::size_t> max_tokens = std::nullopt;  // look at about this many tokens only
 };
 
 // A figure with its 95 % bootstrap interval over windows.
@@ -115,6 +117,9 @@ struct GenerateReport {
   std::string text;
   std::size_t prompt_tokens = 0;
   std::size_t new_tokens = 0;
+  // "end" (the model ended the text), "length" (max_new_tokens), "context" (the model takes no more
+  // tokens) or "stopped" (on_text returned false)
+  std::string finish_reason;
   double prefill_seconds = 0;
   double decode_seconds = 0;
   std::string json;
@@ -141,7 +146,7 @@ struct InspectOptions {
   std::size_t samples = 16;
   std::size_t sequence_tokens = 512;
   std::size_t top_channels = 5;
-  std::optional<Bos> bos;
+  std::optional<Bos> bos = std::nullopt;
   std::uint64_t seed = 0;
 };
 

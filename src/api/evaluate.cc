@@ -63,11 +63,12 @@ EvaluateReport ToPublic(const eval::EvalReport& figures) {
 }
 
 Result<text::TokenWindows> ReadWindows(const checkpoint::ModelDirectory& model,
-                                       const EvaluateOptions& options, const Runtime& runtime) {
+                                       std::size_t most_tokens, const EvaluateOptions& options,
+                                       const Runtime& runtime) {
   AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(model.path()));
   AWQ_ASSIGN(const std::string text, io::ReadFile(options.text));
   text::WindowOptions cut;
-  cut.ctx_tokens = std::min(options.ctx, model.config().max_position_embeddings);
+  cut.ctx_tokens = std::min(options.ctx, most_tokens);
   if (cut.ctx_tokens < options.ctx) {
     api::Note(runtime,
               fmt::format("windows of {} tokens: the model takes no more", cut.ctx_tokens));
@@ -77,7 +78,9 @@ Result<text::TokenWindows> ReadWindows(const checkpoint::ModelDirectory& model,
   if (options.max_tokens) {
     cut.max_windows = std::max<std::size_t>(1, *options.max_tokens / cut.ctx_tokens);
   }
-  return text::CutWindows(*tokenizer, text, cut);
+  auto windows = text::CutWindows(*tokenizer, text, cut);
+  if (windows) return windows;
+  return MakeError(windows.error().code, "{}: {}", options.text, windows.error().message);
 }
 
 }  // namespace
@@ -90,7 +93,12 @@ Result<EvaluateReport> Evaluate(const EvaluateOptions& options, const Runtime& r
     if (!options.reference.empty()) {
       AWQ_ASSIGN(reference, api::OpenModel(options.reference, runtime));
     }
-    AWQ_ASSIGN(const text::TokenWindows windows, ReadWindows(*model, options, runtime));
+    std::size_t most_tokens = model->config().max_position_embeddings;
+    if (reference) {
+      most_tokens = std::min(most_tokens, reference->config().max_position_embeddings);
+    }
+    AWQ_ASSIGN(const text::TokenWindows windows,
+               ReadWindows(*model, most_tokens, options, runtime));
     eval::EvalOptions run;
     run.precision = api::ResolvePrecision(runtime.precision);
     run.progress = runtime.progress;

@@ -21,10 +21,52 @@ std::vector<std::int32_t> EndTokens(const model::ModelConfig& config,
   return ends;
 }
 
+std::string_view Name(generate::StopReason reason) {
+  switch (reason) {
+    case generate::StopReason::kEnd:
+      return "end";
+    case generate::StopReason::kContext:
+      return "context";
+    case generate::StopReason::kCaller:
+      return "stopped";
+    case generate::StopReason::kLength:
+      break;
+  }
+  return "length";
+}
+
+// Decodes what follows a prompt: a first token's space belongs to the text only where the decoder
+// has seen what stands before it.
+class Continuation {
+ public:
+  Continuation(const std::shared_ptr<const text::Tokenizer>& tokenizer,
+               std::span<const std::int32_t> prompt)
+      : decoder_(tokenizer, /*skip_special_tokens=*/true) {
+    std::size_t shown = 0;
+    for (std::int32_t id : prompt) shown += decoder_.Feed(id).size();
+    const std::size_t whole = tokenizer->Decode(prompt, true).size();
+    held_back_ = whole > shown ? whole - shown : 0;
+  }
+  std::string Feed(std::int32_t id) { return New(decoder_.Feed(id)); }
+  std::string Flush() { return New(decoder_.Flush()); }
+
+ private:
+  // Without the end of the prompt, where the decoder had still held it back.
+  std::string New(std::string text) {
+    const std::size_t old = std::min(held_back_, text.size());
+    held_back_ -= old;
+    return text.substr(old);
+  }
+
+  text::StreamingDecoder decoder_;
+  std::size_t held_back_ = 0;
+};
+
 std::string ToJson(const GenerateReport& report) {
   return nlohmann::json{{"text", report.text},
                         {"prompt_tokens", report.prompt_tokens},
                         {"new_tokens", report.new_tokens},
+                        {"finish_reason", report.finish_reason},
                         {"prefill_seconds", report.prefill_seconds},
                         {"decode_seconds", report.decode_seconds}}
       .dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
@@ -50,7 +92,7 @@ Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& r
     run.sampler.temperature = static_cast<float>(options.temperature);
     run.sampler.seed = options.seed;
     run.end_tokens = EndTokens(model->config(), *tokenizer);
-    text::StreamingDecoder decoder(tokenizer, /*skip_special_tokens=*/true);
+    Continuation decoder(tokenizer, prompt);
     GenerateReport report;
     const auto emit = [&](std::string text) {
       report.text += text;
@@ -62,6 +104,7 @@ Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& r
     emit(decoder.Flush());
     report.prompt_tokens = made.prompt_tokens;
     report.new_tokens = made.tokens.size();
+    report.finish_reason = std::string(Name(made.stop));
     report.prefill_seconds = made.prefill_seconds;
     report.decode_seconds = made.decode_seconds;
     report.json = ToJson(report);

@@ -1,5 +1,7 @@
 #include "api/runtime.h"
 
+#include <filesystem>
+
 #include "base/error.h"
 #include "base/isa.h"
 
@@ -32,6 +34,12 @@ text::BosMode ToBosMode(Bos bos) {
 
 Result<std::unique_ptr<checkpoint::ModelDirectory>> OpenModel(const std::string& path,
                                                               const Runtime& runtime) {
+  if (!std::filesystem::exists(path)) {
+    return MakeError(ErrorCode::kNotFound,
+                     "{}: there is no such directory; MODEL is a model directory on this machine "
+                     "(nothing is downloaded; huggingface-cli download gets one)",
+                     path);
+  }
   AWQ_ASSIGN(auto model, checkpoint::ModelDirectory::Open(path));
   const std::vector<std::string>& extra = model->extra_tensors();
   if (!extra.empty()) {

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "text/utf8.h"
 
 namespace awq::calib {
 namespace {
@@ -48,6 +49,23 @@ void CutAtCharacter(std::string& text, std::size_t limit_bytes) {
   text.resize(limit_bytes);
 }
 
+// UTF-8 without zero bytes; one wrong character in a hundred bytes is let pass.
+Status CheckIsText(std::string_view text, const std::filesystem::path& path) {
+  std::size_t wrong = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    if (text[i] == '\0') wrong = text.size();
+    const text::Utf8Step step = text::StepUtf8(text, i);
+    if (step.kind != text::Utf8Kind::kValid) ++wrong;
+    i += step.bytes;
+    if (wrong > text.size() / 100) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       "{}: is no UTF-8 text (byte {}); give a .txt or .jsonl file", path.string(),
+                       i - step.bytes);
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::string> ReadCalibrationText(const std::filesystem::path& path,
@@ -56,14 +74,10 @@ Result<std::string> ReadCalibrationText(const std::filesystem::path& path,
   if (IsJsonLines(path)) {
     AWQ_ASSIGN(text, JoinTextFields(text, path.string(), limit_bytes));
   }
+  AWQ_TRY(CheckIsText(text, path));
   CutAtCharacter(text, limit_bytes);
   if (text.find_first_not_of(" \t\r\n") == std::string::npos) {
     return MakeError(ErrorCode::kInvalidArgument, "{}: holds no text; give a file with text",
-                     path.string());
-  }
-  if (text.find('\0') != std::string::npos) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     "{}: holds zero bytes, so it is no text; give a .txt or .jsonl file",
                      path.string());
   }
   return text;

@@ -2,14 +2,35 @@
 
 #include <awq/awq.h>
 #include <awq/version.h>
+#include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <exception>
 #include <utility>
 #include <vector>
 
 #include "cli/command.h"
 
 namespace awq::cli {
+
+namespace {
+
+// What a command printed has to arrive, too.
+int Perform(const Action& action) {
+  try {
+    const int status = action();
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+      return Fail({ErrorCode::kIo, "cannot write to standard output"});
+    }
+    return status;
+  } catch (const std::exception& failure) {
+    return Fail({ErrorCode::kIo, fmt::format("cannot print the result: {}", failure.what())});
+  }
+}
+
+}  // namespace
 
 int RunApp(int argc, const char* const* argv) {
   CLI::App app{"Make large language models small: activation-aware 4-bit quantization (AWQ)"};
@@ -22,6 +43,14 @@ int RunApp(int argc, const char* const* argv) {
     commands.emplace_back(app.get_subcommands({}).back(), std::move(action));
   }
   app.failure_message(CLI::FailureMessage::simple);
+  const bool known = argc < 2 || argv[1][0] == '-' ||
+                     std::any_of(commands.begin(), commands.end(), [&](const auto& command) {
+                       return command.first->get_name() == argv[1];
+                     });
+  if (!known) {
+    fmt::print(stderr, "awq: there is no command {}; awq --help lists them\n", argv[1]);
+    return 2;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -29,7 +58,7 @@ int RunApp(int argc, const char* const* argv) {
   }
   if (const Status usable = CheckEnvironment(); !usable) return Fail(usable.error());
   for (const auto& [command, action] : commands) {
-    if (command->parsed()) return action();
+    if (command->parsed()) return Perform(action);
   }
   return 2;
 }

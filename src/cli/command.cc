@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 
 namespace awq::cli {
 
@@ -31,6 +33,17 @@ JsonFlag::JsonFlag(CLI::App& command) {
 
 std::FILE* JsonFlag::readable() const { return path_ == "-" ? stderr : stdout; }
 
+int JsonFlag::Check() const {
+  if (path_.empty() || path_ == "-") return 0;
+  std::FILE* file = std::fopen(path_.c_str(), "a");
+  if (file == nullptr) {
+    return Fail({ErrorCode::kIo,
+                 fmt::format("--json {}: cannot write it: {}", path_, std::strerror(errno))});
+  }
+  std::fclose(file);
+  return 0;
+}
+
 int JsonFlag::Write(const std::string& json) const {
   if (path_.empty()) return 0;
   if (path_ == "-") {
@@ -43,6 +56,16 @@ int JsonFlag::Write(const std::string& json) const {
   const bool closed = file != nullptr && std::fclose(file) == 0;
   if (written && closed) return 0;
   return Fail({ErrorCode::kIo, fmt::format("{}: cannot write the JSON report", path_)});
+}
+
+CLI::Option* AddSeed(CLI::App& command, std::uint64_t& seed, const std::string& help) {
+  return command.add_option("--seed", seed, help)
+      ->check([](const std::string& text) {
+        const bool valid =
+            !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+        return valid ? std::string() : "expected a number that is not negative, found " + text;
+      })
+      ->capture_default_str();
 }
 
 CLI::Option* AddBos(CLI::App& command, std::string& bos) {

@@ -37,6 +37,8 @@ class JsonFlag {
  public:
   explicit JsonFlag(CLI::App& command);
   std::FILE* readable() const;
+  // Before any work: an exit status if the file cannot be written, else 0.
+  int Check() const;
   // Writes the report where --json says; nothing without the flag. The exit status.
   int Write(const std::string& json) const;
 
@@ -44,6 +46,7 @@ class JsonFlag {
   std::string path_;
 };
 
+CLI::Option* AddSeed(CLI::App& command, std::uint64_t& seed, const std::string& help);
 CLI::Option* AddBos(CLI::App& command, std::string& bos);
 Bos ParseBos(const std::string& name);
 

@@ -24,6 +24,7 @@ void PrintRow(std::FILE* out, std::string_view name, const Estimate& estimate, i
 int Run(Flags& flags) {
   if (flags.max_tokens_given->count() > 0) flags.options.max_tokens = flags.max_tokens;
   flags.options.bos = ParseBos(flags.bos);
+  if (const int failed = flags.json.Check(); failed != 0) return failed;
   ProgressBar progress;
   const auto report = Evaluate(flags.options, flags.runtime.Make(progress));
   progress.Clear();
@@ -61,7 +62,9 @@ Action AddEval(CLI::App& app) {
       ->capture_default_str();
   AddBos(command, flags->bos)->capture_default_str();
   flags->max_tokens_given =
-      command.add_option("--max-tokens", flags->max_tokens, "Stop after about this many tokens")
+      command
+          .add_option("--max-tokens", flags->max_tokens,
+                      "Look at about this many tokens only, but at one window")
           ->check(CLI::PositiveNumber);
   return [flags] { return Run(*flags); };
 }

@@ -43,6 +43,7 @@ void PrintSites(std::FILE* out, const InspectReport& report) {
 
 int Run(Flags& flags) {
   if (flags.bos_given->count() > 0) flags.options.bos = ParseBos(flags.bos);
+  if (const int failed = flags.json.Check(); failed != 0) return failed;
   ProgressBar progress;
   const auto report = Inspect(flags.options, flags.runtime.Make(progress));
   progress.Clear();
@@ -77,7 +78,7 @@ Action AddInspect(CLI::App& app) {
   command.add_option("--top", options.top_channels, "Channels to show per site")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command.add_option("--seed", options.seed, "Seed of self-written text")->capture_default_str();
+  AddSeed(command, options.seed, "Seed of self-written text");
   flags->bos_given = AddBos(command, flags->bos);
   return [flags] { return Run(*flags); };
 }

@@ -1,6 +1,7 @@
 #include "cli/progress_bar.h"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,8 +13,14 @@
 namespace awq::cli {
 namespace {
 
-constexpr std::size_t kBarWidth = 24;
+constexpr std::size_t kBarWidth = 16;
 constexpr auto kRedraw = std::chrono::milliseconds(100);
+
+std::size_t TerminalColumns() {
+  winsize size{};
+  const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+  return known ? size.ws_col : 80;
+}
 
 // What this process has resident now, in bytes; 0 where /proc cannot be read.
 std::size_t ResidentBytes() {
@@ -58,9 +65,11 @@ void ProgressBar::Draw(const ProgressEvent& event) {
       made > 0 && elapsed > 1
           ? Duration(elapsed / made * static_cast<double>(event.total - event.done)) + " left"
           : std::string("estimating");
-  fmt::print(stderr, "\r\033[K{} [{}{}] {:3.0f} %  {}/{} {}  {}  {}", event.stage,
-             std::string(filled, '#'), std::string(kBarWidth - filled, '.'), share * 100,
-             event.done, event.total, event.unit, left, Bytes(ResidentBytes()));
+  const std::string line =
+      fmt::format("{} [{}{}] {:.0f} %  {}  {}", event.stage, std::string(filled, '#'),
+                  std::string(kBarWidth - filled, '.'), share * 100, left, Bytes(ResidentBytes()));
+  // A line that wraps could not be taken away again.
+  fmt::print(stderr, "\r\033[K{}", line.substr(0, TerminalColumns() - 1));
   std::fflush(stderr);
   drawn_ = true;
 }

@@ -30,14 +30,14 @@ void AddCalibrationFlags(CLI::App& command, Flags& flags) {
   command.add_option("--seq-len", options.sequence_tokens, "Tokens per calibration window")
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();
-  command.add_option("--seed", options.seed, "Seed of self-written calibration text")
-      ->capture_default_str();
+  AddSeed(command, options.seed, "Seed of self-written calibration text");
   flags.bos_given = AddBos(command, flags.bos);
 }
 
 int Run(Flags& flags) {
   if (flags.group_size_given->count() > 0) flags.options.group_size = flags.group_size;
   if (flags.bos_given->count() > 0) flags.options.bos = ParseBos(flags.bos);
+  if (const int failed = flags.json.Check(); failed != 0) return failed;
   ProgressBar progress;
   const auto summary = Quantize(flags.options, flags.runtime.Make(progress));
   progress.Clear();

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 #include "cli/command.h"
 #include "cli/progress_bar.h"
@@ -22,6 +23,7 @@ double PerSecond(std::size_t tokens, double seconds) {
 
 int Run(Flags& flags) {
   std::FILE* out = flags.json.readable();
+  if (const int failed = flags.json.Check(); failed != 0) return failed;
   ProgressBar progress;
   const auto report =
       Generate(flags.options, flags.runtime.Make(progress), [&](std::string_view text) {
@@ -32,10 +34,14 @@ int Run(Flags& flags) {
   progress.Clear();
   if (!report) return Fail(report.error());
   fmt::print(out, "\n");
+  std::fflush(out);
   if (!flags.quiet) {
-    fmt::print(stderr, "{} prompt tokens, {:.1f} tokens/s; {} new tokens, {:.1f} tokens/s\n",
+    fmt::print(stderr, "{} prompt tokens, {:.1f} tokens/s; {} new tokens, {:.1f} tokens/s{}\n",
                report->prompt_tokens, PerSecond(report->prompt_tokens, report->prefill_seconds),
-               report->new_tokens, PerSecond(report->new_tokens, report->decode_seconds));
+               report->new_tokens, PerSecond(report->new_tokens, report->decode_seconds),
+               report->finish_reason == "end"       ? "; the model ended the text"
+               : report->finish_reason == "context" ? "; the model takes no longer texts"
+                                                    : "");
   }
   return flags.json.Write(report->json);
 }
@@ -52,9 +58,14 @@ Action AddRun(CLI::App& app) {
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
   command.add_option("--temperature", options.temperature, "0: always the most likely token")
-      ->check(CLI::Range(0.0, 100.0))
+      ->check([](const std::string& text) {
+        char* end = nullptr;
+        const double value = std::strtod(text.c_str(), &end);
+        const bool valid = !text.empty() && *end == '\0' && value >= 0 && value <= 100;
+        return valid ? std::string() : "expected a number from 0 to 100, found " + text;
+      })
       ->capture_default_str();
-  command.add_option("--seed", options.seed, "Seed of the sampling")->capture_default_str();
+  AddSeed(command, options.seed, "Seed of the sampling");
   command.add_flag("-q,--quiet", flags->quiet, "No speed at the end");
   return [flags] { return Run(*flags); };
 }

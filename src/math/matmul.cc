@@ -203,8 +203,14 @@ void AccumulateGram(ThreadPool& pool, MatrixView<const BF16> x, MatrixView<float
 }
 
 void MirrorUpper(MatrixView<float> gram) {
-  for (std::size_t i = 0; i < gram.rows; ++i) {
-    for (std::size_t j = 0; j < i; ++j) gram(i, j) = gram(j, i);
+  // In squares that fit the cache: one side is read along rows, the other across them.
+  constexpr std::size_t kSquare = 64;
+  for (std::size_t row = 0; row < gram.rows; row += kSquare) {
+    for (std::size_t col = 0; col <= row; col += kSquare) {
+      for (std::size_t i = row; i < std::min(row + kSquare, gram.rows); ++i) {
+        for (std::size_t j = col; j < std::min(col + kSquare, i); ++j) gram(i, j) = gram(j, i);
+      }
+    }
   }
 }
 

@@ -1,6 +1,9 @@
 #include "pipeline/dense.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
 
 #include "base/error.h"
 #include "math/vector.h"
@@ -10,8 +13,18 @@ namespace {
 
 constexpr std::size_t kPiece = std::size_t{1} << 20;  // elements converted at a time
 
-Status CheckFinite(std::span<const F16> halves, std::span<const float> values, std::size_t first,
-                   const std::string& name) {
+// Whether a stored value is infinite or NaN: all bits of its exponent are set.
+bool IsNonFinite(const std::byte* value, DType dtype) {
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, value, ElementBytes(dtype));
+  const std::uint32_t exponent = dtype == DType::kF32    ? 0x7f800000U
+                                 : dtype == DType::kBF16 ? 0x7f80U
+                                                         : 0x7c00U;
+  return (bits & exponent) == exponent;
+}
+
+Status CheckRepresentable(std::span<const F16> halves, std::span<const float> values,
+                          std::size_t first, const std::string& name) {
   const auto bad = std::find_if(halves.begin(), halves.end(),
                                 [](F16 half) { return (half.bits & 0x7c00U) == 0x7c00U; });
   if (bad == halves.end()) return {};
@@ -26,11 +39,30 @@ Status WritePiece(checkpoint::DirectoryWriter& writer, const std::string& name, 
                   std::span<const float> values) {
   Buffer<F16> halves(values.size());
   math::Convert(values, halves.span());
-  AWQ_TRY(CheckFinite(halves.span(), values, first, name));
+  AWQ_TRY(CheckRepresentable(halves.span(), values, first, name));
   return writer.WriteTensor(name, std::as_bytes(halves.span()), first * sizeof(F16));
 }
 
 }  // namespace
+
+Status CheckFinite(ThreadPool& pool, const TensorView& tensor, const std::string& name) {
+  const std::size_t element_bytes = ElementBytes(tensor.dtype);
+  std::atomic<std::size_t> first_bad{SIZE_MAX};
+  pool.ParallelFor(CeilDiv(tensor.elements(), kPiece), [&](std::size_t piece, std::size_t) {
+    const std::size_t end = std::min(tensor.elements(), (piece + 1) * kPiece);
+    for (std::size_t i = piece * kPiece; i < end; ++i) {
+      if (!IsNonFinite(tensor.bytes.data() + i * element_bytes, tensor.dtype)) continue;
+      std::size_t seen = first_bad.load();
+      while (i < seen && !first_bad.compare_exchange_weak(seen, i)) {
+      }
+      return;
+    }
+  });
+  if (first_bad == SIZE_MAX) return {};
+  return MakeError(ErrorCode::kCorrupt,
+                   "tensor {}: element {} is infinite or NaN; the file is damaged, fetch it again",
+                   name, first_bad.load());
+}
 
 Status WriteDense(checkpoint::DirectoryWriter& writer, const std::string& name,
                   std::span<const float> values) {

@@ -6,10 +6,14 @@
 #include <span>
 #include <string>
 
+#include "base/threads.h"
 #include "checkpoint/writer.h"
 #include "tensor/tensor.h"
 
 namespace awq::pipeline {
+
+// Error: the first infinite or NaN value of a float tensor (names the tensor and the place).
+Status CheckFinite(ThreadPool& pool, const TensorView& tensor, const std::string& name);
 
 // Error: a value is infinite, NaN, or too large for fp16 (names the tensor and the place).
 Status WriteDense(checkpoint::DirectoryWriter& writer, const std::string& name,

@@ -45,13 +45,13 @@ Status WriteDirectoryFiles(checkpoint::DirectoryWriter& writer, const std::files
   config["quantization_config"] = QuantizationConfig(plan);
   config.erase("dtype");
   config["torch_dtype"] = "float16";
-  AWQ_TRY(writer.WriteFile("config.json", config.dump(2) + "\n"));
   for (std::string_view name : kCopied) {
     if (!std::filesystem::exists(model / name)) continue;
     AWQ_ASSIGN(const std::string contents, io::ReadFile(model / name));
     AWQ_TRY(writer.WriteFile(std::string(name), contents));
   }
-  return {};
+  // Last: without it nothing takes the directory for a model.
+  return writer.WriteFile("config.json", config.dump(2) + "\n");
 }
 
 }  // namespace awq::pipeline

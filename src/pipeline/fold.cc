@@ -16,8 +16,8 @@ using model::Role;
 
 // Relative difference (root mean square) that rounding can explain. Folding replaces each product
 // x w by (x/s)(w s): three roundings of 2^-24 each. Sums of up to 2^14 terms and the cancellation
-// that a norm or the residual brings stay below 2^9 times that on every real model measured (at
-// most 2e-6); a forgotten reader or a wrong row shows as 1e-2 or more.
+// that a norm or the residual brings add less than 2^9 times that (on real models 1e-6 was the
+// most seen; every report has its own); a forgotten reader or a wrong row shows as 1e-2 or more.
 constexpr double kFoldTolerance = 3 * 0x1p-24 * 512;
 
 std::size_t Index(Role role) { return static_cast<std::size_t>(role); }
@@ -150,8 +150,8 @@ std::vector<float> FoldedVector(const TensorView& tensor, Role role, const FoldP
 }
 
 Result<double> VerifyFold(ThreadPool& pool, const model::ModelConfig& config, std::size_t layer,
-                  const model::BlockWeights& weights, const FoldPlan& plan,
-                  MatrixView<const float> sample) {
+                          const model::BlockWeights& weights, const FoldPlan& plan,
+                          MatrixView<const float> sample) {
   const auto before = [&] {
     const transformer::PreparedBlock block = PrepareFolded(pool, weights, FoldPlan{});
     return RunSample(pool, config, layer, block, sample);

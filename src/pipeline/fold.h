@@ -44,7 +44,7 @@ std::vector<float> FoldedVector(const TensorView& tensor, model::Role role, cons
 // relative difference (root mean square). Error: names the producer and the reader where the two
 // part.
 Result<double> VerifyFold(ThreadPool& pool, const model::ModelConfig& config, std::size_t layer,
-                  const model::BlockWeights& weights, const FoldPlan& plan,
-                  MatrixView<const float> sample);
+                          const model::BlockWeights& weights, const FoldPlan& plan,
+                          MatrixView<const float> sample);
 
 }  // namespace awq::pipeline

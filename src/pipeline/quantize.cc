@@ -41,6 +41,7 @@ class Run {
 
   Result<QuantizeReport> Go() {
     const auto start = Clock::now();
+    AWQ_TRY(CheckRest());
     AWQ_TRY(Open());
     if (calibrates()) AWQ_TRY(EmbedTokens());
     for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
@@ -136,9 +137,41 @@ class Run {
     });
   }
 
+  // Damaged weights are named before anything is computed with them.
+  Status CheckBlock(std::size_t layer, const model::BlockWeights& weights) {
+    for (const auto& linear : weights.linears) {
+      if (!linear) continue;
+      AWQ_TRY(CheckFinite(pool_, linear->weight, linear->name + ".weight"));
+      if (linear->bias) AWQ_TRY(CheckFinite(pool_, *linear->bias, linear->name + ".bias"));
+    }
+    for (const model::NormRow& row : config_.arch->norms) {
+      const auto& norm = weights.norm(row.role);
+      if (!norm) continue;
+      AWQ_TRY(
+          CheckFinite(pool_, *norm, model::ModuleName(*config_.arch, layer, row.name) + ".weight"));
+    }
+    return {};
+  }
+
+  // What is not in a block is written last, but checked first.
+  Status CheckRest() {
+    const model::ArchSpec& arch = *config_.arch;
+    AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
+    AWQ_TRY(CheckFinite(pool_, embedding, std::string(arch.embedding) + ".weight"));
+    AWQ_ASSIGN(const TensorView norm, model_.FinalNorm());
+    AWQ_TRY(CheckFinite(pool_, norm, std::string(arch.final_norm) + ".weight"));
+    if (!config_.tie_word_embeddings) {
+      AWQ_ASSIGN(const TensorView head, model_.Head());
+      AWQ_TRY(CheckFinite(pool_, head, std::string(arch.head) + ".weight"));
+    }
+    model_.ReleaseAll();
+    return {};
+  }
+
   Status QuantizeBlock(std::size_t layer) {
     const std::string unit = fmt::format("block {}", layer);
     AWQ_ASSIGN(const model::BlockWeights weights, model_.Block(layer));
+    AWQ_TRY(CheckBlock(layer, weights));
     if (const nlohmann::json* done = writer_->IsDone(unit)) {
       if (calibrates()) AWQ_TRY(Forward(layer, weights, nullptr));
       AWQ_ASSIGN(BlockReport report, BlockReportFromJson(*done));
@@ -167,8 +200,7 @@ class Run {
       AWQ_ASSIGN(statistics, std::move(collector).Finish(fmt::format("block {}", layer)));
       AWQ_ASSIGN(fold, SearchScales(pool_, config_, weights, plan_, statistics, report.sites));
       NoteMemory();
-      AWQ_ASSIGN(report.fold_difference,
-                 VerifyFold(pool_, config_, layer, weights, fold, sample));
+      AWQ_ASSIGN(report.fold_difference, VerifyFold(pool_, config_, layer, weights, fold, sample));
     }
     for (const model::SiteRow& site : config_.arch->sites) {
       for (Role reader : site.readers) {
