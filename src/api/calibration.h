@@ -13,7 +13,7 @@ struct CalibrationRequest {
   std::string calibration;  // a file, or "self"
   std::size_t samples = 0;
   std::size_t sequence_tokens = 0;  // cut to what the model can take
-  std::optional<Bos> bos;
+  std::optional<Bos> bos = std::nullopt;
   std::uint64_t seed = 0;
 };
 

@@ -1,0 +1,107 @@
+// Calibration as quantize asks for it, on the bundled model.
+#include "api/calibration.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "testing/paths.h"
+
+namespace awq {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Calibration : public ::testing::Test {
+ protected:
+  Result<calib::CalibrationTokens> Run(api::CalibrationRequest request) {
+    request.samples = request.samples == 0 ? 3 : request.samples;
+    request.sequence_tokens = 32;
+    ThreadPool pool(2);
+    return api::Calibrate(pool, *model_, request, Runtime{});
+  }
+  std::string Write(const std::string& name, const std::string& contents) {
+    const fs::path path = scratch_.path() / name;
+    std::ofstream(path, std::ios::binary) << contents;
+    return path.string();
+  }
+
+  fs::path path_ = testing::SourceDir() / "models" / "little-stories";
+  std::unique_ptr<checkpoint::ModelDirectory> model_ =
+      checkpoint::ModelDirectory::Open(path_).value();
+  std::int32_t bos_ = static_cast<std::int32_t>(*model_->config().bos_token_id);
+  testing::TemporaryDirectory scratch_;
+};
+
+TEST_F(Calibration, EveryWindowBeginsWithBosUnlessToldOtherwise) {
+  const std::string text = (path_ / "heldout.txt").string();
+  const auto by_default = Run({.calibration = text});
+  ASSERT_TRUE(by_default.ok()) << by_default.error().message;
+  ASSERT_EQ(by_default->ids.rows(), 3U);
+  for (std::size_t row = 0; row < 3; ++row) EXPECT_EQ(by_default->ids(row, 0), bos_);
+  const auto never = Run({.calibration = text, .bos = Bos::kNever});
+  ASSERT_TRUE(never.ok());
+  EXPECT_EQ(std::count(never->ids.span().begin(), never->ids.span().end(), bos_), 0);
+  // The same text: BOS takes the place of one token.
+  EXPECT_TRUE(
+      std::equal(by_default->ids.row(0) + 1, by_default->ids.row(0) + 32, never->ids.row(0)));
+}
+
+TEST_F(Calibration, TheModelsOwnTextIsOrdinaryVariedAndRepeatable) {
+  const auto first = Run({.calibration = "self", .samples = 8});
+  ASSERT_TRUE(first.ok()) << first.error().message;
+  const auto again = Run({.calibration = "self", .samples = 8});
+  EXPECT_TRUE(std::ranges::equal(first->ids.span(), again->ids.span()));
+  const auto other = Run({.calibration = "self", .samples = 8, .seed = 1});
+  EXPECT_FALSE(std::ranges::equal(first->ids.span(), other->ids.span()));
+  const auto tokenizer = text::Tokenizer::Load(path_).value();
+  std::set<std::vector<std::int32_t>> beginnings;
+  for (std::size_t row = 0; row < 8; ++row) {
+    EXPECT_EQ(first->ids(row, 0), bos_);
+    for (std::size_t t = 1; t < 32; ++t) EXPECT_FALSE(tokenizer->IsSpecial(first->ids(row, t)));
+    beginnings.emplace(first->ids.row(row), first->ids.row(row) + 8);
+  }
+  EXPECT_GE(beginnings.size(), 7U);
+}
+
+TEST_F(Calibration, JsonLinesAreTheirTexts) {
+  std::string lines;
+  for (int i = 0; i < 20; ++i)
+    lines += R"({"text": "Once upon a time there was a dog."})"
+             "\n";
+  EXPECT_TRUE(Run({.calibration = Write("a.jsonl", lines)}).ok());
+  const auto broken = Run({.calibration = Write("b.jsonl", lines + "{\"body\": \"x\"}\n")});
+  ASSERT_FALSE(broken.ok());
+  EXPECT_NE(broken.error().message.find("b.jsonl:21"), std::string::npos);
+}
+
+TEST_F(Calibration, WhatIsNoTextIsRefused) {
+  std::string noise;
+  for (int i = 0; i < 20000; ++i) noise += static_cast<char>(1 + (i * 7919 + i / 255) % 255);
+  const std::string text(std::size_t{1} << 18, 'a');
+  for (const std::string& contents :
+       {noise, text + std::string(200000, '\0'), std::string(), std::string(" \n\t ")}) {
+    const auto tokens = Run({.calibration = Write("noise.txt", contents)});
+    ASSERT_FALSE(tokens.ok());
+    EXPECT_NE(tokens.error().message.find("noise.txt"), std::string::npos);
+  }
+}
+
+TEST_F(Calibration, AShortTextGivesFewerWindowsAndSaysSo) {
+  std::string text;
+  for (int i = 0; i < 6; ++i) text += "Once upon a time there was a little dog. ";
+  const auto tokens = Run({.calibration = Write("short.txt", text), .samples = 100});
+  ASSERT_TRUE(tokens.ok()) << tokens.error().message;
+  EXPECT_LT(tokens->ids.rows(), 100U);
+  EXPECT_NE(tokens->source.find("the text holds no more"), std::string::npos);
+  const auto none = Run({.calibration = Write("tiny.txt", "Once upon")});
+  ASSERT_FALSE(none.ok());
+  EXPECT_NE(none.error().message.find("tokens"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace awq
