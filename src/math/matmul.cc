@@ -16,9 +16,12 @@ extern "C" void omp_set_num_threads(int);  // libgomp, which oneDNN brings; no O
 namespace awq::math {
 namespace {
 
-// Tiles large enough that oneDNN runs near its peak inside one, small enough to share out.
-constexpr std::size_t kTileRows = 256;
-constexpr std::size_t kTileCols = 256;
+// oneDNN rearranges its operands for every tile, so large ones run nearer to its peak; but every
+// worker wants a few tiles.
+constexpr std::size_t kMostTileRows = 1024;
+constexpr std::size_t kMostTileCols = 512;
+constexpr std::size_t kLeastTile = 256;
+constexpr std::size_t kTilesPerWorker = 4;
 // Up to this many tokens a dot product per output is faster than oneDNN, which rearranges weights.
 constexpr std::size_t kFewTokens = 2;
 constexpr std::size_t kMostPrimitives = 512;
@@ -137,23 +140,57 @@ void Apply(ThreadPool& pool, MatrixView<const T> x, MatrixView<const T> weights,
   ParallelMatMul(pool, Plain(x), Transposed(weights), x.cols, y);
 }
 
+struct Tile {
+  std::size_t row = 0;
+  std::size_t col = 0;
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+};
+
+// Rows and columns of the tiles that a product of this size is cut into.
+std::pair<std::size_t, std::size_t> TileShape(std::size_t rows, std::size_t cols,
+                                              std::size_t workers) {
+  std::size_t tile_rows = kMostTileRows;
+  std::size_t tile_cols = kMostTileCols;
+  while (CeilDiv(rows, tile_rows) * CeilDiv(cols, tile_cols) < kTilesPerWorker * workers) {
+    if (tile_rows <= kLeastTile && tile_cols <= kLeastTile) break;
+    (tile_rows >= tile_cols ? tile_rows : tile_cols) /= 2;
+  }
+  return {tile_rows, tile_cols};
+}
+
+// Tiles that cover the upper triangle of [n, n]; those on the diagonal are a quarter as wide, so
+// that little below it is computed. Large ones first.
+std::vector<Tile> UpperTiles(std::size_t n) {
+  const std::size_t tile = n >= 2048 ? 512 : 256;
+  std::vector<Tile> tiles;
+  for (std::size_t i = 0; i < n; i += tile) {
+    for (std::size_t j = i + tile; j < n; j += tile) {
+      tiles.push_back({i, j, tile, std::min(tile, n - j)});
+    }
+  }
+  const std::size_t part = tile / 4;
+  for (std::size_t i = 0; i < n; i += tile) {
+    const std::size_t end = std::min(n, i + tile);
+    for (std::size_t r = i; r < end; r += part) {
+      for (std::size_t c = r; c < end; c += part) {
+        tiles.push_back({r, c, std::min(part, end - r), std::min(part, end - c)});
+      }
+    }
+  }
+  return tiles;
+}
+
 template <class T>
 void Gram(ThreadPool& pool, MatrixView<const T> x, MatrixView<float> gram) {
   AWQ_CHECK_EQ(gram.rows, x.cols);
   AWQ_CHECK_EQ(gram.cols, x.cols);
-  const std::size_t n = x.cols;
-  const std::size_t tile = n >= 2048 ? 512 : 256;
-  const std::size_t tiles = CeilDiv(n, tile);
-  std::vector<std::pair<std::size_t, std::size_t>> upper;
-  for (std::size_t i = 0; i < tiles; ++i) {
-    for (std::size_t j = i; j < tiles; ++j) upper.emplace_back(i * tile, j * tile);
-  }
-  pool.ParallelFor(upper.size(), [&](std::size_t task, std::size_t) {
-    const auto [i, j] = upper[task];
-    const std::size_t rows = std::min(tile, n - i);
-    const std::size_t cols = std::min(tile, n - j);
-    MatMul(Transposed(x.Cols(i, rows)), Plain(x.Cols(j, cols)), x.rows,
-           MatrixView<float>(&gram(i, j), rows, cols, gram.stride), /*accumulate=*/true);
+  const std::vector<Tile> tiles = UpperTiles(x.cols);
+  pool.ParallelFor(tiles.size(), [&](std::size_t task, std::size_t) {
+    const Tile& tile = tiles[task];
+    MatMul(Transposed(x.Cols(tile.row, tile.rows)), Plain(x.Cols(tile.col, tile.cols)), x.rows,
+           MatrixView<float>(&gram(tile.row, tile.col), tile.rows, tile.cols, gram.stride),
+           /*accumulate=*/true);
   });
 }
 
@@ -182,17 +219,19 @@ void MatMul(const Operand& a, const Operand& b, std::size_t k, MatrixView<float>
 
 void ParallelMatMul(ThreadPool& pool, const Operand& a, const Operand& b, std::size_t k,
                     MatrixView<float> c, bool accumulate) {
-  const std::size_t tile_rows = CeilDiv(c.rows, kTileRows);
-  const std::size_t tile_cols = CeilDiv(c.cols, kTileCols);
+  const auto [tile_rows, tile_cols] = TileShape(c.rows, c.cols, pool.size());
+  const std::size_t down = CeilDiv(c.rows, tile_rows);
+  const std::size_t across = CeilDiv(c.cols, tile_cols);
   // Consecutive tasks share the columns' operand, the weights.
-  pool.ParallelFor(tile_rows * tile_cols, [&](std::size_t task, std::size_t) {
-    const std::size_t row = task % tile_rows * kTileRows;
-    const std::size_t col = task / tile_rows * kTileCols;
-    MatMul(Offset(a, row, 0), Offset(b, 0, col), k,
-           MatrixView<float>(&c(row, col), std::min(kTileRows, c.rows - row),
-                             std::min(kTileCols, c.cols - col), c.stride),
-           accumulate);
-  });
+  pool.ParallelFor(down * across,
+                   [&, rows = tile_rows, cols = tile_cols](std::size_t task, std::size_t) {
+                     const std::size_t row = task % down * rows;
+                     const std::size_t col = task / down * cols;
+                     MatMul(Offset(a, row, 0), Offset(b, 0, col), k,
+                            MatrixView<float>(&c(row, col), std::min(rows, c.rows - row),
+                                              std::min(cols, c.cols - col), c.stride),
+                            accumulate);
+                   });
 }
 
 void AccumulateGram(ThreadPool& pool, MatrixView<const float> x, MatrixView<float> gram) {

@@ -61,7 +61,7 @@ Result<FoldPlan> SearchScales(ThreadPool& pool, const model::ModelConfig& config
       report.rtn_error = choice.identity_loss;
       report.error = choice.loss;
       fold.Add(site, choice.scale);
-      search::ScaleGram(pool, choice.scale, inputs.gram);
+      search::ScaleStatistics(pool, choice.scale, inputs);
     }
     report.seconds = SecondsSince(start);
     reports.push_back(std::move(report));
@@ -86,10 +86,11 @@ Result<RoundedLinear> RoundLinear(ThreadPool& pool, const model::Linear& linear,
   rounded.report.bits = planned.spec.bits;
   rounded.report.group_size = planned.spec.group_size;
   if (statistics != nullptr) {
-    const search::OutputError error =
+    const double error =
         search::MeasureOutputError(pool, folded, rounded.weights, statistics->gram);
-    rounded.report.error = error.error;
-    rounded.report.relative_error = error.energy > 0 ? error.error / error.energy : 0;
+    const double energy = search::MeasureOutputEnergy(pool, folded, *statistics);
+    rounded.report.error = error;
+    rounded.report.relative_error = energy > 0 ? error / energy : 0;
   }
   rounded.report.seconds = SecondsSince(start);
   return rounded;

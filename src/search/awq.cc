@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "math/matmul.h"
+#include "math/vector.h"
 #include "quant/group.h"
 #include "search/gram_loss.h"
 #include "search/scale_search.h"
@@ -94,32 +96,49 @@ quant::QuantizedLinear Round(ThreadPool& pool, MatrixView<const float> weights,
   return linear;
 }
 
-OutputError MeasureOutputError(ThreadPool& pool, MatrixView<const float> weights,
-                               const quant::QuantizedLinear& linear, MatrixView<const float> gram) {
+double MeasureOutputError(ThreadPool& pool, MatrixView<const float> weights,
+                          const quant::QuantizedLinear& linear, MatrixView<const float> gram) {
   AWQ_CHECK_EQ(weights.rows, linear.out_features());
   AWQ_CHECK_EQ(weights.cols, linear.in_features());
   AWQ_CHECK_EQ(weights.cols, gram.cols);
-  OutputError result;
   const auto residual = [&](std::size_t row, float* d) {
     quant::Dequantize(linear, row, {d, 1, weights.cols});
     const float* w = weights.row(row);
     for (std::size_t i = 0; i < weights.cols; ++i) d[i] = w[i] - d[i];
   };
-  result.error = GramLoss(pool, weights.rows, residual, gram);
-  const auto copy = [&](std::size_t row, float* d) {
-    std::copy_n(weights.row(row), weights.cols, d);
-  };
-  result.energy = GramLoss(pool, weights.rows, copy, gram);
-  return result;
+  return GramLoss(pool, weights.rows, residual, gram);
 }
 
-void ScaleGram(ThreadPool& pool, std::span<const float> scale, MatrixView<float> gram) {
-  AWQ_CHECK_EQ(scale.size(), gram.cols);
-  AWQ_CHECK_EQ(gram.rows, gram.cols);
-  ForRows(pool, gram.rows, [&](std::size_t row) {
+double MeasureOutputEnergy(ThreadPool& pool, MatrixView<const float> weights,
+                           const SiteStatistics& statistics) {
+  AWQ_CHECK_EQ(weights.cols, statistics.gram.cols());
+  if (statistics.sketch.rows() == 0) {
+    const auto copy = [&](std::size_t row, float* d) {
+      std::copy_n(weights.row(row), weights.cols, d);
+    };
+    return GramLoss(pool, weights.rows, copy, statistics.gram);
+  }
+  Matrix<float> outputs(statistics.sketch.rows(), weights.rows);
+  math::ApplyWeights(pool, statistics.sketch, weights, outputs);
+  double energy = 0;
+  for (std::size_t row = 0; row < outputs.rows(); ++row) {
+    const std::span<const float> of_row(outputs.row(row), outputs.cols());
+    energy += static_cast<double>(math::Dot(of_row, of_row));
+  }
+  return energy;
+}
+
+void ScaleStatistics(ThreadPool& pool, std::span<const float> scale, SiteStatistics& statistics) {
+  Matrix<float>& gram = statistics.gram;
+  AWQ_CHECK_EQ(scale.size(), gram.cols());
+  ForRows(pool, gram.rows(), [&](std::size_t row) {
     float* h = gram.row(row);
     // The product of two halves is exact, so that the result stays symmetric.
-    for (std::size_t i = 0; i < gram.cols; ++i) h[i] /= scale[row] * scale[i];
+    for (std::size_t i = 0; i < scale.size(); ++i) h[i] /= scale[row] * scale[i];
+  });
+  ForRows(pool, statistics.sketch.rows(), [&](std::size_t row) {
+    float* x = statistics.sketch.row(row);
+    for (std::size_t i = 0; i < scale.size(); ++i) x[i] /= scale[i];
   });
 }
 

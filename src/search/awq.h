@@ -27,7 +27,7 @@ struct ScaleChoice {
 struct SearchOptions {
   // This many of the candidates that are best on the sketch are evaluated exactly, and alpha 0; a
   // site narrower than `exact_below` evaluates all exactly.
-  std::size_t finalists = 3;
+  std::size_t finalists = 2;
   std::size_t exact_below = kSketchFrom;
 };
 
@@ -51,15 +51,16 @@ Clip SearchClip(ThreadPool& pool, MatrixView<const float> weights, MatrixView<co
 quant::QuantizedLinear Round(ThreadPool& pool, MatrixView<const float> weights,
                              const quant::Spec& spec, const Clip* clip = nullptr);
 
-// tr(D H D^T) for D = weights - dequantized, and the same for D = weights (the output's energy).
-struct OutputError {
-  double error = 0;
-  double energy = 0;
-};
-OutputError MeasureOutputError(ThreadPool& pool, MatrixView<const float> weights,
-                               const quant::QuantizedLinear& linear, MatrixView<const float> gram);
+// tr(D H D^T) for D = weights - dequantized.
+double MeasureOutputError(ThreadPool& pool, MatrixView<const float> weights,
+                          const quant::QuantizedLinear& linear, MatrixView<const float> gram);
 
-// gram[i][j] / (s_i s_j), in place: the Gram matrix of x / s.
-void ScaleGram(ThreadPool& pool, std::span<const float> scale, MatrixView<float> gram);
+// tr(W H W^T), the mean square of the outputs, summed over them. Exact where the site has no
+// sketch; else estimated on it, to a few percent: it is only reported.
+double MeasureOutputEnergy(ThreadPool& pool, MatrixView<const float> weights,
+                           const SiteStatistics& statistics);
+
+// Turns the Gram matrix and the sketch of x into those of x / s, in place.
+void ScaleStatistics(ThreadPool& pool, std::span<const float> scale, SiteStatistics& statistics);
 
 }  // namespace awq::search

@@ -153,7 +153,7 @@ void BM_WholeBlock(benchmark::State& state) {
   for (auto _ : state) {
     for (Site& site : Block()) {
       const ScaleChoice choice = SearchScale(Pool(), site.views, site.statistics, SpecOf(state));
-      ScaleGram(Pool(), choice.scale, site.statistics.gram);
+      ScaleStatistics(Pool(), choice.scale, site.statistics);
       for (std::size_t k = 0; k < site.views.size(); ++k) {
         Clip clip;
         if (site.clipped[k]) {
@@ -165,7 +165,7 @@ void BM_WholeBlock(benchmark::State& state) {
       state.PauseTiming();
       std::vector<float> inverse;
       for (float s : choice.scale) inverse.push_back(1 / s);
-      ScaleGram(Pool(), inverse, site.statistics.gram);
+      ScaleStatistics(Pool(), inverse, site.statistics);
       state.ResumeTiming();
     }
   }

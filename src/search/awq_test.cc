@@ -232,9 +232,9 @@ TEST(Search, DegenerateProblemsAreSound) {
       quant::Dequantize(linear, 0, restored);
       for (std::size_t i = 0; i < 128; ++i) EXPECT_EQ(restored(1, i), 0) << "a dead row stays dead";
       for (std::size_t g = 0; g < 4; ++g) EXPECT_EQ(clip.choice(1, g), 0) << "nothing to clip";
-      const OutputError error = MeasureOutputError(pool, w, linear, statistics.gram);
-      EXPECT_TRUE(std::isfinite(error.error));
-      EXPECT_LT(error.error, error.energy);
+      const double error = MeasureOutputError(pool, w, linear, statistics.gram);
+      EXPECT_TRUE(std::isfinite(error));
+      EXPECT_LT(error, MeasureOutputEnergy(pool, w, statistics));
     }
   }
 }
@@ -327,7 +327,7 @@ TEST(Round, IsTheGroupArithmetic) {
 }
 
 // tr(D H D^T) is the same in the scaled problem: W s, H / (s s^T).
-TEST(ScaleGram, LossesDoNotChange) {
+TEST(ScaleStatistics, LossesDoNotChange) {
   ThreadPool pool(2);
   Problem problem(200, 256, {40});
   const quant::Spec spec{4, 64, false};
@@ -338,15 +338,34 @@ TEST(ScaleGram, LossesDoNotChange) {
       scaled(r, i) = problem.weights[0](r, i) * choice.scale[i];
     }
   }
-  Matrix<float> gram = std::move(problem.statistics.gram);
-  ScaleGram(pool, choice.scale, gram);
+  const double energy = MeasureOutputEnergy(pool, problem.weights[0], problem.statistics);
+  ScaleStatistics(pool, choice.scale, problem.statistics);
+  const Matrix<float>& gram = problem.statistics.gram;
   for (std::size_t i = 0; i < 256; ++i) {
     for (std::size_t j = 0; j < i; ++j) ASSERT_EQ(gram(i, j), gram(j, i));
   }
-  const OutputError error = MeasureOutputError(pool, scaled, Round(pool, scaled, spec), gram);
+  const double error = MeasureOutputError(pool, scaled, Round(pool, scaled, spec), gram);
   // A few roundings of weights and of H, 2^-24 of the terms, which exceed the loss tenfold at most.
-  EXPECT_NEAR(error.error / choice.loss, 1, 1e-4);
-  EXPECT_GT(error.energy, 10 * error.error);
+  EXPECT_NEAR(error / choice.loss, 1, 1e-4);
+  EXPECT_GT(energy, 10 * error);
+  EXPECT_NEAR(MeasureOutputEnergy(pool, scaled, problem.statistics) / energy, 1, 1e-4);
+}
+
+// The estimate is a sum of squares over the sketch's 256 rows: a relative deviation of at most
+// sqrt(2 / 256) = 0.09, and it does not depend on the scale.
+TEST(MeasureOutputEnergy, TheSketchIsNearTheGramMatrix) {
+  ThreadPool pool(2);
+  Problem problem(3000, 1152, {70});
+  Matrix<float>& w = problem.weights[0];
+  const double estimate = MeasureOutputEnergy(pool, w, problem.statistics);
+  const std::vector<float> scale = ActivationScale(problem.statistics.mean_abs, 0.5);
+  ScaleStatistics(pool, scale, problem.statistics);
+  for (std::size_t r = 0; r < w.rows(); ++r) {
+    for (std::size_t i = 0; i < w.cols(); ++i) w(r, i) *= scale[i];
+  }
+  EXPECT_NEAR(MeasureOutputEnergy(pool, w, problem.statistics) / estimate, 1, 1e-4);
+  problem.statistics.sketch = {};
+  EXPECT_NEAR(estimate / MeasureOutputEnergy(pool, w, problem.statistics), 1, 0.27);
 }
 
 TEST(Search, DoesNotDependOnThreads) {
@@ -356,8 +375,8 @@ TEST(Search, DoesNotDependOnThreads) {
   const ScaleChoice scale = SearchScale(one, problem.views, problem.statistics, spec);
   const Clip clip = SearchClip(one, problem.weights[0], problem.statistics.gram, spec);
   const quant::QuantizedLinear linear = Round(one, problem.weights[0], spec, &clip);
-  const OutputError error =
-      MeasureOutputError(one, problem.weights[0], linear, problem.statistics.gram);
+  const double error = MeasureOutputError(one, problem.weights[0], linear, problem.statistics.gram);
+  const double energy = MeasureOutputEnergy(one, problem.weights[0], problem.statistics);
   const std::vector<Scale> scales = {scale.scale,
                                      ActivationScale(problem.statistics.mean_abs, 0.3)};
   const std::vector<double> estimates =
@@ -376,10 +395,8 @@ TEST(Search, DoesNotDependOnThreads) {
     const auto other_linear = Round(pool, problem.weights[0], spec, &clip);
     EXPECT_TRUE(SameBits(other_linear.codes, linear.codes));
     EXPECT_TRUE(SameBits(other_linear.zeros, linear.zeros));
-    const OutputError other_error =
-        MeasureOutputError(pool, problem.weights[0], linear, problem.statistics.gram);
-    EXPECT_EQ(other_error.error, error.error);
-    EXPECT_EQ(other_error.energy, error.energy);
+    EXPECT_EQ(MeasureOutputError(pool, problem.weights[0], linear, problem.statistics.gram), error);
+    EXPECT_EQ(MeasureOutputEnergy(pool, problem.weights[0], problem.statistics), energy);
   }
 }
 

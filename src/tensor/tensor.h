@@ -15,11 +15,10 @@
 
 #include "base/check.h"
 #include "base/checked.h"
+#include "base/memory.h"
 #include "tensor/dtype.h"
 
 namespace awq {
-
-inline constexpr std::size_t kAlignmentBytes = 64;
 
 // `size` elements of a trivial type, aligned to a cache line, not initialised. Throws
 // std::bad_alloc, which the API reports as kOutOfMemory.
@@ -31,9 +30,8 @@ class Buffer {
   Buffer() = default;
   explicit Buffer(std::size_t size) : size_(size) {
     const auto bytes = CheckedProduct({size, sizeof(T)});
-    if (!bytes || *bytes > SIZE_MAX - kAlignmentBytes) throw std::bad_alloc();
-    data_.reset(
-        static_cast<T*>(std::aligned_alloc(kAlignmentBytes, RoundUp(*bytes + 1, kAlignmentBytes))));
+    if (!bytes) throw std::bad_alloc();
+    data_.reset(static_cast<T*>(AllocateAligned(*bytes)));
     if (!data_) throw std::bad_alloc();
   }
   Buffer(std::size_t size, T value) : Buffer(size) { std::fill_n(data(), size, value); }
