@@ -16,13 +16,26 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class Calibration : public ::testing::Test {
+struct Request {
+  std::string source;
+  std::size_t samples = 3;
+  std::optional<Bos> bos = std::nullopt;
+  std::uint64_t seed = 0;
+};
+
+class CalibrationTest : public ::testing::Test {
  protected:
-  Result<calib::CalibrationTokens> Run(api::CalibrationRequest request) {
-    request.samples = request.samples == 0 ? 3 : request.samples;
-    request.sequence_tokens = 32;
+  Result<calib::CalibrationTokens> Run(const Request& request) {
+    const auto prepared = api::PrepareCalibration(*model_,
+                                                  {.source = request.source,
+                                                   .samples = request.samples,
+                                                   .sequence_tokens = 32,
+                                                   .bos = request.bos,
+                                                   .seed = request.seed},
+                                                  Runtime{});
+    if (!prepared) return prepared.error();
     ThreadPool pool(2);
-    return api::Calibrate(pool, *model_, request, Runtime{});
+    return api::Calibrate(pool, *model_, *prepared);
   }
   std::string Write(const std::string& name, const std::string& contents) {
     const fs::path path = scratch_.path() / name;
@@ -37,13 +50,13 @@ class Calibration : public ::testing::Test {
   testing::TemporaryDirectory scratch_;
 };
 
-TEST_F(Calibration, EveryWindowBeginsWithBosUnlessToldOtherwise) {
+TEST_F(CalibrationTest, EveryWindowBeginsWithBosUnlessToldOtherwise) {
   const std::string text = (path_ / "heldout.txt").string();
-  const auto by_default = Run({.calibration = text});
+  const auto by_default = Run({.source = text});
   ASSERT_TRUE(by_default.ok()) << by_default.error().message;
   ASSERT_EQ(by_default->ids.rows(), 3U);
   for (std::size_t row = 0; row < 3; ++row) EXPECT_EQ(by_default->ids(row, 0), bos_);
-  const auto never = Run({.calibration = text, .bos = Bos::kNever});
+  const auto never = Run({.source = text, .bos = Bos::kNever});
   ASSERT_TRUE(never.ok());
   EXPECT_EQ(std::count(never->ids.span().begin(), never->ids.span().end(), bos_), 0);
   // The same text: BOS takes the place of one token.
@@ -51,12 +64,12 @@ TEST_F(Calibration, EveryWindowBeginsWithBosUnlessToldOtherwise) {
       std::equal(by_default->ids.row(0) + 1, by_default->ids.row(0) + 32, never->ids.row(0)));
 }
 
-TEST_F(Calibration, TheModelsOwnTextIsOrdinaryVariedAndRepeatable) {
-  const auto first = Run({.calibration = "self", .samples = 8});
+TEST_F(CalibrationTest, TheModelsOwnTextIsOrdinaryVariedAndRepeatable) {
+  const auto first = Run({.source = "self", .samples = 8});
   ASSERT_TRUE(first.ok()) << first.error().message;
-  const auto again = Run({.calibration = "self", .samples = 8});
+  const auto again = Run({.source = "self", .samples = 8});
   EXPECT_TRUE(std::ranges::equal(first->ids.span(), again->ids.span()));
-  const auto other = Run({.calibration = "self", .samples = 8, .seed = 1});
+  const auto other = Run({.source = "self", .samples = 8, .seed = 1});
   EXPECT_FALSE(std::ranges::equal(first->ids.span(), other->ids.span()));
   const auto tokenizer = text::Tokenizer::Load(path_).value();
   std::set<std::vector<std::int32_t>> beginnings;
@@ -68,37 +81,37 @@ TEST_F(Calibration, TheModelsOwnTextIsOrdinaryVariedAndRepeatable) {
   EXPECT_GE(beginnings.size(), 7U);
 }
 
-TEST_F(Calibration, JsonLinesAreTheirTexts) {
+TEST_F(CalibrationTest, JsonLinesAreTheirTexts) {
   std::string lines;
   for (int i = 0; i < 20; ++i)
     lines += R"({"text": "Once upon a time there was a dog."})"
              "\n";
-  EXPECT_TRUE(Run({.calibration = Write("a.jsonl", lines)}).ok());
-  const auto broken = Run({.calibration = Write("b.jsonl", lines + "{\"body\": \"x\"}\n")});
+  EXPECT_TRUE(Run({.source = Write("a.jsonl", lines)}).ok());
+  const auto broken = Run({.source = Write("b.jsonl", lines + "{\"body\": \"x\"}\n")});
   ASSERT_FALSE(broken.ok());
   EXPECT_NE(broken.error().message.find("b.jsonl:21"), std::string::npos);
 }
 
-TEST_F(Calibration, WhatIsNoTextIsRefused) {
+TEST_F(CalibrationTest, WhatIsNoTextIsRefused) {
   std::string noise;
   for (int i = 0; i < 20000; ++i) noise += static_cast<char>(1 + (i * 7919 + i / 255) % 255);
   const std::string text(std::size_t{1} << 18, 'a');
   for (const std::string& contents :
        {noise, text + std::string(200000, '\0'), std::string(), std::string(" \n\t ")}) {
-    const auto tokens = Run({.calibration = Write("noise.txt", contents)});
+    const auto tokens = Run({.source = Write("noise.txt", contents)});
     ASSERT_FALSE(tokens.ok());
     EXPECT_NE(tokens.error().message.find("noise.txt"), std::string::npos);
   }
 }
 
-TEST_F(Calibration, AShortTextGivesFewerWindowsAndSaysSo) {
+TEST_F(CalibrationTest, AShortTextGivesFewerWindowsAndSaysSo) {
   std::string text;
   for (int i = 0; i < 6; ++i) text += "Once upon a time there was a little dog. ";
-  const auto tokens = Run({.calibration = Write("short.txt", text), .samples = 100});
+  const auto tokens = Run({.source = Write("short.txt", text), .samples = 100});
   ASSERT_TRUE(tokens.ok()) << tokens.error().message;
   EXPECT_LT(tokens->ids.rows(), 100U);
   EXPECT_NE(tokens->source.find("the text holds no more"), std::string::npos);
-  const auto none = Run({.calibration = Write("tiny.txt", "Once upon")});
+  const auto none = Run({.source = Write("tiny.txt", "Once upon")});
   ASSERT_FALSE(none.ok());
   EXPECT_NE(none.error().message.find("tokens"), std::string::npos);
 }

@@ -208,6 +208,26 @@ class BadInput(CliTest):
                     self.fail_to_quantize(1, ["model.safetensors"], model, "--method", method)
                 self.fail(1, ["model.safetensors"], "run", model, "-p", "x")
 
+    def test_git_lfs_pointer(self):
+        model = self.copy_of_model()
+        self.replace(model, "model.safetensors", b"version https://git-lfs.github.com/spec/v1\n"
+                     b"oid sha256:4d7a214614ab2935c943f9e0ff69d22e\nsize 11532288\n")
+        self.fail_to_quantize(1, ["model.safetensors", "git lfs pull"], model)
+
+    def test_other_tensors_are_left_out_and_their_names_do_not_reach_the_terminal(self):
+        whole = (MODEL / "model.safetensors").read_bytes()
+        header_bytes = struct.unpack("<Q", whole[:8])[0]
+        header = json.loads(whole[8:8 + header_bytes])
+        end = len(whole) - 8 - header_bytes
+        header["steps\x1b[2J"] = {"dtype": "F64", "shape": [2], "data_offsets": [end, end + 16]}
+        text = json.dumps(header).encode()
+        model = self.copy_of_model()
+        self.replace(model, "model.safetensors",
+                     struct.pack("<Q", len(text)) + text + whole[8 + header_bytes:] + bytes(16))
+        done = self.succeed("quantize", model, "-o", self.out, "--method", "rtn")
+        self.assertIn(b"left out: steps\\x1b[2J", done.stderr)
+        self.assertNotIn(b"\x1b", done.stderr)
+
     def test_damaged_small_files(self):
         for name in ("config.json", "tokenizer.json"):
             for content in (b"", b"{", b"[]", b"[" * 100000, b"\xff\xfe"):
@@ -250,8 +270,15 @@ class Interruption(CliTest):
     def start(self, samples):
         return subprocess.Popen([AWQ, "quantize", MODEL, "-o", self.out, "--calib", TEXT,
                                  "--samples", str(samples), "--seq-len", "256"],
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                 stdin=subprocess.DEVNULL)
+
+    def wait_for_blocks(self, process, blocks):
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while self.finished_blocks() < blocks and process.poll() is None:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.002)
+        self.assertIsNone(process.poll(), "ended before it could be stopped")
 
     def finished_blocks(self):
         try:
@@ -263,11 +290,7 @@ class Interruption(CliTest):
     def test_a_killed_run_leaves_nothing_and_is_continued(self):
         process = self.start(samples=16)
         try:
-            deadline = time.monotonic() + TIMEOUT_SECONDS
-            while self.finished_blocks() < 2 and process.poll() is None:
-                self.assertLess(time.monotonic(), deadline)
-                time.sleep(0.002)
-            self.assertIsNone(process.poll(), "ended before it could be killed")
+            self.wait_for_blocks(process, 2)
             # While it works, nobody else may.
             process.send_signal(signal.SIGSTOP)
             second = self.fail(1, [self.out], "quantize", MODEL, "-o", self.out, "--calib", TEXT,
@@ -275,7 +298,7 @@ class Interruption(CliTest):
             self.assertNotIn(b"Traceback", second.stderr)
         finally:
             process.kill()
-            process.wait()
+            process.communicate()
         self.assertFalse(self.out.exists())
         partial = pathlib.Path(f"{self.out}.partial")
         self.assertFalse((partial / "config.json").exists())
@@ -287,6 +310,20 @@ class Interruption(CliTest):
         fresh = self.work / "fresh"
         self.succeed("quantize", MODEL, "-o", fresh, *same)
         self.assertEqual(files_of(self.out), files_of(fresh))
+
+    def test_an_interrupted_run_says_so_and_other_settings_begin_afresh(self):
+        process = self.start(samples=16)
+        try:
+            self.wait_for_blocks(process, 1)
+            process.send_signal(signal.SIGINT)
+            error = process.communicate(timeout=TIMEOUT_SECONDS)[1]
+        finally:
+            process.kill()
+        self.assertEqual(process.returncode, -signal.SIGINT)
+        self.assertIn(b"interrupted; the same command goes on", error)
+        done = self.succeed("quantize", MODEL, "-o", self.out, "--calib", TEXT, *CALIBRATED)
+        self.assertIn(b"begun afresh", done.stderr)
+        self.assertNotIn(b"continued", done.stdout)
 
 
 if __name__ == "__main__":

@@ -302,36 +302,42 @@ TEST(Pipeline, DamagedWeightsAreNamed) {
       << report.error().message;
 }
 
-// A fold whose producer gives its rows wrongly must be caught and named.
+// A fold whose producer gives its rows wrongly must be caught and named, also in an ordinary
+// channel beside an outlier that is 100,000 times larger.
 TEST(Pipeline, AWrongFoldIsNamed) {
   ThreadPool pool(2);
   const auto model = ModelDirectory::Open(testing::GoldenDir() / "models" / "llama");
   ASSERT_TRUE(model.ok());
   const auto& config = (*model)->config();
   const auto weights = (*model)->Block(0).value();
-  Matrix<float> sample(8, config.hidden_size);
-  for (std::size_t i = 0; i < sample.size(); ++i) {
-    sample.data()[i] = std::sin(static_cast<float>(i) * 0.37F);
-  }
-  for (const model::SiteRow& site : config.arch->sites) {
-    std::size_t in = 0;
-    for (const model::LinearRow& row : config.arch->linears) {
-      if (row.role == site.readers.front()) in = model::Width(config, row.in);
+  for (const float outlier : {1.0F, 1e5F}) {
+    Matrix<float> sample(8, config.hidden_size);
+    for (std::size_t i = 0; i < sample.size(); ++i) {
+      sample.data()[i] = std::sin(static_cast<float>(i) * 0.37F);
     }
-    std::vector<float> scale(in, 1.0F);
-    scale[in / 2] = 1.25F;
-    pipeline::FoldPlan right;
-    right.Add(site, scale);
-    EXPECT_TRUE(pipeline::VerifyFold(pool, config, 0, weights, right, sample).ok()) << site.name;
-    pipeline::FoldPlan forgotten_reader = right;
-    forgotten_reader.columns[static_cast<std::size_t>(site.readers.back())].clear();
-    pipeline::FoldPlan wrong_row = right;
-    std::swap(wrong_row.rows[static_cast<std::size_t>(site.producer)][in / 2],
-              wrong_row.rows[static_cast<std::size_t>(site.producer)][0]);
-    for (const pipeline::FoldPlan& wrong : {forgotten_reader, wrong_row}) {
-      const auto status = pipeline::VerifyFold(pool, config, 0, weights, wrong, sample);
-      ASSERT_FALSE(status.ok()) << site.name;
-      EXPECT_NE(status.error().message.find("block 0"), std::string::npos);
+    for (std::size_t t = 0; t < sample.rows(); ++t) sample(t, 0) *= outlier;
+    for (const model::SiteRow& site : config.arch->sites) {
+      SCOPED_TRACE(std::string(site.name) + ", outlier " + std::to_string(outlier));
+      std::size_t in = 0;
+      for (const model::LinearRow& row : config.arch->linears) {
+        if (row.role == site.readers.front()) in = model::Width(config, row.in);
+      }
+      std::vector<float> scale(in, 1.0F);
+      scale[in / 2] = 1.25F;
+      pipeline::FoldPlan right;
+      right.Add(site, scale);
+      const auto held = pipeline::VerifyFold(pool, config, 0, weights, right, sample);
+      ASSERT_TRUE(held.ok()) << held.error().message;
+      pipeline::FoldPlan forgotten_reader = right;
+      forgotten_reader.columns[static_cast<std::size_t>(site.readers.back())].clear();
+      pipeline::FoldPlan wrong_row = right;
+      std::swap(wrong_row.rows[static_cast<std::size_t>(site.producer)][in / 2],
+                wrong_row.rows[static_cast<std::size_t>(site.producer)][1]);
+      for (const pipeline::FoldPlan& wrong : {forgotten_reader, wrong_row}) {
+        const auto status = pipeline::VerifyFold(pool, config, 0, weights, wrong, sample);
+        ASSERT_FALSE(status.ok());
+        EXPECT_NE(status.error().message.find("block 0"), std::string::npos);
+      }
     }
   }
 }

@@ -327,9 +327,11 @@ def save_checkpoint(model, work):
     fresh.rename(target)
 
 
-def save_progress(work, tokens, steps, clock):
+def save_progress(work, before, tokens, steps, clock):
+    """The sums over all runs; `before` is what training.json had when this one began."""
     write_json(work / "training.json",
-               {"tokens": tokens, "steps": steps, "seconds": round(clock.elapsed)})
+               {"tokens": before["tokens"] + tokens, "steps": before["steps"] + steps,
+                "seconds": before["seconds"] + round(clock.elapsed)})
 
 
 def write_config(directory):
@@ -371,7 +373,9 @@ def train(args):
     bpe = Tokenizer.from_file(str(args.work / "tokenizer.json"))
     heldout = (args.work / "heldout.txt").read_text()
     model = llama()
+    before = {"tokens": 0, "steps": 0, "seconds": 0}
     if args.resume:
+        before = json.loads((args.work / "training.json").read_text())
         from safetensors.torch import load_file
 
         state = load_file(str(args.work / "checkpoint" / "model.safetensors"))
@@ -385,7 +389,8 @@ def train(args):
     if args.compile:
         loss_of = torch.compile(loss_of, dynamic=False)
     # Short windows are a quarter faster; the last part teaches the whole context.
-    streams = {n: batches(args.work, bpe, n, args.tokens // n, n) for n in (CONTEXT // 2, CONTEXT)}
+    streams = {n: batches(args.work, bpe, n, args.tokens // n, n + before["steps"])
+               for n in (CONTEXT // 2, CONTEXT)}
     clock = Clock(args.threads if args.cpu_time else None)
     steppers, saved, seen, number = optimizers(model), 0.0, 0, 0
     while (progress := clock.tick() / (60 * args.minutes)) < 1:
@@ -407,11 +412,11 @@ def train(args):
         if clock.elapsed - saved > 60 * args.save_minutes:
             saved = clock.elapsed
             save_checkpoint(model, args.work)
-            save_progress(args.work, seen, number, clock)
+            save_progress(args.work, before, seen, number, clock)
             print(f"saved; held-out perplexity {perplexity(model, bpe, heldout, 32)[0]:.3f}",
                   flush=True)
     save_checkpoint(model, args.work)
-    save_progress(args.work, seen, number, clock)
+    save_progress(args.work, before, seen, number, clock)
     print("done", flush=True)
 
 
@@ -429,7 +434,7 @@ nothing else. It comes with awq.cpp so that the first command needs no download.
 | context | 512 tokens |
 | tokenizer | byte-level BPE, 4,096 tokens; `<pad>` 0, `<s>` 1 in front of every text, `</s>` 2 after a story |
 | weights | bfloat16, {megabytes:.1f} MB |
-| training | {tokens:.1f} M tokens in {steps} steps of 4,096, {minutes:.0f} minutes on two CPU cores that did other work too |
+| training | {tokens:.1f} M tokens in {steps} steps of 4,096, {minutes:.0f} minutes of two CPU cores |
 | held-out perplexity | {heldout:.3f} on heldout.txt, {tinystories:.3f} on held-out TinyStories |
 
 ## How it was made

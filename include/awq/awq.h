@@ -31,6 +31,17 @@ struct Runtime {
   ProgressSink* progress = nullptr;
 };
 
+// --- Calibration ---
+
+struct Calibration {
+  std::string source = "self";        // a .txt or .jsonl file (gzip or not), or "self"
+  std::size_t samples = 128;          // windows
+  std::size_t sequence_tokens = 512;  // of each; cut to what the model can take
+  std::optional<Bos> bos =
+      std::nullopt;        // none: windows begin with BOS where config or tokenizer name one
+  std::uint64_t seed = 0;  // of the text that the model writes
+};
+
 // --- Quantizing ---
 
 struct QuantizeOptions {
@@ -41,12 +52,7 @@ struct QuantizeOptions {
   std::optional<int> group_size =
       std::nullopt;  // none: 128, 64 or 32, the first that divides all; -1: whole rows
   bool symmetric = false;
-  std::string calibration = "self";  // a .txt or .jsonl file (gzip or not), or "self"
-  std::size_t samples = 128;
-  std::size_t sequence_tokens = 512;
-  std::optional<Bos> bos =
-      std::nullopt;  // none: windows begin with BOS where config or tokenizer name one
-  std::uint64_t seed = 0;
+  Calibration calibration;  // not used by "rtn"
   std::size_t shard_bytes = std::size_t{5} << 30;
 };
 
@@ -142,12 +148,8 @@ Result<std::vector<std::int32_t>> Tokenize(const TokenizeOptions& options);
 
 struct InspectOptions {
   std::string model;
-  std::string calibration;  // empty: no activation statistics
-  std::size_t samples = 16;
-  std::size_t sequence_tokens = 512;
+  std::optional<Calibration> calibration = std::nullopt;  // none: no activation statistics
   std::size_t top_channels = 5;
-  std::optional<Bos> bos = std::nullopt;
-  std::uint64_t seed = 0;
 };
 
 struct LinearInfo {

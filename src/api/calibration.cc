@@ -7,11 +7,12 @@
 
 namespace awq::api {
 
-calib::CalibrationOptions ToCalibration(const checkpoint::ModelDirectory& model,
-                                        const text::Tokenizer& tokenizer,
-                                        const CalibrationRequest& request, const Runtime& runtime) {
-  const bool has_bos = calib::BosToken(model.config(), tokenizer).has_value();
-  calib::CalibrationOptions options;
+Result<PreparedCalibration> PrepareCalibration(const checkpoint::ModelDirectory& model,
+                                               const Calibration& request, const Runtime& runtime) {
+  PreparedCalibration prepared{.tokenizer = nullptr, .source = request.source, .options = {}};
+  AWQ_ASSIGN(prepared.tokenizer, text::Tokenizer::Load(model.path()));
+  const bool has_bos = calib::BosToken(model.config(), *prepared.tokenizer).has_value();
+  calib::CalibrationOptions& options = prepared.options;
   options.samples = request.samples;
   options.sequence_tokens =
       std::min(request.sequence_tokens, model.config().max_position_embeddings);
@@ -21,21 +22,21 @@ calib::CalibrationOptions ToCalibration(const checkpoint::ModelDirectory& model,
   options.seed = request.seed;
   options.precision = ResolvePrecision(runtime.precision);
   options.progress = runtime.progress;
-  return options;
-}
-
-Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool,
-                                           const checkpoint::ModelDirectory& model,
-                                           const CalibrationRequest& request,
-                                           const Runtime& runtime) {
-  AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(model.path()));
-  const calib::CalibrationOptions options = ToCalibration(model, *tokenizer, request, runtime);
   if (options.sequence_tokens < request.sequence_tokens) {
     Note(runtime, fmt::format("calibration windows of {} tokens: the model takes no more",
                               options.sequence_tokens));
   }
-  if (request.calibration == "self") return calib::FromModel(pool, model, *tokenizer, options);
-  return calib::FromFile(*tokenizer, model.config(), request.calibration, options);
+  return prepared;
+}
+
+Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool,
+                                           const checkpoint::ModelDirectory& model,
+                                           const PreparedCalibration& calibration) {
+  if (calibration.from_model()) {
+    return calib::FromModel(pool, model, *calibration.tokenizer, calibration.options);
+  }
+  return calib::FromFile(*calibration.tokenizer, model.config(), calibration.source,
+                         calibration.options);
 }
 
 }  // namespace awq::api

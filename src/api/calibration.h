@@ -3,28 +3,29 @@
 
 #include <awq/awq.h>
 
+#include <memory>
+
 #include "base/threads.h"
 #include "calib/tokens.h"
 #include "checkpoint/reader.h"
 
 namespace awq::api {
 
-struct CalibrationRequest {
-  std::string calibration;  // a file, or "self"
-  std::size_t samples = 0;
-  std::size_t sequence_tokens = 0;  // cut to what the model can take
-  std::optional<Bos> bos = std::nullopt;
-  std::uint64_t seed = 0;
+// A request as it reads for one model: windows no longer than it takes, BOS where there is one.
+struct PreparedCalibration {
+  std::shared_ptr<const text::Tokenizer> tokenizer;
+  std::string source;
+  calib::CalibrationOptions options;
+
+  bool from_model() const { return source == "self"; }
 };
 
-// How the request reads for this model: windows no longer than it takes, BOS where there is one.
-calib::CalibrationOptions ToCalibration(const checkpoint::ModelDirectory& model,
-                                        const text::Tokenizer& tokenizer,
-                                        const CalibrationRequest& request, const Runtime& runtime);
+// Tells the sink where the windows had to be cut.
+Result<PreparedCalibration> PrepareCalibration(const checkpoint::ModelDirectory& model,
+                                               const Calibration& request, const Runtime& runtime);
 
 Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool,
                                            const checkpoint::ModelDirectory& model,
-                                           const CalibrationRequest& request,
-                                           const Runtime& runtime);
+                                           const PreparedCalibration& calibration);
 
 }  // namespace awq::api

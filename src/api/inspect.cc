@@ -66,14 +66,9 @@ Status DescribeTensors(const checkpoint::ModelDirectory& model, InspectReport& r
 
 Status DescribeSites(ThreadPool& pool, const checkpoint::ModelDirectory& model,
                      const InspectOptions& options, const Runtime& runtime, InspectReport& report) {
-  AWQ_ASSIGN(const calib::CalibrationTokens tokens,
-             api::Calibrate(pool, model,
-                            {.calibration = options.calibration,
-                             .samples = options.samples,
-                             .sequence_tokens = options.sequence_tokens,
-                             .bos = options.bos,
-                             .seed = options.seed},
-                            runtime));
+  AWQ_ASSIGN(const api::PreparedCalibration calibration,
+             api::PrepareCalibration(model, *options.calibration, runtime));
+  AWQ_ASSIGN(const calib::CalibrationTokens tokens, api::Calibrate(pool, model, calibration));
   AWQ_ASSIGN(const auto sites,
              calib::MeasureSaliency(pool, model, tokens.ids,
                                     {.precision = api::ResolvePrecision(runtime.precision),
@@ -146,7 +141,7 @@ Result<InspectReport> Inspect(const InspectOptions& options, const Runtime& runt
                       spec.symmetric ? "symmetric" : "with zero points");
     }
     AWQ_TRY(DescribeTensors(*model, report));
-    if (!options.calibration.empty()) {
+    if (options.calibration) {
       AWQ_TRY(DescribeSites(pool, *model, options, runtime, report));
     }
     report.json = ToJson(report);

@@ -53,11 +53,10 @@ Status CheckBeforeWork(const checkpoint::ModelDirectory& model,
 std::string MiB(std::size_t bytes) { return fmt::format("{} MiB", bytes >> 20); }
 
 // Says what will be allocated at the most, before any of it is; returns it.
-Result<std::size_t> AnnounceMemory(const checkpoint::ModelDirectory& model,
-                                   const api::CalibrationRequest& request, std::size_t threads,
-                                   const Runtime& runtime) {
-  AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(model.path()));
-  const calib::CalibrationOptions options = api::ToCalibration(model, *tokenizer, request, runtime);
+std::size_t AnnounceMemory(const checkpoint::ModelDirectory& model,
+                           const api::PreparedCalibration& calibration, std::size_t threads,
+                           const Runtime& runtime) {
+  const calib::CalibrationOptions& options = calibration.options;
   const pipeline::MemoryBound bound = pipeline::BoundMemory(
       model.config(), options.precision, options.samples, options.sequence_tokens, threads);
   std::size_t total = bound.total();
@@ -66,7 +65,7 @@ Result<std::size_t> AnnounceMemory(const checkpoint::ModelDirectory& model,
       "activations {}, program {})",
       MiB(total), MiB(bound.stream_bytes), MiB(bound.gram_bytes), MiB(bound.weights_bytes),
       MiB(bound.activation_bytes), MiB(bound.base_bytes));
-  if (request.calibration == "self") {
+  if (calibration.from_model()) {
     const std::size_t self =
         bound.base_bytes + calib::SelfCalibrationBytes(model.config(), options);
     line += fmt::format("; {} while the model writes its calibration text", MiB(self));
@@ -74,14 +73,6 @@ Result<std::size_t> AnnounceMemory(const checkpoint::ModelDirectory& model,
   }
   api::Note(runtime, line);
   return total;
-}
-
-api::CalibrationRequest RequestOf(const QuantizeOptions& options) {
-  return {.calibration = options.calibration,
-          .samples = options.samples,
-          .sequence_tokens = options.sequence_tokens,
-          .bos = options.bos,
-          .seed = options.seed};
 }
 
 QuantizeSummary Summarize(const pipeline::QuantizeReport& report) {
@@ -108,9 +99,10 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
     AWQ_TRY(CheckBeforeWork(*model, run));
     calib::CalibrationTokens tokens;
     if (run.method == pipeline::Method::kAwq) {
-      const api::CalibrationRequest request = RequestOf(options);
-      AWQ_ASSIGN(run.memory_bound_bytes, AnnounceMemory(*model, request, pool.size(), runtime));
-      AWQ_ASSIGN(tokens, api::Calibrate(pool, *model, request, runtime));
+      AWQ_ASSIGN(const api::PreparedCalibration calibration,
+                 api::PrepareCalibration(*model, options.calibration, runtime));
+      run.memory_bound_bytes = AnnounceMemory(*model, calibration, pool.size(), runtime);
+      AWQ_ASSIGN(tokens, api::Calibrate(pool, *model, calibration));
       run.calibration_source = tokens.source;
     }
     AWQ_ASSIGN(const pipeline::QuantizeReport report,

@@ -1,13 +1,11 @@
 #include "base/memory.h"
 
+#include <sys/mman.h>
+
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
 #include <string>
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include "base/checked.h"
 
@@ -18,18 +16,52 @@ constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 // From here on, rounding up to whole huge pages wastes little.
 constexpr std::size_t kHugeFromBytes = 4 * kHugePageBytes;
 
+// Under the address sanitizer everything stays on the heap, which it watches.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr std::size_t kMappedFromBytes = SIZE_MAX;
+#else
+constexpr std::size_t kMappedFromBytes = std::size_t{1} << 19;
+#endif
+
+std::size_t MappedBytes(std::size_t bytes) {
+  return bytes >= kHugeFromBytes ? RoundUp(bytes, kHugePageBytes) : bytes;
+}
+
+std::byte* Map(std::size_t bytes) {
+  void* start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return start == MAP_FAILED ? nullptr : static_cast<std::byte*>(start);
+}
+
+// Begins at a huge page: the slack before and behind is returned at once.
+std::byte* MapHuge(std::size_t bytes) {
+  std::byte* const start = Map(bytes + kHugePageBytes);
+  if (start == nullptr) return nullptr;
+  const std::size_t before =
+      (kHugePageBytes - reinterpret_cast<std::uintptr_t>(start) % kHugePageBytes) % kHugePageBytes;
+  if (before > 0) munmap(start, before);
+  if (before < kHugePageBytes) munmap(start + before + bytes, kHugePageBytes - before);
+#if defined(MADV_HUGEPAGE)
+  madvise(start + before, bytes, MADV_HUGEPAGE);  // advice: where it is refused, small pages do
+#endif
+  return start + before;
+}
+
 }  // namespace
 
 void* AllocateAligned(std::size_t bytes) {
-  const bool huge = bytes >= kHugeFromBytes;
-  const std::size_t alignment = huge ? kHugePageBytes : kAlignmentBytes;
-  if (bytes > SIZE_MAX - alignment) return nullptr;
-  void* memory = std::aligned_alloc(alignment, RoundUp(bytes + 1, alignment));
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  // Advice only: where it is refused, ordinary pages do.
-  if (huge && memory != nullptr) madvise(memory, bytes, MADV_HUGEPAGE);
-#endif
-  return memory;
+  if (bytes > SIZE_MAX / 2) return nullptr;
+  if (bytes >= kHugeFromBytes && bytes >= kMappedFromBytes) return MapHuge(MappedBytes(bytes));
+  if (bytes >= kMappedFromBytes) return Map(bytes);
+  return std::aligned_alloc(kAlignmentBytes, RoundUp(bytes + 1, kAlignmentBytes));
+}
+
+void FreeAligned(void* memory, std::size_t bytes) {
+  if (memory == nullptr) return;
+  if (bytes >= kMappedFromBytes) {
+    munmap(memory, MappedBytes(bytes));
+  } else {
+    std::free(memory);
+  }
 }
 
 MemoryUse ReadMemoryUse() {

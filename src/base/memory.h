@@ -7,9 +7,12 @@ namespace awq {
 
 inline constexpr std::size_t kAlignmentBytes = 64;
 
-// At least `bytes` bytes for std::free, aligned to a cache line; null where there are none. Large
-// ones ask for huge pages, which are had in fewer faults.
+// Memory aligned to a cache line; null where there is none. A large piece is mapped by itself: it
+// returns to the system when it is freed and leaves no hole in the heap, so that memory does not
+// grow from block to block. A very large one asks for huge pages. FreeAligned takes the size that
+// was asked for.
 void* AllocateAligned(std::size_t bytes);
+void FreeAligned(void* memory, std::size_t bytes);
 
 struct MemoryUse {
   std::size_t peak_resident_bytes = 0;  // VmHWM: the most ever resident, file pages included

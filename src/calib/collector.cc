@@ -8,7 +8,7 @@ namespace awq::calib {
 
 void Collector::OnInput(model::Role reader, const kernels::Activations& input) {
   auto& site = sites_[reader];
-  if (!site) site = std::make_unique<search::StatisticsAccumulator>(input.width());
+  if (!site) site = std::make_unique<search::StatisticsAccumulator>(input.width(), what_);
   if (input.precision() == kernels::Precision::kBF16) {
     site->Add(pool_, input.bf16());
   } else {

@@ -14,7 +14,8 @@ namespace awq::calib {
 
 class Collector final : public transformer::Observer {
  public:
-  explicit Collector(ThreadPool& pool) : pool_(pool) {}
+  explicit Collector(ThreadPool& pool, search::Gather what = search::Gather::kAll)
+      : pool_(pool), what_(what) {}
 
   void OnInput(model::Role reader, const kernels::Activations& input) override;
 
@@ -24,6 +25,7 @@ class Collector final : public transformer::Observer {
 
  private:
   ThreadPool& pool_;
+  search::Gather what_;
   std::map<model::Role, std::unique_ptr<search::StatisticsAccumulator>> sites_;
 };
 

@@ -48,7 +48,7 @@ Result<std::vector<SiteSaliency>> MeasureSaliency(ThreadPool& pool,
   AWQ_TRY(network->Embed(tokens.span(), hidden));
   std::vector<SiteSaliency> sites;
   for (std::size_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    Collector collector(pool);
+    Collector collector(pool, search::Gather::kMagnitudes);
     AWQ_TRY(network->RunBlock(layer, batches, cache, hidden, &collector));
     AWQ_ASSIGN(const auto statistics, std::move(collector).Finish(fmt::format("block {}", layer)));
     for (const model::SiteRow& row : config.arch->sites) {

@@ -134,6 +134,7 @@ struct DirectoryWriter::State {
   std::vector<io::OutputFile> files;                 // one a shard
   std::vector<bool> unsynced;                        // one a shard
   std::map<std::string, std::size_t> written_bytes;  // of tensors not whole yet, in this run
+  bool replaced_another = false;
   bool finished = false;
 
   bool CanContinue(const Journal& earlier) const;
@@ -202,6 +203,8 @@ Status DirectoryWriter::State::SyncShards() {
 DirectoryWriter::DirectoryWriter(std::unique_ptr<State> state) : state_(std::move(state)) {}
 DirectoryWriter::~DirectoryWriter() = default;
 
+bool DirectoryWriter::replaced_another() const { return state_->replaced_another; }
+
 Result<std::unique_ptr<DirectoryWriter>> DirectoryWriter::Create(
     const fs::path& output, std::vector<io::TensorInfo> tensors, const WriterOptions& options) {
   // "out/" and "out" are one directory, and its partial one stands beside it.
@@ -221,7 +224,10 @@ Result<std::unique_ptr<DirectoryWriter>> DirectoryWriter::Create(
   if (earlier.ok() && state->CanContinue(*earlier)) {
     state->journal = *earlier;
     AWQ_TRY(state->Continue());
-  } else if (Status started = state->Start(); !started) {
+    return std::unique_ptr<DirectoryWriter>(new DirectoryWriter(std::move(state)));
+  }
+  state->replaced_another = earlier.ok() && !earlier->done.empty();
+  if (Status started = state->Start(); !started) {
     // Half an empty model is of no use, and on a full disk it would be in the way.
     state->files.clear();
     std::error_code ignored;

@@ -34,6 +34,9 @@ class DirectoryWriter {
                                                          const WriterOptions& options);
   ~DirectoryWriter();
 
+  // Create() threw away what an interrupted run with other settings or inputs had left.
+  bool replaced_another() const;
+
   // The whole tensor, or a piece of it at `offset_bytes` inside it.
   Status WriteTensor(const std::string& name, std::span<const std::byte> bytes,
                      std::size_t offset_bytes = 0);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 
@@ -58,14 +59,41 @@ int JsonFlag::Write(const std::string& json) const {
   return Fail({ErrorCode::kIo, fmt::format("{}: cannot write the JSON report", path_)});
 }
 
-CLI::Option* AddSeed(CLI::App& command, std::uint64_t& seed, const std::string& help) {
-  return command.add_option("--seed", seed, help)
-      ->check([](const std::string& text) {
-        const bool valid =
-            !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-        return valid ? std::string() : "expected a number that is not negative, found " + text;
-      })
+CalibrationFlags::CalibrationFlags(CLI::App& command, const std::string& source_help,
+                                   Calibration defaults)
+    : calibration_(std::move(defaults)) {
+  source_given_ = command.add_option("--calib", calibration_.source, source_help);
+  command.add_option("--samples", calibration_.samples, "Calibration windows")
+      ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
+  command.add_option("--seq-len", calibration_.sequence_tokens, "Tokens per calibration window")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  AddSeed(command, calibration_.seed, "Seed of self-written calibration text");
+  bos_given_ = AddBos(command, bos_);
+}
+
+Calibration CalibrationFlags::Read() const {
+  Calibration calibration = calibration_;
+  if (bos_given_->count() > 0) calibration.bos = ParseBos(bos_);
+  return calibration;
+}
+
+CLI::Validator WholeNumber(std::uint64_t least) {
+  return CLI::Validator(
+      [least](const std::string& text) {
+        std::uint64_t value = 0;
+        const char* const end = text.data() + text.size();
+        const auto [stop, failure] = std::from_chars(text.data(), end, value);
+        const bool valid = failure == std::errc() && stop == end && value >= least;
+        return valid ? std::string()
+                     : fmt::format("expected a whole number from {} on, found {}", least, text);
+      },
+      "");
+}
+
+CLI::Option* AddSeed(CLI::App& command, std::uint64_t& seed, const std::string& help) {
+  return command.add_option("--seed", seed, help)->check(WholeNumber(0))->capture_default_str();
 }
 
 CLI::Option* AddBos(CLI::App& command, std::string& bos) {
@@ -80,8 +108,17 @@ Bos ParseBos(const std::string& name) {
   return name == "window" ? Bos::kWindow : name == "never" ? Bos::kNever : Bos::kAuto;
 }
 
+std::string Printable(std::string_view text) {
+  std::string shown;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    shown += byte < 0x20 || byte == 0x7f ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
+  }
+  return shown;
+}
+
 int Fail(const Error& error) {
-  fmt::print(stderr, "awq: {}\n", error.message);
+  fmt::print(stderr, "awq: {}\n", Printable(error.message));
   return 1;
 }
 

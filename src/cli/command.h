@@ -8,6 +8,8 @@
 #include <memory>
 #include <string>
 
+#include "cli/progress_bar.h"
+
 namespace awq::cli {
 
 // A command registers its options and returns what to do when it was chosen; the number is the
@@ -46,12 +48,44 @@ class JsonFlag {
   std::string path_;
 };
 
+// --calib, --samples, --seq-len, --seed, --bos.
+class CalibrationFlags {
+ public:
+  CalibrationFlags(CLI::App& command, const std::string& source_help, Calibration defaults);
+  bool given() const { return source_given_->count() > 0; }
+  Calibration Read() const;
+
+ private:
+  Calibration calibration_;
+  std::string bos_;
+  CLI::Option* source_given_ = nullptr;
+  CLI::Option* bos_given_ = nullptr;
+};
+
+// A whole number, written in digits, that is not below `least`.
+CLI::Validator WholeNumber(std::uint64_t least);
 CLI::Option* AddSeed(CLI::App& command, std::uint64_t& seed, const std::string& help);
 CLI::Option* AddBos(CLI::App& command, std::string& bos);
 Bos ParseBos(const std::string& name);
 
+// Control characters escaped: names come from files, and a terminal obeys what it is sent.
+std::string Printable(std::string_view text);
+
 // Prints "awq: message" to standard error; the exit status of a failure.
 int Fail(const Error& error);
+
+// The course of a command that ends in a report: `work(Runtime, ProgressBar&)` gives a Result,
+// `show(file, report)` prints it, then its `json` goes where --json says. The exit status.
+template <class Work, class Show>
+int RunAndReport(const RuntimeFlags& runtime, const JsonFlag& json, Work work, Show show) {
+  if (const int failed = json.Check(); failed != 0) return failed;
+  ProgressBar progress;
+  const auto report = work(runtime.Make(progress), progress);
+  progress.Clear();
+  if (!report) return Fail(report.error());
+  show(json.readable(), *report);
+  return json.Write(report->json);
+}
 
 std::string Bytes(std::size_t bytes);  // "12.3 MiB"
 std::string Duration(double seconds);  // "1 min 5 s"

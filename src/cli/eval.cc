@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include "cli/command.h"
-#include "cli/progress_bar.h"
 
 namespace awq::cli {
 namespace {
@@ -16,34 +15,47 @@ struct Flags {
   CLI::Option* max_tokens_given = nullptr;
 };
 
-void PrintRow(std::FILE* out, std::string_view name, const Estimate& estimate, int digits) {
-  fmt::print(out, "  {:<22}{:>12.{}f}   [{:.{}f}, {:.{}f}]\n", name, estimate.value, digits,
-             estimate.low, digits, estimate.high, digits);
+// A single window has no spread, and so no interval.
+struct Rows {
+  std::FILE* out;
+  bool intervals;
+
+  void Print(std::string_view name, const Estimate& estimate, int digits) const {
+    fmt::print(out, "  {:<22}{:>12.{}f}", name, estimate.value, digits);
+    if (intervals) {
+      fmt::print(out, "   [{:.{}f}, {:.{}f}]", estimate.low, digits, estimate.high, digits);
+    }
+    fmt::print(out, "\n");
+  }
+};
+
+void Show(std::FILE* out, const std::string& model, const EvaluateReport& report) {
+  const Rows rows{out, report.windows > 1};
+  fmt::print(out, "{}: {} predictions in {} window{} of {} tokens{}\n", model, report.tokens,
+             report.windows, rows.intervals ? "s" : "", report.ctx,
+             rows.intervals ? " (95 % intervals over windows)" : "");
+  rows.Print("perplexity", report.perplexity, 4);
+  rows.Print("nats per token", report.nll_nats_per_token, 4);
+  if (report.has_reference) {
+    rows.Print("reference perplexity", report.reference_perplexity, 4);
+    rows.Print("KL mean, nats", report.kl_mean_nats, 5);
+    rows.Print("KL median, nats", report.kl_median_nats, 5);
+    rows.Print("KL 99 %, nats", report.kl_p99_nats, 5);
+    rows.Print("top-1 agreement", report.top1_agreement, 4);
+  }
+  fmt::print(out, "  took {}, {} at the peak (file pages included)\n", Duration(report.seconds),
+             Bytes(report.peak_resident_bytes));
 }
 
 int Run(Flags& flags) {
   if (flags.max_tokens_given->count() > 0) flags.options.max_tokens = flags.max_tokens;
   flags.options.bos = ParseBos(flags.bos);
-  if (const int failed = flags.json.Check(); failed != 0) return failed;
-  ProgressBar progress;
-  const auto report = Evaluate(flags.options, flags.runtime.Make(progress));
-  progress.Clear();
-  if (!report) return Fail(report.error());
-  std::FILE* out = flags.json.readable();
-  fmt::print(out, "{}: {} predictions in {} windows of {} tokens (95 % intervals over windows)\n",
-             flags.options.model, report->tokens, report->windows, report->ctx);
-  PrintRow(out, "perplexity", report->perplexity, 4);
-  PrintRow(out, "nats per token", report->nll_nats_per_token, 4);
-  if (report->has_reference) {
-    PrintRow(out, "reference perplexity", report->reference_perplexity, 4);
-    PrintRow(out, "KL mean, nats", report->kl_mean_nats, 5);
-    PrintRow(out, "KL median, nats", report->kl_median_nats, 5);
-    PrintRow(out, "KL 99 %, nats", report->kl_p99_nats, 5);
-    PrintRow(out, "top-1 agreement", report->top1_agreement, 4);
-  }
-  fmt::print(out, "  took {}, {} at the peak (file pages included)\n", Duration(report->seconds),
-             Bytes(report->peak_resident_bytes));
-  return flags.json.Write(report->json);
+  return RunAndReport(
+      flags.runtime, flags.json,
+      [&](const Runtime& runtime, ProgressBar&) { return Evaluate(flags.options, runtime); },
+      [&](std::FILE* out, const EvaluateReport& report) {
+        Show(out, flags.options.model, report);
+      });
 }
 
 }  // namespace
@@ -65,7 +77,7 @@ Action AddEval(CLI::App& app) {
       command
           .add_option("--max-tokens", flags->max_tokens,
                       "Look at about this many tokens only, but at one window")
-          ->check(CLI::PositiveNumber);
+          ->check(WholeNumber(1));
   return [flags] { return Run(*flags); };
 }
 

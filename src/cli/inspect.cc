@@ -3,18 +3,20 @@
 #include <algorithm>
 
 #include "cli/command.h"
-#include "cli/progress_bar.h"
 
 namespace awq::cli {
 namespace {
 
 struct Flags {
-  explicit Flags(CLI::App& command) : runtime(command), json(command) {}
+  explicit Flags(CLI::App& command)
+      : runtime(command),
+        json(command),
+        calibration(command, "A text file, or self: shows each site's salient channels",
+                    Calibration{.samples = 16}) {}
   RuntimeFlags runtime;
   JsonFlag json;
+  CalibrationFlags calibration;
   InspectOptions options;
-  std::string bos;
-  CLI::Option* bos_given = nullptr;
 };
 
 void PrintTensors(std::FILE* out, const InspectReport& report) {
@@ -41,22 +43,21 @@ void PrintSites(std::FILE* out, const InspectReport& report) {
   }
 }
 
+void Show(std::FILE* out, const std::string& model, const InspectReport& report) {
+  fmt::print(out, "{}: {}, {} blocks, hidden {}, vocabulary {}, {:.1f} M parameters, {}\n", model,
+             report.model_type, report.layers, report.hidden_size, report.vocab_size,
+             static_cast<double>(report.parameters) / 1e6, Bytes(report.weight_bytes));
+  fmt::print(out, "{}\n\n", report.quantization.empty() ? "not quantized" : report.quantization);
+  PrintTensors(out, report);
+  if (!report.sites.empty()) PrintSites(out, report);
+}
+
 int Run(Flags& flags) {
-  if (flags.bos_given->count() > 0) flags.options.bos = ParseBos(flags.bos);
-  if (const int failed = flags.json.Check(); failed != 0) return failed;
-  ProgressBar progress;
-  const auto report = Inspect(flags.options, flags.runtime.Make(progress));
-  progress.Clear();
-  if (!report) return Fail(report.error());
-  std::FILE* out = flags.json.readable();
-  fmt::print(out, "{}: {}, {} blocks, hidden {}, vocabulary {}, {:.1f} M parameters, {}\n",
-             flags.options.model, report->model_type, report->layers, report->hidden_size,
-             report->vocab_size, static_cast<double>(report->parameters) / 1e6,
-             Bytes(report->weight_bytes));
-  fmt::print(out, "{}\n\n", report->quantization.empty() ? "not quantized" : report->quantization);
-  PrintTensors(out, *report);
-  if (!report->sites.empty()) PrintSites(out, *report);
-  return flags.json.Write(report->json);
+  if (flags.calibration.given()) flags.options.calibration = flags.calibration.Read();
+  return RunAndReport(
+      flags.runtime, flags.json,
+      [&](const Runtime& runtime, ProgressBar&) { return Inspect(flags.options, runtime); },
+      [&](std::FILE* out, const InspectReport& report) { Show(out, flags.options.model, report); });
 }
 
 }  // namespace
@@ -67,19 +68,9 @@ Action AddInspect(CLI::App& app) {
   auto flags = std::make_shared<Flags>(command);
   InspectOptions& options = flags->options;
   command.add_option("MODEL", options.model, "A model directory, quantized or not")->required();
-  command.add_option("--calib", options.calibration,
-                     "A text file, or self: shows each site's salient channels");
-  command.add_option("--samples", options.samples, "Calibration windows")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  command.add_option("--seq-len", options.sequence_tokens, "Tokens per window")
-      ->check(CLI::Range(2, 1 << 20))
-      ->capture_default_str();
   command.add_option("--top", options.top_channels, "Channels to show per site")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  AddSeed(command, options.seed, "Seed of self-written text");
-  flags->bos_given = AddBos(command, flags->bos);
   return [flags] { return Run(*flags); };
 }
 

@@ -40,7 +40,7 @@ ProgressBar::~ProgressBar() { Clear(); }
 void ProgressBar::Update(const ProgressEvent& event) {
   if (!event.note.empty()) {
     Clear();
-    fmt::print(stderr, "{}\n", event.note);
+    fmt::print(stderr, "{}\n", Printable(event.note));
   }
   if (!terminal_ || event.total == 0) return;
   const auto now = Clock::now();

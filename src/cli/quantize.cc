@@ -1,67 +1,80 @@
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <string_view>
 
 #include "cli/command.h"
-#include "cli/progress_bar.h"
 
 namespace awq::cli {
 namespace {
 
 struct Flags {
-  explicit Flags(CLI::App& command) : runtime(command), json(command) {}
+  explicit Flags(CLI::App& command)
+      : runtime(command),
+        json(command),
+        calibration(command,
+                    "Calibration text: a .txt file, or .jsonl with a \"text\" field (gzip or not), "
+                    "or self, the default: the model writes its own",
+                    Calibration{}) {}
   RuntimeFlags runtime;
   JsonFlag json;
+  CalibrationFlags calibration;
   QuantizeOptions options;
   int group_size = 0;
-  std::string bos;
   CLI::Option* group_size_given = nullptr;
-  CLI::Option* bos_given = nullptr;
 };
 
-void AddCalibrationFlags(CLI::App& command, Flags& flags) {
-  QuantizeOptions& options = flags.options;
-  command
-      .add_option("--calib", options.calibration,
-                  "Calibration text: a .txt file, or .jsonl with a \"text\" field (gzip or "
-                  "not), or self: the model writes its own")
-      ->capture_default_str();
-  command.add_option("--samples", options.samples, "Calibration windows")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  command.add_option("--seq-len", options.sequence_tokens, "Tokens per calibration window")
-      ->check(CLI::Range(2, 1 << 20))
-      ->capture_default_str();
-  AddSeed(command, options.seed, "Seed of self-written calibration text");
-  flags.bos_given = AddBos(command, flags.bos);
-}
-
-int Run(Flags& flags) {
-  if (flags.group_size_given->count() > 0) flags.options.group_size = flags.group_size;
-  if (flags.bos_given->count() > 0) flags.options.bos = ParseBos(flags.bos);
-  if (const int failed = flags.json.Check(); failed != 0) return failed;
-  ProgressBar progress;
-  const auto summary = Quantize(flags.options, flags.runtime.Make(progress));
-  progress.Clear();
-  if (!summary) return Fail(summary.error());
-  std::FILE* out = flags.json.readable();
-  fmt::print(out, "{} -> {}\n", flags.options.model, flags.options.output);
-  fmt::print(
-      out, "  weights      {} -> {} ({:.2f} x smaller)\n", Bytes(summary->input_bytes),
-      Bytes(summary->output_bytes),
-      static_cast<double>(summary->input_bytes) / static_cast<double>(summary->output_bytes));
-  if (summary->calibration_tokens > 0) {
-    fmt::print(out, "  calibration  {} tokens, {}\n", summary->calibration_tokens,
-               summary->calibration);
+void Show(std::FILE* out, const QuantizeOptions& options, const QuantizeSummary& summary) {
+  fmt::print(out, "{} -> {}\n", options.model, options.output);
+  fmt::print(out, "  weights      {} -> {} ({:.2f} x smaller)\n", Bytes(summary.input_bytes),
+             Bytes(summary.output_bytes),
+             static_cast<double>(summary.input_bytes) / static_cast<double>(summary.output_bytes));
+  if (summary.calibration_tokens > 0) {
+    fmt::print(out, "  calibration  {} tokens, {}\n", summary.calibration_tokens,
+               summary.calibration);
   }
-  for (const std::string& line : summary->not_converted) {
+  for (const std::string& line : summary.not_converted) {
     fmt::print(out, "  16 bits      {}\n", line);
   }
-  if (summary->resumed_blocks > 0) {
-    fmt::print(out, "  continued    {} blocks were already done\n", summary->resumed_blocks);
+  if (summary.resumed_blocks > 0) {
+    fmt::print(out, "  continued    {} blocks were already done\n", summary.resumed_blocks);
   }
   fmt::print(out, "  took         {}; at the peak {} allocated, {} with the files' pages\n",
-             Duration(summary->seconds), Bytes(summary->peak_allocated_bytes),
-             Bytes(summary->peak_resident_bytes));
-  return flags.json.Write(summary->json);
+             Duration(summary.seconds), Bytes(summary.peak_allocated_bytes),
+             Bytes(summary.peak_resident_bytes));
+}
+
+// Until it is destroyed, an interrupted run says how it goes on before it ends.
+class InterruptNotice {
+ public:
+  InterruptNotice() {
+    std::signal(SIGINT, Say);
+    std::signal(SIGTERM, Say);
+  }
+  ~InterruptNotice() {
+    std::signal(SIGINT, SIG_DFL);
+    std::signal(SIGTERM, SIG_DFL);
+  }
+
+ private:
+  static void Say(int signal) {
+    constexpr std::string_view kNotice =
+        "\nawq: interrupted; the same command goes on after the last finished block\n";
+    [[maybe_unused]] const auto written = write(STDERR_FILENO, kNotice.data(), kNotice.size());
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+  }
+};
+
+int Run(Flags& flags) {
+  const InterruptNotice notice;
+  if (flags.group_size_given->count() > 0) flags.options.group_size = flags.group_size;
+  flags.options.calibration = flags.calibration.Read();
+  return RunAndReport(
+      flags.runtime, flags.json,
+      [&](const Runtime& runtime, ProgressBar&) { return Quantize(flags.options, runtime); },
+      [&](std::FILE* out, const QuantizeSummary& summary) { Show(out, flags.options, summary); });
 }
 
 }  // namespace
@@ -88,14 +101,12 @@ Action AddQuantize(CLI::App& app) {
             const bool valid =
                 text == "-1" || (text != "0" && !text.empty() &&
                                  text.find_first_not_of("0123456789") == std::string::npos);
-            return valid ? std::string()
-                         : "--group-size: expected -1 or a positive number, found " + text;
+            return valid ? std::string() : "expected -1 or a positive number, found " + text;
           });
   command.add_flag("--sym", options.symmetric, "Symmetric groups (absmax), zero point fixed");
   command.add_option("--shard-bytes", options.shard_bytes, "Begin another file past this size")
-      ->check(CLI::PositiveNumber)
+      ->check(WholeNumber(1))
       ->capture_default_str();
-  AddCalibrationFlags(command, *flags);
   return [flags] { return Run(*flags); };
 }
 

@@ -4,7 +4,6 @@
 #include <cstdlib>
 
 #include "cli/command.h"
-#include "cli/progress_bar.h"
 
 namespace awq::cli {
 namespace {
@@ -21,29 +20,29 @@ double PerSecond(std::size_t tokens, double seconds) {
   return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
 }
 
+void ShowSpeed(const GenerateReport& report) {
+  fmt::print(stderr, "{} prompt tokens, {:.1f} tokens/s; {} new tokens, {:.1f} tokens/s{}\n",
+             report.prompt_tokens, PerSecond(report.prompt_tokens, report.prefill_seconds),
+             report.new_tokens, PerSecond(report.new_tokens, report.decode_seconds),
+             report.finish_reason == "end"       ? "; the model ended the text"
+             : report.finish_reason == "context" ? "; the model takes no longer texts"
+                                                 : "");
+}
+
 int Run(Flags& flags) {
   std::FILE* out = flags.json.readable();
-  if (const int failed = flags.json.Check(); failed != 0) return failed;
-  ProgressBar progress;
-  const auto report =
-      Generate(flags.options, flags.runtime.Make(progress), [&](std::string_view text) {
-        progress.Clear();
-        return std::fwrite(text.data(), 1, text.size(), out) == text.size() &&
-               std::fflush(out) == 0;
-      });
-  progress.Clear();
-  if (!report) return Fail(report.error());
-  fmt::print(out, "\n");
-  std::fflush(out);
-  if (!flags.quiet) {
-    fmt::print(stderr, "{} prompt tokens, {:.1f} tokens/s; {} new tokens, {:.1f} tokens/s{}\n",
-               report->prompt_tokens, PerSecond(report->prompt_tokens, report->prefill_seconds),
-               report->new_tokens, PerSecond(report->new_tokens, report->decode_seconds),
-               report->finish_reason == "end"       ? "; the model ended the text"
-               : report->finish_reason == "context" ? "; the model takes no longer texts"
-                                                    : "");
-  }
-  return flags.json.Write(report->json);
+  const auto generate = [&](const Runtime& runtime, ProgressBar& progress) {
+    return Generate(flags.options, runtime, [&](std::string_view text) {
+      progress.Clear();
+      return std::fwrite(text.data(), 1, text.size(), out) == text.size() && std::fflush(out) == 0;
+    });
+  };
+  return RunAndReport(flags.runtime, flags.json, generate,
+                      [&](std::FILE*, const GenerateReport& report) {
+                        fmt::print(out, "\n");
+                        std::fflush(out);
+                        if (!flags.quiet) ShowSpeed(report);
+                      });
 }
 
 }  // namespace

@@ -17,6 +17,7 @@ using nlohmann::json;
 constexpr std::size_t kLengthBytes = 8;
 constexpr std::size_t kMaxHeaderBytes = 100'000'000;  // the reference implementation's limit
 constexpr std::size_t kHeaderAlignment = 8;
+constexpr std::string_view kLfsPointer = "version https://git-lfs";
 
 Error Corrupt(const std::string& file, const std::string& tensor, std::string_view what) {
   return MakeError(ErrorCode::kCorrupt, "{}: tensor {}: {}", file, tensor, what);
@@ -49,9 +50,8 @@ Result<DType> ReadDType(const json& entry, const std::string& file, const std::s
   const auto dtype = ParseDType(dtype_name);
   if (!dtype) {
     return MakeError(ErrorCode::kUnsupported,
-                     "{}: tensor {}: dtype {} is not supported (F32, F16, BF16, I64, I32, I16, U8 "
-                     "and I8 are)",
-                     file, tensor, dtype_name);
+                     "{}: tensor {}: dtype {} is not known; a newer awq may read it", file, tensor,
+                     dtype_name);
   }
   return *dtype;
 }
@@ -124,6 +124,13 @@ Status CheckMetadata(const json& metadata, const std::string& file) {
 Result<std::string_view> HeaderText(std::span<const std::byte> file_start, std::size_t file_bytes,
                                     const std::string& file) {
   const std::size_t present_bytes = std::min(file_start.size(), file_bytes);
+  const std::string_view start(reinterpret_cast<const char*>(file_start.data()), present_bytes);
+  if (start.starts_with(kLfsPointer)) {
+    return MakeError(ErrorCode::kCorrupt,
+                     "{}: a Git LFS pointer that stands for the weights; fetch them with: git lfs "
+                     "pull",
+                     file);
+  }
   if (present_bytes < kLengthBytes) {
     return MakeError(ErrorCode::kCorrupt,
                      "{}: not a safetensors file: {} bytes is too short for a header", file,
@@ -139,8 +146,7 @@ Result<std::string_view> HeaderText(std::span<const std::byte> file_start, std::
                      "bytes, and {} is the most allowed",
                      file, header_bytes, file_bytes, kMaxHeaderBytes);
   }
-  const std::string_view text(reinterpret_cast<const char*>(file_start.data()) + kLengthBytes,
-                              header_bytes);
+  const std::string_view text = start.substr(kLengthBytes, header_bytes);
   if (!text.starts_with('{')) {
     return MakeError(ErrorCode::kCorrupt,
                      "{}: not a safetensors file: the header does not begin with {{", file);

@@ -65,6 +65,14 @@ TEST(Safetensors, RefusesBadLengths) {
       ParseSafetensorsHeader(std::as_bytes(std::span(header)).first(9), header.size(), "x").ok());
 }
 
+TEST(Safetensors, NamesAGitLfsPointer) {
+  const auto parsed =
+      Parse("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n");
+  ASSERT_FALSE(parsed.ok());
+  EXPECT_NE(parsed.error().message.find("git lfs pull"), std::string::npos)
+      << parsed.error().message;
+}
+
 TEST(Safetensors, RefusesContradictions) {
   struct Case {
     const char* header;
@@ -90,7 +98,7 @@ TEST(Safetensors, RefusesContradictions) {
        "does not fit"},  // the product wraps around to 2^32
       {R"({"a":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,0]}})", 0,
        "does not fit"},
-      {R"({"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}})", 4, "F8_E4M3"},
+      {R"({"a":{"dtype":"F4","shape":[8],"data_offsets":[0,4]}})", 4, "dtype F4 is not known"},
       {R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},)"
        R"("b":{"dtype":"U8","shape":[4],"data_offsets":[3,7]}})",
        7, "overlapping"},

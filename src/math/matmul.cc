@@ -16,12 +16,14 @@ extern "C" void omp_set_num_threads(int);  // libgomp, which oneDNN brings; no O
 namespace awq::math {
 namespace {
 
-// oneDNN rearranges its operands for every tile, so large ones run nearer to its peak; but every
-// worker wants a few tiles.
+// oneDNN rearranges its operands for every tile, so large ones run nearer to its peak; but all
+// workers want some. Sizes alone decide, not the workers: results must not depend on them.
+constexpr std::size_t kFewTiles = 16;
 constexpr std::size_t kMostTileRows = 1024;
 constexpr std::size_t kMostTileCols = 512;
 constexpr std::size_t kLeastTile = 256;
-constexpr std::size_t kTilesPerWorker = 4;
+constexpr std::size_t kMostGramTile = 1024;
+constexpr std::size_t kLeastGramTile = 128;
 // Up to this many tokens a dot product per output is faster than oneDNN, which rearranges weights.
 constexpr std::size_t kFewTokens = 2;
 constexpr std::size_t kMostPrimitives = 512;
@@ -148,36 +150,42 @@ struct Tile {
 };
 
 // Rows and columns of the tiles that a product of this size is cut into.
-std::pair<std::size_t, std::size_t> TileShape(std::size_t rows, std::size_t cols,
-                                              std::size_t workers) {
+std::pair<std::size_t, std::size_t> TileShape(std::size_t rows, std::size_t cols) {
   std::size_t tile_rows = kMostTileRows;
   std::size_t tile_cols = kMostTileCols;
-  while (CeilDiv(rows, tile_rows) * CeilDiv(cols, tile_cols) < kTilesPerWorker * workers) {
+  while (CeilDiv(rows, tile_rows) * CeilDiv(cols, tile_cols) < kFewTiles) {
     if (tile_rows <= kLeastTile && tile_cols <= kLeastTile) break;
     (tile_rows >= tile_cols ? tile_rows : tile_cols) /= 2;
   }
   return {tile_rows, tile_cols};
 }
 
-// Tiles that cover the upper triangle of [n, n]; those on the diagonal are a quarter as wide, so
-// that little below it is computed. Large ones first.
+// Cuts the upper triangle of columns [first, first + n) into tiles: the square off the diagonal,
+// then both halves of the diagonal likewise, so that little below it is computed.
+void CutUpper(std::size_t first, std::size_t n, std::size_t most, std::vector<Tile>& tiles) {
+  if (n <= kLeastGramTile) {
+    if (n > 0) tiles.push_back({first, first, n, n});
+    return;
+  }
+  const std::size_t half = RoundUp(CeilDiv(n, 2), kLeastGramTile);
+  for (std::size_t row = 0; row < half; row += most) {
+    for (std::size_t col = half; col < n; col += most) {
+      tiles.push_back(
+          {first + row, first + col, std::min(most, half - row), std::min(most, n - col)});
+    }
+  }
+  CutUpper(first, half, most, tiles);
+  CutUpper(first + half, n - half, most, tiles);
+}
+
 std::vector<Tile> UpperTiles(std::size_t n) {
-  const std::size_t tile = n >= 2048 ? 512 : 256;
+  std::size_t most = kMostGramTile;
+  while (most > kLeastGramTile && n / most * (n / most) < kFewTiles) most /= 2;
   std::vector<Tile> tiles;
-  for (std::size_t i = 0; i < n; i += tile) {
-    for (std::size_t j = i + tile; j < n; j += tile) {
-      tiles.push_back({i, j, tile, std::min(tile, n - j)});
-    }
-  }
-  const std::size_t part = tile / 4;
-  for (std::size_t i = 0; i < n; i += tile) {
-    const std::size_t end = std::min(n, i + tile);
-    for (std::size_t r = i; r < end; r += part) {
-      for (std::size_t c = r; c < end; c += part) {
-        tiles.push_back({r, c, std::min(part, end - r), std::min(part, end - c)});
-      }
-    }
-  }
+  CutUpper(0, n, most, tiles);
+  // Large ones first, so that all workers end together.
+  std::stable_sort(tiles.begin(), tiles.end(),
+                   [](const Tile& a, const Tile& b) { return a.rows * a.cols > b.rows * b.cols; });
   return tiles;
 }
 
@@ -219,7 +227,7 @@ void MatMul(const Operand& a, const Operand& b, std::size_t k, MatrixView<float>
 
 void ParallelMatMul(ThreadPool& pool, const Operand& a, const Operand& b, std::size_t k,
                     MatrixView<float> c, bool accumulate) {
-  const auto [tile_rows, tile_cols] = TileShape(c.rows, c.cols, pool.size());
+  const auto [tile_rows, tile_cols] = TileShape(c.rows, c.cols);
   const std::size_t down = CeilDiv(c.rows, tile_rows);
   const std::size_t across = CeilDiv(c.cols, tile_cols);
   // Consecutive tasks share the columns' operand, the weights.

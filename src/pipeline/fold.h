@@ -40,9 +40,9 @@ Matrix<float> FoldedWeight(ThreadPool& pool, const model::Linear& linear, model:
 std::vector<float> FoldedVector(const TensorView& tensor, model::Role role, const FoldPlan& plan);
 
 // Runs the block in f32 before and after the fold on a sample of its inputs [tokens, hidden] and
-// compares what every site reads (times its scale) and what the block gives. Returns the largest
-// relative difference (root mean square). Error: names the producer and the reader where the two
-// part.
+// compares what every site reads (times its scale) and what the block gives, channel by channel.
+// Returns the largest relative difference (root mean square over the tokens). Error: names the
+// producer and the reader where the two part.
 Result<double> VerifyFold(ThreadPool& pool, const model::ModelConfig& config, std::size_t layer,
                           const model::BlockWeights& weights, const FoldPlan& plan,
                           MatrixView<const float> sample);

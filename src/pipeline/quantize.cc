@@ -40,7 +40,6 @@ class Run {
         runner_(pool, config_, rope_, options.precision) {}
 
   Result<QuantizeReport> Go() {
-    const auto start = Clock::now();
     AWQ_TRY(CheckRest());
     AWQ_TRY(Open());
     if (calibrates()) AWQ_TRY(EmbedTokens());
@@ -48,7 +47,7 @@ class Run {
       AWQ_TRY(QuantizeBlock(layer));
     }
     AWQ_TRY(WriteRest());
-    report_.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    report_.seconds = std::chrono::duration<double>(Clock::now() - options_.start).count();
     report_.peak_resident_bytes = ReadMemoryUse().peak_resident_bytes;
     report_.peak_allocated_bytes = peak_allocated_bytes_;
     AWQ_TRY(writer_->WriteFile("quantization_report.json", ToText(report_)));
@@ -65,6 +64,10 @@ class Run {
     AWQ_ASSIGN(writer.fingerprint, Fingerprint(model_, tokens_, options_));
     AWQ_ASSIGN(writer_,
                checkpoint::DirectoryWriter::Create(options_.output, plan_.tensors, writer));
+    if (writer_->replaced_another()) {
+      Note(fmt::format("{}.partial, left by a run with other settings or inputs, is begun afresh",
+                       options_.output.string()));
+    }
     report_.model_type = config_.model_type;
     report_.method = options_.method == Method::kAwq ? "awq" : "rtn";
     report_.format = std::string(plan_.format->name);
@@ -256,6 +259,11 @@ class Run {
     }
     model_.ReleaseAll();
     return WriteDirectoryFiles(*writer_, model_.path(), plan_);
+  }
+
+  void Note(const std::string& line) {
+    if (options_.progress == nullptr) return;
+    options_.progress->Update({.stage = "", .done = 0, .total = 0, .unit = "", .note = line});
   }
 
   // The kernel remembers the most that was ever resident, mapped files included, but not how much

@@ -4,6 +4,7 @@
 #include <awq/progress.h>
 #include <awq/result.h>
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -22,7 +23,9 @@ struct QuantizeOptions {
   math::Precision precision = math::Precision::kF32;
   std::size_t shard_bytes = std::size_t{5} << 30;
   std::filesystem::path output;
-  std::string calibration_source;      // for the report
+  std::string calibration_source;  // for the report
+  // When the work began, calibration included: for the report.
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
   std::size_t memory_bound_bytes = 0;  // for the report
   ProgressSink* progress = nullptr;
 };

@@ -45,10 +45,11 @@ TokenColumns<std::uint16_t> ColumnsOf(MatrixView<const BF16> x, std::size_t firs
 
 }  // namespace
 
-StatisticsAccumulator::StatisticsAccumulator(std::size_t in_features) {
-  sums_.gram = Matrix<float>(in_features, in_features, 0);
+StatisticsAccumulator::StatisticsAccumulator(std::size_t in_features, Gather what) {
   sums_.max_abs.resize(in_features);
   abs_sums_.resize(in_features);
+  if (what == Gather::kMagnitudes) return;
+  sums_.gram = Matrix<float>(in_features, in_features, 0);
   if (in_features >= kSketchFrom) sums_.sketch = Matrix<float>(kSketchRows, in_features, 0);
 }
 
@@ -63,7 +64,7 @@ void StatisticsAccumulator::AddRows(ThreadPool& pool, MatrixView<const T> x) {
   std::vector<std::size_t> nonfinite(tasks);
   for (std::size_t first = 0; first < x.rows; first += kChunkTokens) {
     const auto chunk = x.Rows(first, std::min(kChunkTokens, x.rows - first));
-    math::AccumulateGram(pool, chunk, sums_.gram);
+    if (sums_.gram.rows() > 0) math::AccumulateGram(pool, chunk, sums_.gram);
     pool.ParallelFor(tasks, [&](std::size_t task, std::size_t) {
       const std::size_t column = task * kColumnsPerTask;
       ColumnSums sums{abs_sums_.data() + column, sums_.max_abs.data() + column, nullptr,

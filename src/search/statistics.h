@@ -25,12 +25,17 @@ struct SiteStatistics {
   Matrix<float> sketch;
 };
 
+enum class Gather : std::uint8_t {
+  kAll,
+  kMagnitudes,  // mean_abs and max_abs alone
+};
+
 // Accumulates statistics token by token, in the order of the calls; results do not depend on the
 // number of threads. All but the last bits of the Gram matrix are also independent of how the
 // tokens were divided among calls.
 class StatisticsAccumulator {
  public:
-  explicit StatisticsAccumulator(std::size_t in_features);
+  explicit StatisticsAccumulator(std::size_t in_features, Gather what = Gather::kAll);
 
   // x [tokens, in]; a non-finite value is counted, see nonfinite().
   void Add(ThreadPool& pool, MatrixView<const float> x);

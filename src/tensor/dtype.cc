@@ -12,7 +12,7 @@ struct Row {
   std::size_t bytes;
 };
 
-constexpr std::array<Row, 8> kRows = {{
+constexpr std::array<Row, 15> kRows = {{
     {DType::kF32, "F32", 4},
     {DType::kF16, "F16", 2},
     {DType::kBF16, "BF16", 2},
@@ -21,6 +21,13 @@ constexpr std::array<Row, 8> kRows = {{
     {DType::kI16, "I16", 2},
     {DType::kU8, "U8", 1},
     {DType::kI8, "I8", 1},
+    {DType::kF64, "F64", 8},
+    {DType::kU64, "U64", 8},
+    {DType::kU32, "U32", 4},
+    {DType::kU16, "U16", 2},
+    {DType::kBool, "BOOL", 1},
+    {DType::kF8E4M3, "F8_E4M3", 1},
+    {DType::kF8E5M2, "F8_E5M2", 1},
 }};
 
 }  // namespace

@@ -8,15 +8,28 @@
 
 namespace awq {
 
-enum class DType : std::uint8_t { kF32, kF16, kBF16, kI64, kI32, kI16, kU8, kI8 };
+// Only the first three are computed with; the others can be in a file, and most stay unread.
+enum class DType : std::uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kI64,
+  kI32,
+  kI16,
+  kU8,
+  kI8,
+  kF64,
+  kU64,
+  kU32,
+  kU16,
+  kBool,
+  kF8E4M3,
+  kF8E5M2,
+};
 
 std::size_t ElementBytes(DType dtype);
 std::string_view DTypeName(DType dtype);  // "F32", "BF16", ...
 std::optional<DType> ParseDType(std::string_view name);
-
-inline bool IsFloat(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
-}
 
 // 16-bit floats are kept as bits; arithmetic is always in float.
 struct BF16 {

@@ -52,10 +52,13 @@ TEST(DType, Extremes) {
 
 TEST(DType, NamesRoundTrip) {
   for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kI64, DType::kI32, DType::kI16,
-                      DType::kU8, DType::kI8}) {
+                      DType::kU8, DType::kI8, DType::kF64, DType::kU64, DType::kU32, DType::kU16,
+                      DType::kBool, DType::kF8E4M3, DType::kF8E5M2}) {
     EXPECT_EQ(ParseDType(DTypeName(dtype)), dtype);
   }
-  EXPECT_FALSE(ParseDType("F8_E4M3").has_value());
+  EXPECT_EQ(ElementBytes(DType::kF64), 8U);
+  EXPECT_EQ(ElementBytes(DType::kF8E5M2), 1U);
+  EXPECT_FALSE(ParseDType("F4").has_value());
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ class Buffer {
   explicit Buffer(std::size_t size) : size_(size) {
     const auto bytes = CheckedProduct({size, sizeof(T)});
     if (!bytes) throw std::bad_alloc();
-    data_.reset(static_cast<T*>(AllocateAligned(*bytes)));
+    data_ = {static_cast<T*>(AllocateAligned(*bytes)), Free{*bytes}};
     if (!data_) throw std::bad_alloc();
   }
   Buffer(std::size_t size, T value) : Buffer(size) { std::fill_n(data(), size, value); }
@@ -50,7 +50,8 @@ class Buffer {
 
  private:
   struct Free {
-    void operator()(T* pointer) const { std::free(pointer); }
+    std::size_t bytes = 0;
+    void operator()(T* pointer) const { FreeAligned(pointer, bytes); }
   };
   std::unique_ptr<T[], Free> data_;
   std::size_t size_ = 0;
