@@ -65,7 +65,7 @@ struct QuantizeSummary {
   std::vector<std::string> not_converted;  // linears left in 16 bits, and why
   double seconds = 0;
   std::size_t peak_resident_bytes = 0;   // mapped pages of the files included
-  std::size_t peak_allocated_bytes = 0;  // without them, as seen between the steps of the run
+  std::size_t peak_allocated_bytes = 0;  // without them, looked at every 20 ms
   std::size_t memory_bound_bytes = 0;    // what was promised of it before; 0 for rtn
   std::string json;                      // the whole report, as OUT/quantization_report.json
 };

@@ -2,6 +2,8 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
@@ -79,6 +81,35 @@ MemoryUse ReadMemoryUse() {
     std::getline(status, rest);
   }
   return use;
+}
+
+AllocationWatch::AllocationWatch() {
+  thread_ = std::thread([this] {
+    std::unique_lock lock(mutex_);
+    while (!stop_) {
+      Look();
+      wake_.wait_for(lock, std::chrono::milliseconds(20), [this] { return stop_; });
+    }
+  });
+}
+
+AllocationWatch::~AllocationWatch() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+}
+
+std::size_t AllocationWatch::peak_bytes() {
+  const std::lock_guard lock(mutex_);
+  Look();
+  return peak_bytes_;
+}
+
+void AllocationWatch::Look() {
+  peak_bytes_ = std::max(peak_bytes_, ReadMemoryUse().allocated_bytes);
 }
 
 }  // namespace awq

@@ -1,7 +1,10 @@
 // Large memory, and what this process holds of it as the kernel counts it (/proc/self/status).
 #pragma once
 
+#include <condition_variable>
 #include <cstddef>
+#include <mutex>
+#include <thread>
 
 namespace awq {
 
@@ -22,5 +25,27 @@ struct MemoryUse {
 
 // All zero where /proc is not readable.
 MemoryUse ReadMemoryUse();
+
+// Looks every 20 ms, as long as it lives, how much is allocated: the kernel remembers the most that
+// was ever resident, mapped files included, but not how much of it was allocated.
+class AllocationWatch {
+ public:
+  AllocationWatch();
+  ~AllocationWatch();
+  AllocationWatch(const AllocationWatch&) = delete;
+  AllocationWatch& operator=(const AllocationWatch&) = delete;
+
+  // The most seen so far, now included.
+  std::size_t peak_bytes();
+
+ private:
+  void Look();
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stop_ = false;
+  std::size_t peak_bytes_ = 0;
+  std::thread thread_;
+};
 
 }  // namespace awq

@@ -47,9 +47,9 @@ class Run {
       AWQ_TRY(QuantizeBlock(layer));
     }
     AWQ_TRY(WriteRest());
-    report_.seconds = std::chrono::duration<double>(Clock::now() - options_.start).count();
+    report_.seconds = std::chrono::duration<double>(Clock::now() - options_.meter->start).count();
     report_.peak_resident_bytes = ReadMemoryUse().peak_resident_bytes;
-    report_.peak_allocated_bytes = peak_allocated_bytes_;
+    report_.peak_allocated_bytes = options_.meter->allocated.peak_bytes();
     AWQ_TRY(writer_->WriteFile("quantization_report.json", ToText(report_)));
     AWQ_TRY(writer_->Finish());
     return std::move(report_);
@@ -202,7 +202,6 @@ class Run {
       AWQ_TRY(Forward(layer, weights, &collector));
       AWQ_ASSIGN(statistics, std::move(collector).Finish(fmt::format("block {}", layer)));
       AWQ_ASSIGN(fold, SearchScales(pool_, config_, weights, plan_, statistics, report.sites));
-      NoteMemory();
       AWQ_ASSIGN(report.fold_difference, VerifyFold(pool_, config_, layer, weights, fold, sample));
     }
     for (const model::SiteRow& site : config_.arch->sites) {
@@ -232,7 +231,6 @@ class Run {
                                    part.bytes.span()));
     }
     report.linears.push_back(std::move(rounded.report));
-    NoteMemory();
     return {};
   }
 
@@ -266,14 +264,7 @@ class Run {
     options_.progress->Update({.stage = "", .done = 0, .total = 0, .unit = "", .note = line});
   }
 
-  // The kernel remembers the most that was ever resident, mapped files included, but not how much
-  // of it was allocated: that is looked at between the steps.
-  void NoteMemory() {
-    peak_allocated_bytes_ = std::max(peak_allocated_bytes_, ReadMemoryUse().allocated_bytes);
-  }
-
   void Progress(std::size_t layer, std::size_t tokens) {
-    NoteMemory();
     if (options_.progress == nullptr) return;
     // A block's search counts as a quarter of its forward pass.
     const std::size_t per_block = calibrates() ? tokens_.size() + tokens_.size() / 4 : 1;
@@ -297,7 +288,6 @@ class Run {
   std::optional<transformer::KvCache> cache_;
   std::size_t sequences_in_flight_ = 1;
   Matrix<float> hidden_;
-  std::size_t peak_allocated_bytes_ = 0;
   QuantizeReport report_;
 };
 

@@ -7,8 +7,10 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 
+#include "base/memory.h"
 #include "base/threads.h"
 #include "checkpoint/reader.h"
 #include "math/matmul.h"
@@ -17,16 +19,21 @@
 
 namespace awq::pipeline {
 
+// Time and memory since the work began, making the calibration tokens included.
+struct Meter {
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+  AllocationWatch allocated;
+};
+
 struct QuantizeOptions {
   Method method = Method::kAwq;
   PlanOptions plan;
   math::Precision precision = math::Precision::kF32;
   std::size_t shard_bytes = std::size_t{5} << 30;
   std::filesystem::path output;
-  std::string calibration_source;  // for the report
-  // When the work began, calibration included: for the report.
-  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
-  std::size_t memory_bound_bytes = 0;  // for the report
+  std::string calibration_source;                            // for the report
+  std::shared_ptr<Meter> meter = std::make_shared<Meter>();  // for the report
+  std::size_t memory_bound_bytes = 0;                        // for the report
   ProgressSink* progress = nullptr;
 };
 
