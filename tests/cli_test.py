@@ -100,6 +100,11 @@ class Usage(CliTest):
                           ["quantize", MODEL], ["eval", MODEL], ["run", MODEL],
                           ["quantize", MODEL, "-o", self.out, "--group-size", "0"],
                           ["quantize", MODEL, "-o", self.out, "--group-size", "-2"],
+                          ["quantize", MODEL, "-o", self.out, "--group-size", "00"],
+                          ["quantize", MODEL, "-o", self.out, "--calib", ""],
+                          ["eval", MODEL, "--text", TEXT, "--reference", ""],
+                          ["eval", MODEL, "--text", TEXT, "--max-tokens", "0"],
+                          ["tokenize", MODEL, "--file", ""],
                           ["quantize", MODEL, "-o", self.out, "--method", "magic"],
                           ["quantize", MODEL, "-o", self.out, "--samples", "0"],
                           ["quantize", MODEL, "-o", self.out, "--samples", "-1"],
@@ -242,6 +247,49 @@ class BadInput(CliTest):
             with self.subTest(content[:4]):
                 text.write_bytes(content)
                 self.fail_to_quantize(1, [], MODEL, "--calib", text)
+
+    def test_damaged_weights_are_named_before_the_model_writes_text(self):
+        whole = bytearray((MODEL / "model.safetensors").read_bytes())
+        header_bytes = struct.unpack("<Q", whole[:8])[0]
+        header = json.loads(whole[8:8 + header_bytes])
+        name = "model.layers.3.mlp.down_proj.weight"
+        begin = 8 + header_bytes + header[name]["data_offsets"][0]
+        whole[begin + 4:begin + 6] = b"\xc0\x7f"  # NaN in bf16
+        model = self.copy_of_model()
+        self.replace(model, "model.safetensors", bytes(whole))
+        self.fail_to_quantize(1, [model, name, "element 2"], model, "--calib", "self")
+
+    def test_output_is_checked_before_the_model_writes_text(self):
+        missing = self.work / "no" / "such" / "out"
+        begin = time.monotonic()
+        self.fail(1, [missing.parent], "quantize", MODEL, "-o", missing, "--samples", "10000")
+        foreign = pathlib.Path(f"{self.out}.partial")
+        foreign.mkdir()
+        (foreign / "thesis.txt").write_text("years of work")
+        self.fail(1, [foreign], "quantize", MODEL, "-o", self.out, "--samples", "10000")
+        self.assertLess(time.monotonic() - begin, TIMEOUT_SECONDS)
+        self.assertEqual([p.name for p in foreign.iterdir()], ["thesis.txt"])
+
+    def test_a_closed_or_full_standard_error_ends_nothing(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([AWQ, "quantize", MODEL, "-o", self.out, "--calib", TEXT,
+                                   *CALIBRATED], stdout=subprocess.PIPE, stderr=full,
+                                  stdin=subprocess.DEVNULL, timeout=TIMEOUT_SECONDS, check=False)
+            self.assertEqual(done.returncode, 0)
+            done = subprocess.run([AWQ, "inspect", self.work / "missing"], stderr=full,
+                                  stdin=subprocess.DEVNULL, timeout=TIMEOUT_SECONDS, check=False)
+            self.assertEqual(done.returncode, 1)
+        closed = f'exec "{AWQ}" quantize "{MODEL}" -o "{self.work}/second" --calib "{TEXT}" ' \
+                 f'{" ".join(CALIBRATED)} 2>&-'
+        done = subprocess.run(["sh", "-c", closed], stdout=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL, timeout=TIMEOUT_SECONDS, check=False)
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(files_of(self.out), files_of(self.work / "second"))
+
+    def test_a_failed_command_leaves_the_json_path_alone(self):
+        report = self.work / "report.json"
+        self.fail(1, ["missing"], "inspect", self.work / "missing", "--json", report)
+        self.assertFalse(report.exists())
 
     def test_unsupported_settings_say_why(self):
         self.fail_to_quantize((1, 2), ["3"], MODEL, "--bits", "3", "--method", "rtn")

@@ -302,6 +302,16 @@ TEST(Pipeline, DamagedWeightsAreNamed) {
       << report.error().message;
 }
 
+std::string NameOf(const model::ArchSpec& arch, model::Role role) {
+  for (const model::LinearRow& row : arch.linears) {
+    if (row.role == role) return std::string(row.name);
+  }
+  for (const model::NormRow& row : arch.norms) {
+    if (row.role == role) return std::string(row.name);
+  }
+  return "?";
+}
+
 // A fold whose producer gives its rows wrongly must be caught and named, also in an ordinary
 // channel beside an outlier that is 100,000 times larger.
 TEST(Pipeline, AWrongFoldIsNamed) {
@@ -333,13 +343,44 @@ TEST(Pipeline, AWrongFoldIsNamed) {
       pipeline::FoldPlan wrong_row = right;
       std::swap(wrong_row.rows[static_cast<std::size_t>(site.producer)][in / 2],
                 wrong_row.rows[static_cast<std::size_t>(site.producer)][1]);
-      for (const pipeline::FoldPlan& wrong : {forgotten_reader, wrong_row}) {
+      const auto says = [&](const pipeline::FoldPlan& wrong, model::Role role) {
         const auto status = pipeline::VerifyFold(pool, config, 0, weights, wrong, sample);
         ASSERT_FALSE(status.ok());
-        EXPECT_NE(status.error().message.find("block 0"), std::string::npos);
-      }
+        const std::string& message = status.error().message;
+        EXPECT_NE(message.find(NameOf(*config.arch, site.producer)), std::string::npos) << message;
+        EXPECT_NE(message.find(NameOf(*config.arch, role)), std::string::npos) << message;
+      };
+      says(forgotten_reader, site.readers.back());
+      says(wrong_row, site.readers.front());
     }
   }
+}
+
+// An architecture table that lacks a reader gives plans that are right by its own lights: only the
+// network's arithmetic shows it, at the next site.
+TEST(Pipeline, AMissingRowOfTheTableIsFound) {
+  ThreadPool pool(2);
+  const auto model = ModelDirectory::Open(testing::GoldenDir() / "models" / "llama");
+  ASSERT_TRUE(model.ok());
+  model::ModelConfig config = (*model)->config();
+  model::ArchSpec arch = *config.arch;
+  std::vector<model::SiteRow> sites(arch.sites.begin(), arch.sites.end());
+  sites[0].readers = sites[0].readers.first(sites[0].readers.size() - 1);  // qkv without v
+  arch.sites = sites;
+  config.arch = &arch;
+  const auto weights = (*model)->Block(0).value();
+  std::vector<float> scale(config.hidden_size, 1.0F);
+  scale[3] = 1.25F;
+  pipeline::FoldPlan plan;
+  plan.Add(sites[0], scale);
+  Matrix<float> sample(8, config.hidden_size);
+  for (std::size_t i = 0; i < sample.size(); ++i) {
+    sample.data()[i] = std::sin(static_cast<float>(i) * 0.37F);
+  }
+  const auto status = pipeline::VerifyFold(pool, config, 0, weights, plan, sample);
+  ASSERT_FALSE(status.ok());
+  EXPECT_NE(status.error().message.find("among the sites qkv, o"), std::string::npos)
+      << status.error().message;
 }
 
 TEST(Pipeline, RefusesWhatItCannotDo) {

@@ -9,8 +9,20 @@ namespace awq::api {
 
 Result<PreparedCalibration> PrepareCalibration(const checkpoint::ModelDirectory& model,
                                                const Calibration& request, const Runtime& runtime) {
+  if (request.samples == 0 || request.sequence_tokens < 2) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "calibration with {} windows of {} tokens: expected at least 1 of at least 2",
+                     request.samples, request.sequence_tokens);
+  }
   PreparedCalibration prepared{.tokenizer = nullptr, .source = request.source, .options = {}};
   AWQ_ASSIGN(prepared.tokenizer, text::Tokenizer::Load(model.path()));
+  const auto largest = static_cast<std::size_t>(std::max(0, prepared.tokenizer->max_id()));
+  if (largest >= model.config().vocab_size) {
+    Note(runtime,
+         fmt::format("{}: tokenizer.json has ids up to {}, the model only {} tokens: texts that "
+                     "need the others will be refused",
+                     model.path().string(), largest, model.config().vocab_size));
+  }
   const bool has_bos = calib::BosToken(model.config(), *prepared.tokenizer).has_value();
   calib::CalibrationOptions& options = prepared.options;
   options.samples = request.samples;
@@ -19,6 +31,11 @@ Result<PreparedCalibration> PrepareCalibration(const checkpoint::ModelDirectory&
   options.bos = request.bos ? ToBosMode(*request.bos)
                 : has_bos   ? text::BosMode::kWindow
                             : text::BosMode::kNever;
+  if (options.sequence_tokens < 2) {
+    return MakeError(ErrorCode::kUnsupported,
+                     "{}: max_position_embeddings is {}; calibration needs windows of 2 tokens",
+                     model.path().string(), model.config().max_position_embeddings);
+  }
   options.seed = request.seed;
   options.precision = ResolvePrecision(runtime.precision);
   options.progress = runtime.progress;

@@ -67,6 +67,10 @@ Result<text::TokenWindows> ReadWindows(const checkpoint::ModelDirectory& model,
                                        const Runtime& runtime) {
   AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(model.path()));
   AWQ_ASSIGN(const std::string text, io::ReadFile(options.text));
+  if (options.ctx < 2) {
+    return MakeError(ErrorCode::kInvalidArgument, "windows of {} tokens: expected at least 2",
+                     options.ctx);
+  }
   text::WindowOptions cut;
   cut.ctx_tokens = std::min(options.ctx, most_tokens);
   if (cut.ctx_tokens < options.ctx) {

@@ -3,11 +3,12 @@
 #include <awq/awq.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "api/calibration.h"
 #include "api/guard.h"
 #include "api/runtime.h"
+#include "checkpoint/writer.h"
+#include "pipeline/check.h"
 #include "pipeline/memory.h"
 
 namespace awq {
@@ -41,10 +42,7 @@ Result<pipeline::QuantizeOptions> ToPipeline(const QuantizeOptions& options,
 // What can be refused is refused before any work, self-written calibration text above all.
 Status CheckBeforeWork(const checkpoint::ModelDirectory& model,
                        const pipeline::QuantizeOptions& run) {
-  if (std::filesystem::exists(run.output)) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     "{}: exists already; remove it or choose another output", run.output.string());
-  }
+  AWQ_TRY(checkpoint::DirectoryWriter::CheckOutput(run.output));
   AWQ_TRY(pipeline::CheckQuantizable(model));
   AWQ_TRY(pipeline::MakePlan(model.config(), run.plan));
   return {};
@@ -102,6 +100,7 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
       AWQ_ASSIGN(const api::PreparedCalibration calibration,
                  api::PrepareCalibration(*model, options.calibration, runtime));
       run.memory_bound_bytes = AnnounceMemory(*model, calibration, pool.size(), runtime);
+      if (calibration.from_model()) AWQ_TRY(pipeline::CheckModel(pool, *model));
       AWQ_ASSIGN(tokens, api::Calibrate(pool, *model, calibration));
       run.calibration_source = tokens.source;
     }

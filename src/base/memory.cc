@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <string>
 
@@ -18,8 +19,12 @@ constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 // From here on, rounding up to whole huge pages wastes little.
 constexpr std::size_t kHugeFromBytes = 4 * kHugePageBytes;
 
-// Under the address sanitizer everything stays on the heap, which it watches.
-#if defined(__SANITIZE_ADDRESS__)
+// Under the address sanitizer everything stays on the heap, which it watches. (GCC says so by a
+// macro, clang by a feature.)
+#if !defined(__has_feature)
+#define __has_feature(feature) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 constexpr std::size_t kMappedFromBytes = SIZE_MAX;
 #else
 constexpr std::size_t kMappedFromBytes = std::size_t{1} << 19;
@@ -55,6 +60,13 @@ void* AllocateAligned(std::size_t bytes) {
   if (bytes >= kHugeFromBytes && bytes >= kMappedFromBytes) return MapHuge(MappedBytes(bytes));
   if (bytes >= kMappedFromBytes) return Map(bytes);
   return std::aligned_alloc(kAlignmentBytes, RoundUp(bytes + 1, kAlignmentBytes));
+}
+
+void* AllocateZeros(std::size_t bytes) {
+  void* memory = AllocateAligned(bytes);
+  // Mapped pages are zero already.
+  if (memory != nullptr && bytes < kMappedFromBytes) std::memset(memory, 0, bytes);
+  return memory;
 }
 
 void FreeAligned(void* memory, std::size_t bytes) {

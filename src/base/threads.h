@@ -16,7 +16,7 @@ namespace awq {
 // size(). Thread contract: ParallelFor is called from one thread at a time and does not nest.
 class ThreadPool {
  public:
-  // 0 means one thread per CPU this process may use.
+  // 0 means one thread per CPU this process may use. Fewer where the system gives no more.
   explicit ThreadPool(std::size_t threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -30,6 +30,7 @@ class ThreadPool {
                    const std::function<void(std::size_t index, std::size_t worker)>& body);
 
  private:
+  void Stop();
   void Work(std::size_t worker);
   void WorkerLoop(std::size_t worker);
 

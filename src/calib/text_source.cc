@@ -1,6 +1,7 @@
 #include "calib/text_source.h"
 
 #include <algorithm>
+#include <cctype>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -14,9 +15,24 @@ namespace {
 
 constexpr std::size_t kLargestFile = std::size_t{2} << 30;
 
-bool IsJsonLines(const std::filesystem::path& path) {
-  const std::string name = path.filename().string();
-  return name.ends_with(".jsonl") || name.ends_with(".jsonl.gz");
+// JSON lines need more than the text in them; read again, further, where this was not enough.
+constexpr std::size_t kJsonBytesPerTextByte = 4;
+
+// By the first line that is not blank, whatever the file's name: no calibration text begins with
+// an object that has a "text".
+bool IsJsonLines(std::string_view content) {
+  const std::size_t first = content.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos || content[first] != '{') return false;
+  const auto row = io::ParseJson(content.substr(first, content.find('\n', first) - first), "line");
+  return row.ok() && row->is_object() && row->contains("text");
+}
+
+bool IsNamedJson(const std::filesystem::path& path) {
+  std::string name = path.filename().string();
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (name.ends_with(".gz")) name.resize(name.size() - 3);
+  return name.ends_with(".jsonl") || name.ends_with(".json");
 }
 
 Result<std::string> JoinTextFields(std::string_view lines, const std::string& name,
@@ -38,6 +54,17 @@ Result<std::string> JoinTextFields(std::string_view lines, const std::string& na
     joined += text->get_ref<const std::string&>();
   }
   return joined;
+}
+
+Result<std::string> ReadJsonLines(const std::filesystem::path& path, std::size_t limit_bytes) {
+  for (std::size_t bytes = limit_bytes;;) {
+    bytes = std::min(bytes * kJsonBytesPerTextByte, kLargestFile);
+    AWQ_ASSIGN(io::FileStart file, io::ReadFileStart(path, bytes));
+    // What is behind the last line break may be half a line.
+    if (!file.whole) file.content.resize(file.content.rfind('\n') + 1);
+    AWQ_ASSIGN(std::string text, JoinTextFields(file.content, path.string(), limit_bytes));
+    if (file.whole || text.size() >= limit_bytes || bytes == kLargestFile) return text;
+  }
 }
 
 // Not inside a character of UTF-8.
@@ -70,9 +97,10 @@ Status CheckIsText(std::string_view text, const std::filesystem::path& path) {
 
 Result<std::string> ReadCalibrationText(const std::filesystem::path& path,
                                         std::size_t limit_bytes) {
-  AWQ_ASSIGN(std::string text, io::ReadFile(path, kLargestFile));
-  if (IsJsonLines(path)) {
-    AWQ_ASSIGN(text, JoinTextFields(text, path.string(), limit_bytes));
+  AWQ_ASSIGN(io::FileStart file, io::ReadFileStart(path, limit_bytes));
+  std::string text = std::move(file.content);
+  if (IsNamedJson(path) || IsJsonLines(text)) {
+    AWQ_ASSIGN(text, ReadJsonLines(path, limit_bytes));
   }
   AWQ_TRY(CheckIsText(text, path));
   CutAtCharacter(text, limit_bytes);

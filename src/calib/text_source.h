@@ -9,10 +9,10 @@
 
 namespace awq::calib {
 
-// A .jsonl file (".jsonl" or ".jsonl.gz") is the "text" fields of its lines, with an empty line
-// between them; any other file is the text itself. Gzip or not is told by the contents. At most
-// about `limit_bytes` from the beginning are returned. Error: empty, binary, or a line without
-// "text".
+// JSON lines (by the name, .jsonl or .json, or by the first line) are the "text" fields of the
+// lines, with an empty line between them; any other file is the text itself. Gzip or not is told by
+// the contents. At most about `limit_bytes` from the beginning are returned, and of a text file no
+// more are read. Error: empty, binary, or a line without "text".
 Result<std::string> ReadCalibrationText(const std::filesystem::path& path, std::size_t limit_bytes);
 
 }  // namespace awq::calib

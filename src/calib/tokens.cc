@@ -90,14 +90,16 @@ Result<CalibrationTokens> FromFile(const text::Tokenizer& tokenizer,
   AWQ_ASSIGN(
       const std::string text,
       ReadCalibrationText(path, std::max(wanted_tokens, std::size_t{4096}) * kBytesPerToken));
-  AWQ_ASSIGN(text::TokenWindows windows,
-             text::CutWindows(tokenizer, text,
-                              {.ctx_tokens = options.sequence_tokens,
-                               .bos = options.bos,
-                               .bos_token_id = BosToken(config, tokenizer),
-                               .max_windows = options.samples}));
-  const std::size_t count = windows.ids.rows();
-  return CalibrationTokens{std::move(windows.ids),
+  auto windows = text::CutWindows(tokenizer, text,
+                                  {.ctx_tokens = options.sequence_tokens,
+                                   .bos = options.bos,
+                                   .bos_token_id = BosToken(config, tokenizer),
+                                   .max_windows = options.samples});
+  if (!windows) {
+    return MakeError(windows.error().code, "{}: {}", path.string(), windows.error().message);
+  }
+  const std::size_t count = windows->ids.rows();
+  return CalibrationTokens{std::move(windows->ids),
                            fmt::format("{} of {} windows of {} tokens from {}{}", count,
                                        options.samples, options.sequence_tokens, path.string(),
                                        count < options.samples ? " (the text holds no more)" : "")};

@@ -63,7 +63,18 @@ class DirectoryLock {
   int descriptor_ = -1;
 };
 
-Status CheckOutput(const fs::path& output) {
+// "out/" and "out" are one directory, and its partial one stands beside it.
+fs::path NamedOutput(const fs::path& output) {
+  return output.has_filename() ? output : output.parent_path();
+}
+
+fs::path PartialOf(const fs::path& named) {
+  fs::path partial = named;
+  partial += ".partial";
+  return partial;
+}
+
+Status CheckName(const fs::path& output) {
   if (!output.has_filename()) {
     return MakeError(ErrorCode::kInvalidArgument, "{}: not a name for a directory",
                      output.string());
@@ -81,21 +92,20 @@ Status CheckOutput(const fs::path& output) {
   return {};
 }
 
+Status CheckIsOurs(const fs::path& partial) {
+  std::error_code failure;
+  const bool is_directory = fs::symlink_status(partial, failure).type() == fs::file_type::directory;
+  if (is_directory && (Exists(partial / kLockName) || fs::is_empty(partial, failure))) return {};
+  return MakeError(ErrorCode::kInvalidArgument,
+                   "{}: is in the way and was not made by awq; remove it or choose another output",
+                   partial.string());
+}
+
 // Creates the directory, or makes sure that an existing one is ours.
 Status MakePartial(const fs::path& partial) {
   if (mkdir(partial.c_str(), kDirectoryMode) == 0) return {};
   if (errno != EEXIST) return io::SystemError(partial, "create it", errno);
-  std::error_code failure;
-  const bool is_directory = fs::symlink_status(partial, failure).type() == fs::file_type::directory;
-  const bool is_ours =
-      is_directory && (Exists(partial / kLockName) || fs::is_empty(partial, failure));
-  if (!is_ours) {
-    return MakeError(
-        ErrorCode::kInvalidArgument,
-        "{}: is in the way and was not made by awq; remove it or choose another output",
-        partial.string());
-  }
-  return {};
+  return CheckIsOurs(partial);
 }
 
 Status RemoveContents(const fs::path& directory) {
@@ -205,15 +215,26 @@ DirectoryWriter::~DirectoryWriter() = default;
 
 bool DirectoryWriter::replaced_another() const { return state_->replaced_another; }
 
+Status DirectoryWriter::CheckOutput(const fs::path& output) {
+  const fs::path named = NamedOutput(output);
+  AWQ_TRY(CheckName(named));
+  const fs::path partial = PartialOf(named);
+  if (!Exists(partial)) {
+    if (access(Parent(named).c_str(), W_OK | X_OK) == 0) return {};
+    return io::SystemError(partial, "create it", errno);
+  }
+  AWQ_TRY(CheckIsOurs(partial));
+  DirectoryLock lock;
+  return Exists(partial / kLockName) ? lock.Take(partial) : Status{};
+}
+
 Result<std::unique_ptr<DirectoryWriter>> DirectoryWriter::Create(
     const fs::path& output, std::vector<io::TensorInfo> tensors, const WriterOptions& options) {
-  // "out/" and "out" are one directory, and its partial one stands beside it.
-  const fs::path named = output.has_filename() ? output : output.parent_path();
-  AWQ_TRY(CheckOutput(named));
+  const fs::path named = NamedOutput(output);
+  AWQ_TRY(CheckName(named));
   auto state = std::make_unique<State>();
   state->output = named;
-  state->partial = named;
-  state->partial += ".partial";
+  state->partial = PartialOf(named);
   AWQ_ASSIGN(state->layout, PlanShards(std::move(tensors), options.shard_bytes));
   state->journal.fingerprint = options.fingerprint;
   state->journal.layout = state->layout.Digest();

@@ -27,6 +27,9 @@ struct WriterOptions {
 // bytes never depend on the order of writing.
 class DirectoryWriter {
  public:
+  // Whether Create() would fail for what stands in the file system now; changes nothing there.
+  static Status CheckOutput(const std::filesystem::path& output);
+
   // Fails when `output` exists. An existing partial directory with the same fingerprint and layout
   // is continued (see IsDone), any other is started afresh.
   static Result<std::unique_ptr<DirectoryWriter>> Create(const std::filesystem::path& output,

@@ -48,7 +48,8 @@ int RunApp(int argc, const char* const* argv) {
                        return command.first->get_name() == argv[1];
                      });
   if (!known) {
-    fmt::print(stderr, "awq: there is no command {}; awq --help lists them\n", argv[1]);
+    PrintError(
+        fmt::format("awq: there is no command {}; awq --help lists them\n", Printable(argv[1])));
     return 2;
   }
   try {

@@ -1,6 +1,7 @@
 #include "cli/command.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
@@ -29,19 +30,22 @@ Runtime RuntimeFlags::Make(ProgressSink& progress) const {
 }
 
 JsonFlag::JsonFlag(CLI::App& command) {
-  command.add_option("--json", path_, "Also write the report as JSON; - is standard output");
+  command.add_option("--json", path_, "Also write the report as JSON; - is standard output")
+      ->check(NotEmpty());
 }
 
 std::FILE* JsonFlag::readable() const { return path_ == "-" ? stderr : stdout; }
 
 int JsonFlag::Check() const {
   if (path_.empty() || path_ == "-") return 0;
+  const bool there = access(path_.c_str(), F_OK) == 0;
   std::FILE* file = std::fopen(path_.c_str(), "a");
   if (file == nullptr) {
     return Fail({ErrorCode::kIo,
                  fmt::format("--json {}: cannot write it: {}", path_, std::strerror(errno))});
   }
   std::fclose(file);
+  if (!there) std::remove(path_.c_str());
   return 0;
 }
 
@@ -62,7 +66,8 @@ int JsonFlag::Write(const std::string& json) const {
 CalibrationFlags::CalibrationFlags(CLI::App& command, const std::string& source_help,
                                    Calibration defaults)
     : calibration_(std::move(defaults)) {
-  source_given_ = command.add_option("--calib", calibration_.source, source_help);
+  source_given_ =
+      command.add_option("--calib", calibration_.source, source_help)->check(NotEmpty());
   command.add_option("--samples", calibration_.samples, "Calibration windows")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
@@ -77,6 +82,14 @@ Calibration CalibrationFlags::Read() const {
   Calibration calibration = calibration_;
   if (bos_given_->count() > 0) calibration.bos = ParseBos(bos_);
   return calibration;
+}
+
+CLI::Validator NotEmpty() {
+  return CLI::Validator(
+      [](const std::string& text) {
+        return text.empty() ? std::string("expected a value, found an empty one") : std::string();
+      },
+      "");
 }
 
 CLI::Validator WholeNumber(std::uint64_t least) {
@@ -110,15 +123,27 @@ Bos ParseBos(const std::string& name) {
 
 std::string Printable(std::string_view text) {
   std::string shown;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    shown += byte < 0x20 || byte == 0x7f ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
+    // U+0080 to U+009F are control characters as well.
+    if (byte < 0x20 || byte == 0x7f || (byte == 0xc2 && next >= 0x80 && next < 0xa0)) {
+      shown += fmt::format("\\x{:02x}", byte);
+      if (byte == 0xc2) shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[++i]));
+    } else {
+      shown += text[i];
+    }
   }
   return shown;
 }
 
+void PrintError(const std::string& text) {
+  std::fputs(text.c_str(), stderr);
+  std::fflush(stderr);
+}
+
 int Fail(const Error& error) {
-  fmt::print(stderr, "awq: {}\n", Printable(error.message));
+  PrintError(fmt::format("awq: {}\n", Printable(error.message)));
   return 1;
 }
 

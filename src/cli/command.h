@@ -62,6 +62,8 @@ class CalibrationFlags {
   CLI::Option* bos_given_ = nullptr;
 };
 
+// Refuses "", which an unset variable of a shell leaves.
+CLI::Validator NotEmpty();
 // A whole number, written in digits, that is not below `least`.
 CLI::Validator WholeNumber(std::uint64_t least);
 CLI::Option* AddSeed(CLI::App& command, std::uint64_t& seed, const std::string& help);
@@ -70,6 +72,9 @@ Bos ParseBos(const std::string& name);
 
 // Control characters escaped: names come from files, and a terminal obeys what it is sent.
 std::string Printable(std::string_view text);
+
+// Standard error, as far as it takes it: a full disk under a log must not end a long run.
+void PrintError(const std::string& text);
 
 // Prints "awq: message" to standard error; the exit status of a failure.
 int Fail(const Error& error);

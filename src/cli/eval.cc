@@ -65,10 +65,16 @@ Action AddEval(CLI::App& app) {
       *app.add_subcommand("eval", "Perplexity of a text, and the distance to another model");
   auto flags = std::make_shared<Flags>(command);
   EvaluateOptions& options = flags->options;
-  command.add_option("MODEL", options.model, "A model directory, quantized or not")->required();
-  command.add_option("--text", options.text, "The text to predict (gzip or not)")->required();
-  command.add_option("--reference", options.reference,
-                     "The original model: adds KL divergence and agreement");
+  command.add_option("MODEL", options.model, "A model directory, quantized or not")
+      ->check(NotEmpty())
+      ->required();
+  command.add_option("--text", options.text, "The text to predict (gzip or not)")
+      ->check(NotEmpty())
+      ->required();
+  command
+      .add_option("--reference", options.reference,
+                  "The original model: adds KL divergence and agreement")
+      ->check(NotEmpty());
   command.add_option("--ctx", options.ctx, "Tokens per window")
       ->check(CLI::Range(2, 1 << 24))
       ->capture_default_str();

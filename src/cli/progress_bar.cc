@@ -40,7 +40,7 @@ ProgressBar::~ProgressBar() { Clear(); }
 void ProgressBar::Update(const ProgressEvent& event) {
   if (!event.note.empty()) {
     Clear();
-    fmt::print(stderr, "{}\n", Printable(event.note));
+    PrintError(Printable(event.note) + "\n");
   }
   if (!terminal_ || event.total == 0) return;
   const auto now = Clock::now();
@@ -69,15 +69,13 @@ void ProgressBar::Draw(const ProgressEvent& event) {
       fmt::format("{} [{}{}] {:.0f} %  {}  {}", event.stage, std::string(filled, '#'),
                   std::string(kBarWidth - filled, '.'), share * 100, left, Bytes(ResidentBytes()));
   // A line that wraps could not be taken away again.
-  fmt::print(stderr, "\r\033[K{}", line.substr(0, TerminalColumns() - 1));
-  std::fflush(stderr);
+  PrintError("\r\033[K" + line.substr(0, TerminalColumns() - 1));
   drawn_ = true;
 }
 
 void ProgressBar::Clear() {
   if (!drawn_) return;
-  fmt::print(stderr, "\r\033[K");
-  std::fflush(stderr);
+  PrintError("\r\033[K");
   drawn_ = false;
 }
 

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <string_view>
 
@@ -45,26 +46,38 @@ void Show(std::FILE* out, const QuantizeOptions& options, const QuantizeSummary&
              Bytes(summary.peak_resident_bytes));
 }
 
-// Until it is destroyed, an interrupted run says how it goes on before it ends.
+// Until it is destroyed, an interrupted run says how it goes on before it ends. What the caller had
+// set to be ignored stays ignored.
 class InterruptNotice {
  public:
-  InterruptNotice() {
-    std::signal(SIGINT, Say);
-    std::signal(SIGTERM, Say);
-  }
+  InterruptNotice() : earlier_{Set(SIGINT), Set(SIGTERM)} {}
   ~InterruptNotice() {
-    std::signal(SIGINT, SIG_DFL);
-    std::signal(SIGTERM, SIG_DFL);
+    sigaction(SIGINT, &earlier_[0], nullptr);
+    sigaction(SIGTERM, &earlier_[1], nullptr);
   }
+  InterruptNotice(const InterruptNotice&) = delete;
+  InterruptNotice& operator=(const InterruptNotice&) = delete;
 
  private:
+  static struct sigaction Set(int signal) {
+    struct sigaction earlier {};
+    sigaction(signal, nullptr, &earlier);
+    if (earlier.sa_handler == SIG_IGN) return earlier;
+    struct sigaction ours {};
+    ours.sa_handler = Say;
+    ours.sa_flags = static_cast<int>(SA_RESETHAND);
+    sigaction(signal, &ours, nullptr);
+    return earlier;
+  }
+
   static void Say(int signal) {
     constexpr std::string_view kNotice =
-        "\nawq: interrupted; the same command goes on after the last finished block\n";
+        "\nawq: interrupted; the same command goes on from the blocks that are finished\n";
     [[maybe_unused]] const auto written = write(STDERR_FILENO, kNotice.data(), kNotice.size());
-    std::signal(signal, SIG_DFL);
-    std::raise(signal);
+    std::raise(signal);  // delivered, by its default, when this returns
   }
+
+  std::array<struct sigaction, 2> earlier_;
 };
 
 int Run(Flags& flags) {
@@ -83,8 +96,11 @@ Action AddQuantize(CLI::App& app) {
   CLI::App& command = *app.add_subcommand("quantize", "Make a 4-bit AWQ checkpoint of a model");
   auto flags = std::make_shared<Flags>(command);
   QuantizeOptions& options = flags->options;
-  command.add_option("MODEL", options.model, "A Hugging Face model directory")->required();
+  command.add_option("MODEL", options.model, "A Hugging Face model directory")
+      ->check(NotEmpty())
+      ->required();
   command.add_option("-o,--output", options.output, "The directory to write; must not exist")
+      ->check(NotEmpty())
       ->required();
   command.add_option("--method", options.method, "awq, or rtn: round to nearest, no calibration")
       ->check(CLI::IsMember({"awq", "rtn"}))
@@ -98,10 +114,9 @@ Action AddQuantize(CLI::App& app) {
                       "Weights that share a scale; -1: whole rows. Default: 128, 64 or 32, the "
                       "first that divides the inputs of every linear")
           ->check([](const std::string& text) {
-            const bool valid =
-                text == "-1" || (text != "0" && !text.empty() &&
-                                 text.find_first_not_of("0123456789") == std::string::npos);
-            return valid ? std::string() : "expected -1 or a positive number, found " + text;
+            return text == "-1" || WholeNumber(1)(text).empty()
+                       ? std::string()
+                       : "expected -1 or a positive number, found " + text;
           });
   command.add_flag("--sym", options.symmetric, "Symmetric groups (absmax), zero point fixed");
   command.add_option("--shard-bytes", options.shard_bytes, "Begin another file past this size")

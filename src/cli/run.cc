@@ -21,12 +21,13 @@ double PerSecond(std::size_t tokens, double seconds) {
 }
 
 void ShowSpeed(const GenerateReport& report) {
-  fmt::print(stderr, "{} prompt tokens, {:.1f} tokens/s; {} new tokens, {:.1f} tokens/s{}\n",
-             report.prompt_tokens, PerSecond(report.prompt_tokens, report.prefill_seconds),
-             report.new_tokens, PerSecond(report.new_tokens, report.decode_seconds),
-             report.finish_reason == "end"       ? "; the model ended the text"
-             : report.finish_reason == "context" ? "; the model takes no longer texts"
-                                                 : "");
+  PrintError(fmt::format("{} prompt tokens, {:.1f} tokens/s; {} new tokens, {:.1f} tokens/s{}\n",
+                         report.prompt_tokens,
+                         PerSecond(report.prompt_tokens, report.prefill_seconds), report.new_tokens,
+                         PerSecond(report.new_tokens, report.decode_seconds),
+                         report.finish_reason == "end"       ? "; the model ended the text"
+                         : report.finish_reason == "context" ? "; the model takes no longer texts"
+                                                             : ""));
 }
 
 int Run(Flags& flags) {
@@ -51,7 +52,9 @@ Action AddRun(CLI::App& app) {
   CLI::App& command = *app.add_subcommand("run", "Continue a prompt");
   auto flags = std::make_shared<Flags>(command);
   GenerateOptions& options = flags->options;
-  command.add_option("MODEL", options.model, "A model directory, quantized or not")->required();
+  command.add_option("MODEL", options.model, "A model directory, quantized or not")
+      ->check(NotEmpty())
+      ->required();
   command.add_option("-p,--prompt", options.prompt, "The text to continue")->required();
   command.add_option("-n", options.max_new_tokens, "New tokens at most")
       ->check(CLI::Range(1, 1 << 24))

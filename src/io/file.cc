@@ -57,22 +57,35 @@ Result<struct stat> OpenStat(int descriptor, const std::filesystem::path& path) 
   return status;
 }
 
-Result<std::string> ReadAll(int descriptor, const std::filesystem::path& path,
+// Read to the end instead of trusting the length: /proc says 0.
+Result<FileStart> ReadStart(int descriptor, const std::filesystem::path& path,
                             std::size_t limit_bytes) {
-  // Read to the end instead of trusting the length: pipes and /proc say 0.
-  std::string content;
+  FileStart start;
   std::string chunk(kReadBytes, '\0');
-  for (;;) {
-    const ssize_t got = read(descriptor, chunk.data(), chunk.size());
+  // One byte more than allowed tells that there is more.
+  while (start.content.size() <= limit_bytes) {
+    const std::size_t room = std::min(chunk.size(), limit_bytes - start.content.size() + 1);
+    const ssize_t got = read(descriptor, chunk.data(), room);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return SystemError(path, "read it", errno);
-    if (got == 0) return content;
-    if (static_cast<std::size_t>(got) > limit_bytes - content.size()) {
-      return MakeError(ErrorCode::kCorrupt, "{}: larger than the {} bytes allowed here",
-                       path.string(), limit_bytes);
+    if (got == 0) {
+      start.whole = true;
+      return start;
     }
-    content.append(chunk, 0, static_cast<std::size_t>(got));
+    start.content.append(chunk, 0, static_cast<std::size_t>(got));
   }
+  start.content.resize(limit_bytes);
+  return start;
+}
+
+Result<FileStart> ReadStartOf(const std::filesystem::path& path, std::size_t limit_bytes) {
+  // O_NONBLOCK: a pipe in place of the file must not hang us; it has no effect on regular files.
+  const Descriptor descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  AWQ_ASSIGN(const struct stat status, OpenStat(descriptor.number(), path));
+  if (!S_ISREG(status.st_mode)) {
+    return MakeError(ErrorCode::kInvalidArgument, "{}: not a regular file", path.string());
+  }
+  return ReadStart(descriptor.number(), path, limit_bytes);
 }
 
 }  // namespace
@@ -84,15 +97,21 @@ Error SystemError(const std::filesystem::path& path, std::string_view action, in
 }
 
 Result<std::string> ReadFile(const std::filesystem::path& path, std::size_t limit_bytes) {
-  // O_NONBLOCK: a pipe in place of the file must not hang us; it has no effect on regular files.
-  const Descriptor descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  AWQ_ASSIGN(const struct stat status, OpenStat(descriptor.number(), path));
-  if (!S_ISREG(status.st_mode)) {
-    return MakeError(ErrorCode::kInvalidArgument, "{}: not a regular file", path.string());
+  AWQ_ASSIGN(FileStart start, ReadStartOf(path, limit_bytes));
+  if (!start.whole) {
+    return MakeError(ErrorCode::kCorrupt, "{}: larger than the {} bytes allowed here",
+                     path.string(), limit_bytes);
   }
-  AWQ_ASSIGN(std::string content, ReadAll(descriptor.number(), path, limit_bytes));
-  if (!LooksLikeGzip(content)) return content;
-  return InflateGzip(content, limit_bytes, path.string());
+  if (!LooksLikeGzip(start.content)) return std::move(start.content);
+  return InflateGzip(start.content, limit_bytes, path.string());
+}
+
+Result<FileStart> ReadFileStart(const std::filesystem::path& path, std::size_t limit_bytes) {
+  AWQ_ASSIGN(FileStart start, ReadStartOf(path, limit_bytes));
+  if (!LooksLikeGzip(start.content)) return start;
+  AWQ_ASSIGN(InflatedStart inflated,
+             InflateGzipStart(start.content, start.whole, limit_bytes, path.string()));
+  return FileStart{std::move(inflated.content), inflated.whole};
 }
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::filesystem::path& path) {

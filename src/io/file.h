@@ -17,6 +17,13 @@ namespace awq::io {
 Result<std::string> ReadFile(const std::filesystem::path& path,
                              std::size_t limit_bytes = std::size_t{4} << 30);
 
+// The first `limit_bytes` of a file's content, inflated as above; `whole` where that is all.
+struct FileStart {
+  std::string content;
+  bool whole = false;
+};
+Result<FileStart> ReadFileStart(const std::filesystem::path& path, std::size_t limit_bytes);
+
 // A read-only private mapping. The file must not be truncated while it is mapped.
 class MappedFile {
  public:

@@ -33,9 +33,11 @@ bool AllZero(std::string_view bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](char byte) { return byte == 0; });
 }
 
+enum class State { kMemberEnds, kLimitReached, kInputEnds };
+
 // Appends one member to `content` and drops what it consumed from `compressed`.
-Status InflateMember(std::string_view& compressed, std::string& content, std::size_t limit_bytes,
-                     std::string_view name) {
+Result<State> InflateMember(std::string_view& compressed, std::string& content,
+                            std::size_t limit_bytes, std::string_view name) {
   Inflater inflater;
   if (!inflater.initialised()) {
     return MakeError(ErrorCode::kOutOfMemory, "{}: cannot start zlib: out of memory", name);
@@ -54,39 +56,49 @@ Status InflateMember(std::string_view& compressed, std::string& content, std::si
     const std::size_t consumed = feed - stream.avail_in;
     const std::size_t produced = chunk.size() - stream.avail_out;
     compressed.remove_prefix(consumed);
-    if (produced > limit_bytes - content.size()) {
-      return MakeError(ErrorCode::kCorrupt, "{}: inflates to more than the {} bytes allowed here",
-                       name, limit_bytes);
-    }
-    content.append(chunk, 0, produced);
+    const std::size_t room = limit_bytes - content.size();
+    content.append(chunk, 0, std::min(produced, room));
+    if (produced > room) return State::kLimitReached;
     if (state == Z_STREAM_END) break;
     if (state != Z_OK && state != Z_BUF_ERROR) {
       return MakeError(ErrorCode::kCorrupt, "{}: damaged gzip data: {}", name,
                        stream.msg != nullptr ? stream.msg : "unknown zlib error");
     }
-    if (consumed == 0 && produced == 0) {
-      return MakeError(ErrorCode::kCorrupt, "{}: the gzip data ends too early; download it again",
-                       name);
-    }
+    if (consumed == 0 && produced == 0) return State::kInputEnds;
   }
-  return {};
+  return State::kMemberEnds;
 }
 
 }  // namespace
 
 bool LooksLikeGzip(std::string_view bytes) { return bytes.starts_with("\x1f\x8b"); }
 
-Result<std::string> InflateGzip(std::string_view compressed, std::size_t limit_bytes,
-                                std::string_view name) {
-  std::string content;
+Result<InflatedStart> InflateGzipStart(std::string_view compressed, bool whole,
+                                       std::size_t limit_bytes, std::string_view name) {
+  InflatedStart start;
   while (LooksLikeGzip(compressed)) {
-    AWQ_TRY(InflateMember(compressed, content, limit_bytes, name));
+    AWQ_ASSIGN(const State state, InflateMember(compressed, start.content, limit_bytes, name));
+    if (state == State::kLimitReached) return start;
+    if (state == State::kInputEnds) {
+      if (!whole) return start;
+      return MakeError(ErrorCode::kCorrupt, "{}: the gzip data ends too early; download it again",
+                       name);
+    }
   }
-  if (!AllZero(compressed)) {
+  if (whole && !AllZero(compressed)) {
     return MakeError(ErrorCode::kCorrupt, "{}: {} bytes follow the gzip data", name,
                      compressed.size());
   }
-  return content;
+  start.whole = whole;
+  return start;
+}
+
+Result<std::string> InflateGzip(std::string_view compressed, std::size_t limit_bytes,
+                                std::string_view name) {
+  AWQ_ASSIGN(InflatedStart start, InflateGzipStart(compressed, true, limit_bytes, name));
+  if (start.whole) return std::move(start.content);
+  return MakeError(ErrorCode::kCorrupt, "{}: inflates to more than the {} bytes allowed here", name,
+                   limit_bytes);
 }
 
 }  // namespace awq::io

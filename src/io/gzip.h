@@ -16,4 +16,13 @@ bool LooksLikeGzip(std::string_view bytes);
 Result<std::string> InflateGzip(std::string_view compressed, std::size_t limit_bytes,
                                 std::string_view name);
 
+// The first `limit_bytes` of the content. Where the compressed bytes are only the start of a file
+// (`whole` false), their end is no error.
+struct InflatedStart {
+  std::string content;
+  bool whole = false;
+};
+Result<InflatedStart> InflateGzipStart(std::string_view compressed, bool whole,
+                                       std::size_t limit_bytes, std::string_view name);
+
 }  // namespace awq::io

@@ -16,7 +16,7 @@ using model::Role;
 
 // Relative difference (root mean square) that rounding can explain. Folding replaces each product
 // x w by (x/s)(w s): three roundings of 2^-24 each. Sums of up to 2^14 terms and the cancellation
-// that a norm or the residual brings add less than 2^9 times that (on real models 1e-6 was the
+// that a norm or the residual brings add less than 2^9 times that (on real models 2e-6 was the
 // most seen; every report has its own); a forgotten reader or a wrong row shows as 1e-2 or more.
 constexpr double kFoldTolerance = 3 * 0x1p-24 * 512;
 
@@ -114,6 +114,20 @@ double RelativeDifference(const Matrix<float>& a, const std::vector<float>& scal
   return largest;
 }
 
+// Every reader of a site must take the scale that its producer gives.
+Status CheckSite(const model::ModelConfig& config, std::size_t layer, const model::SiteRow& site,
+                 const FoldPlan& plan) {
+  for (Role reader : site.readers) {
+    if (plan.columns_of(reader) == plan.rows_of(site.producer)) continue;
+    return MakeError(ErrorCode::kInternal,
+                     "block {}: {} gives another scale than {} takes (site {}): a bug in awq, "
+                     "please report it",
+                     layer, NameOf(*config.arch, site.producer), NameOf(*config.arch, reader),
+                     site.name);
+  }
+  return {};
+}
+
 }  // namespace
 
 void FoldPlan::Add(const model::SiteRow& site, const std::vector<float>& scale) {
@@ -169,6 +183,9 @@ std::vector<float> FoldedVector(const TensorView& tensor, Role role, const FoldP
 Result<double> VerifyFold(ThreadPool& pool, const model::ModelConfig& config, std::size_t layer,
                           const model::BlockWeights& weights, const FoldPlan& plan,
                           MatrixView<const float> sample) {
+  for (const model::SiteRow& site : config.arch->sites) {
+    AWQ_TRY(CheckSite(config, layer, site, plan));
+  }
   const auto before = [&] {
     const transformer::PreparedBlock block = PrepareFolded(pool, weights, FoldPlan{});
     return RunSample(pool, config, layer, block, sample);
@@ -178,17 +195,19 @@ Result<double> VerifyFold(ThreadPool& pool, const model::ModelConfig& config, st
     return RunSample(pool, config, layer, block, sample);
   }();
   double largest = 0;
+  std::string folded;  // the sites up to this one
   for (const model::SiteRow& site : config.arch->sites) {
+    folded += fmt::format("{}{}", folded.empty() ? "" : ", ", site.name);
     const Role reader = site.readers.front();
     const double difference = RelativeDifference(after.inputs.at(reader), plan.columns_of(reader),
                                                  before.inputs.at(reader));
     if (!(difference <= kFoldTolerance)) {
       return MakeError(ErrorCode::kInternal,
-                       "block {}: scaling {} into {} changes what {} reads by {:.2g} (at most "
-                       "{:.2g} is rounding): another reader or row is missing from the "
-                       "architecture table of {}",
-                       layer, site.name, NameOf(*config.arch, site.producer),
-                       NameOf(*config.arch, reader), difference, kFoldTolerance, config.model_type);
+                       "block {}: with its scales folded, {} gives {} something else to read (by "
+                       "{:.2g}, at most {:.2g} is rounding): the architecture table of {} lacks a "
+                       "reader or has a wrong producer among the sites {}",
+                       layer, NameOf(*config.arch, site.producer), NameOf(*config.arch, reader),
+                       difference, kFoldTolerance, config.model_type, folded);
     }
     largest = std::max(largest, difference);
   }

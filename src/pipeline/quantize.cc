@@ -9,6 +9,7 @@
 #include "calib/collector.h"
 #include "checkpoint/writer.h"
 #include "io/json.h"
+#include "pipeline/check.h"
 #include "pipeline/dense.h"
 #include "pipeline/directory_files.h"
 #include "pipeline/fingerprint.h"
@@ -40,7 +41,7 @@ class Run {
         runner_(pool, config_, rope_, options.precision) {}
 
   Result<QuantizeReport> Go() {
-    AWQ_TRY(CheckRest());
+    AWQ_TRY(CheckRest(pool_, model_));
     AWQ_TRY(Open());
     if (calibrates()) AWQ_TRY(EmbedTokens());
     for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
@@ -140,41 +141,10 @@ class Run {
     });
   }
 
-  // Damaged weights are named before anything is computed with them.
-  Status CheckBlock(std::size_t layer, const model::BlockWeights& weights) {
-    for (const auto& linear : weights.linears) {
-      if (!linear) continue;
-      AWQ_TRY(CheckFinite(pool_, linear->weight, linear->name + ".weight"));
-      if (linear->bias) AWQ_TRY(CheckFinite(pool_, *linear->bias, linear->name + ".bias"));
-    }
-    for (const model::NormRow& row : config_.arch->norms) {
-      const auto& norm = weights.norm(row.role);
-      if (!norm) continue;
-      AWQ_TRY(
-          CheckFinite(pool_, *norm, model::ModuleName(*config_.arch, layer, row.name) + ".weight"));
-    }
-    return {};
-  }
-
-  // What is not in a block is written last, but checked first.
-  Status CheckRest() {
-    const model::ArchSpec& arch = *config_.arch;
-    AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
-    AWQ_TRY(CheckFinite(pool_, embedding, std::string(arch.embedding) + ".weight"));
-    AWQ_ASSIGN(const TensorView norm, model_.FinalNorm());
-    AWQ_TRY(CheckFinite(pool_, norm, std::string(arch.final_norm) + ".weight"));
-    if (!config_.tie_word_embeddings) {
-      AWQ_ASSIGN(const TensorView head, model_.Head());
-      AWQ_TRY(CheckFinite(pool_, head, std::string(arch.head) + ".weight"));
-    }
-    model_.ReleaseAll();
-    return {};
-  }
-
   Status QuantizeBlock(std::size_t layer) {
     const std::string unit = fmt::format("block {}", layer);
     AWQ_ASSIGN(const model::BlockWeights weights, model_.Block(layer));
-    AWQ_TRY(CheckBlock(layer, weights));
+    AWQ_TRY(CheckBlock(pool_, model_, layer, weights));
     if (const nlohmann::json* done = writer_->IsDone(unit)) {
       if (calibrates()) AWQ_TRY(Forward(layer, weights, nullptr));
       AWQ_ASSIGN(BlockReport report, BlockReportFromJson(*done));

@@ -28,13 +28,11 @@ class Buffer {
 
  public:
   Buffer() = default;
-  explicit Buffer(std::size_t size) : size_(size) {
-    const auto bytes = CheckedProduct({size, sizeof(T)});
-    if (!bytes) throw std::bad_alloc();
-    data_ = {static_cast<T*>(AllocateAligned(*bytes)), Free{*bytes}};
-    if (!data_) throw std::bad_alloc();
-  }
+  explicit Buffer(std::size_t size) : Buffer(size, AllocateAligned) {}
   Buffer(std::size_t size, T value) : Buffer(size) { std::fill_n(data(), size, value); }
+
+  // All bits zero; a large one takes no memory until it is written.
+  static Buffer Zeros(std::size_t size) { return Buffer(size, AllocateZeros); }
 
   T* data() { return data_.get(); }
   const T* data() const { return data_.get(); }
@@ -49,6 +47,12 @@ class Buffer {
   const T* end() const { return data() + size_; }
 
  private:
+  Buffer(std::size_t size, void* (*allocate)(std::size_t)) : size_(size) {
+    const auto bytes = CheckedProduct({size, sizeof(T)});
+    if (!bytes) throw std::bad_alloc();
+    data_ = {static_cast<T*>(allocate(*bytes)), Free{*bytes}};
+    if (!data_) throw std::bad_alloc();
+  }
   struct Free {
     std::size_t bytes = 0;
     void operator()(T* pointer) const { FreeAligned(pointer, bytes); }

@@ -40,7 +40,7 @@ Result<TokenWindows> CutWindows(const Tokenizer& tokenizer, std::string_view tex
   if (count == 0) {
     return MakeError(ErrorCode::kInvalidArgument,
                      "the text has {} tokens, one window needs {}; give a longer text or shorter "
-                     "windows (--ctx, --seq-len)",
+                     "windows",
                      tokens.size(), step);
   }
   TokenWindows windows{Matrix<std::int32_t>(count, options.ctx_tokens), tokens.size()};

@@ -16,6 +16,6 @@ KvCache::KvCache(const model::ModelConfig& config, math::Precision precision,
     : shape_(shape),
       precision_(precision),
       kv_width_(config.kv_width()),
-      memory_(Bytes(config, precision, shape), std::byte{0}) {}
+      memory_(Buffer<std::byte>::Zeros(Bytes(config, precision, shape))) {}
 
 }  // namespace awq::transformer
