@@ -1,0 +1,225 @@
+#include "search/gptq.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "quant/group.h"
+#include "search/awq.h"
+#include "search/awq_plus.h"
+#include "search/ranges.h"
+
+namespace awq::search {
+namespace {
+
+Matrix<float> Random(std::size_t rows, std::size_t cols, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  Matrix<float> m(rows, cols);
+  for (float& x : m.span()) x = normal(random);
+  return m;
+}
+
+// Inputs that share a few directions, as activations do, with outlier channels.
+SiteStatistics Correlated(ThreadPool& pool, std::size_t tokens, std::size_t in, unsigned seed) {
+  const Matrix<float> directions = Random(8, in, seed);
+  const Matrix<float> mix = Random(tokens, 8, seed + 1);
+  Matrix<float> x = Random(tokens, in, seed + 2);
+  for (std::size_t t = 0; t < tokens; ++t) {
+    for (std::size_t i = 0; i < in; ++i) {
+      for (std::size_t k = 0; k < 8; ++k) x(t, i) += mix(t, k) * directions(k, i);
+      if (i % 61 == 7) x(t, i) *= 20;
+    }
+  }
+  StatisticsAccumulator accumulator(in);
+  accumulator.Add(pool, x);
+  return std::move(accumulator).Finish();
+}
+
+// L L^T is the damped, ordered matrix: each element is a sum of up to `n` products, fp32, of
+// numbers below the root of the diagonal's product.
+TEST(FactorGram, ItsSquareIsTheMatrix) {
+  ThreadPool pool(2);
+  for (const std::size_t n : {1U, 7U, 128U, 129U, 700U}) {
+    const SiteStatistics statistics = Correlated(pool, 2 * n + 5, n, 3);
+    const Matrix<float>& h = statistics.gram;
+    const GramFactor factor = FactorGram(pool, h, 0.05);
+    EXPECT_EQ(factor.damping, 0.05);
+    double mean = 0;
+    for (std::size_t i = 0; i < n; ++i) mean += static_cast<double>(h(i, i));
+    mean /= static_cast<double>(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      if (i > 0) {
+        const float before = h(factor.order[i - 1], factor.order[i - 1]);
+        EXPECT_LE(before, h(factor.order[i], factor.order[i]));
+      }
+      for (std::size_t j = 0; j <= i; ++j) {
+        double product = 0;
+        for (std::size_t k = 0; k <= j; ++k) {
+          product +=
+              static_cast<double>(factor.lower(i, k)) * static_cast<double>(factor.lower(j, k));
+        }
+        const auto at = [&](std::size_t a, std::size_t b) {
+          return static_cast<double>(h(factor.order[a], factor.order[b])) +
+                 (a == b ? 0.05 * mean : 0);
+        };
+        const double size = std::sqrt(at(i, i) * at(j, j));
+        EXPECT_NEAR(product, at(i, j), size * 0x1p-24 * static_cast<double>(n + 8))
+            << i << " " << j;
+      }
+    }
+  }
+}
+
+TEST(FactorGram, NeverFails) {
+  ThreadPool pool(2);
+  // One token, a dead channel, all zeros, and one huge channel.
+  SiteStatistics one = Correlated(pool, 1, 200, 5);
+  for (std::size_t i = 0; i < 200; ++i) one.gram(3, i) = one.gram(i, 3) = 0;
+  Matrix<float> zero(200, 200, 0.0F);
+  SiteStatistics huge = Correlated(pool, 500, 200, 6);
+  for (std::size_t i = 0; i < 200; ++i) {
+    huge.gram(9, i) *= 1e6F;
+    huge.gram(i, 9) *= 1e6F;
+  }
+  for (const Matrix<float>* gram : {&one.gram, &zero, &huge.gram}) {
+    for (const double damping : {0.0, 0.01}) {
+      const GramFactor factor = FactorGram(pool, *gram, damping);
+      for (std::size_t i = 0; i < 200; ++i) {
+        EXPECT_TRUE(std::isfinite(factor.lower(i, i)) && factor.lower(i, i) > 0);
+      }
+    }
+  }
+}
+
+// The published algorithm, in doubles: the inverse's upper Cholesky factor, columns in the same
+// order, each error spread over the columns to come.
+std::vector<std::uint8_t> ReferenceCodes(const Matrix<float>& weights, const GramFactor& factor,
+                                         const quant::QuantizedLinear& maps) {
+  const std::size_t n = weights.cols();
+  // H in rounding order is B = J L L^T J; with L lower, U = (J L J)^-1 is upper triangular and
+  // B^-1 = U^T U.
+  Matrix<double> v(n, n, 0.0);
+  for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t j = 0; j <= i; ++j) {
+      v(n - 1 - i, n - 1 - j) = static_cast<double>(factor.lower(i, j));
+    }
+  }
+  Matrix<double> u(n, n, 0.0);
+  for (std::size_t j = 0; j < n; ++j) {
+    u(j, j) = 1 / v(j, j);
+    for (std::size_t i = j; i-- > 0;) {
+      double sum = 0;
+      for (std::size_t k = i + 1; k <= j; ++k) sum += v(i, k) * u(k, j);
+      u(i, j) = -sum / v(i, i);
+    }
+  }
+  std::vector<std::uint8_t> codes(weights.size());
+  for (std::size_t r = 0; r < weights.rows(); ++r) {
+    std::vector<double> w(n);
+    for (std::size_t p = 0; p < n; ++p) {
+      w[p] = static_cast<double>(weights(r, factor.order[n - 1 - p]));
+    }
+    for (std::size_t p = 0; p < n; ++p) {
+      const std::size_t channel = factor.order[n - 1 - p];
+      const std::size_t group = channel / maps.spec.group_size;
+      const auto scale = static_cast<double>(ToFloat(maps.scales(r, group)));
+      const auto zero = static_cast<double>(maps.zeros(r, group));
+      const double code = std::clamp(std::nearbyint(w[p] / scale) + zero, 0.0,
+                                     static_cast<double>(maps.spec.max_code()));
+      codes[r * n + channel] = static_cast<std::uint8_t>(code);
+      const double error = (w[p] - (code - zero) * scale) / u(p, p);
+      for (std::size_t q = p; q < n; ++q) w[q] -= error * u(p, q);
+    }
+  }
+  return codes;
+}
+
+TEST(RoundWithFeedback, IsThePublishedGptq) {
+  ThreadPool pool(2);
+  for (const std::size_t in : {64U, 192U, 320U}) {
+    for (const bool symmetric : {false, true}) {
+      const quant::Spec spec{3, 32, symmetric};
+      const Matrix<float> weights = Random(70, in, 9);
+      const SiteStatistics statistics = Correlated(pool, 2 * in, in, 11);
+      const GramFactor factor = FactorGram(pool, statistics.gram, 0.01);
+      const quant::QuantizedLinear linear = RoundGptq(pool, weights, factor, spec);
+      const auto want = ReferenceCodes(weights, factor, linear);
+      // Where fp32 and fp64 round a value near a tie apart, the rest of that row may follow: few
+      // rows do.
+      std::size_t other_rows = 0;
+      for (std::size_t r = 0; r < weights.rows(); ++r) {
+        other_rows += !std::equal(linear.codes.row(r), linear.codes.row(r) + in, &want[r * in]);
+      }
+      EXPECT_LE(other_rows, weights.rows() / 10) << in;
+    }
+  }
+}
+
+TEST(RoundWithFeedback, LeavesLessThanRoundingToNearest) {
+  ThreadPool pool(2);
+  const quant::Spec spec{4, 64, false};
+  const Matrix<float> weights = Random(40, 256, 1);
+  const SiteStatistics statistics = Correlated(pool, 1000, 256, 2);
+  const GramFactor factor = FactorGram(pool, statistics.gram, 0.01);
+  const double nearest =
+      MeasureOutputError(pool, weights, Round(pool, weights, spec), statistics.gram);
+  const double gptq =
+      MeasureOutputError(pool, weights, RoundGptq(pool, weights, factor, spec), statistics.gram);
+  const double plus = MeasureOutputError(
+      pool, weights, RoundPlus(pool, weights, statistics, factor, spec), statistics.gram);
+  EXPECT_LT(gptq, 0.7 * nearest);
+  EXPECT_LT(plus, gptq);
+}
+
+TEST(RoundWithFeedback, DoesNotDependOnThreads) {
+  const quant::Spec spec{4, 64, false};
+  const Matrix<float> weights = Random(200, 640, 1);
+  ThreadPool one(1);
+  const SiteStatistics statistics = Correlated(one, 900, 640, 2);
+  const auto round = [&](ThreadPool& pool) {
+    const GramFactor factor = FactorGram(pool, statistics.gram, 0.02);
+    return RoundPlus(pool, weights, statistics, factor, spec);
+  };
+  const quant::QuantizedLinear first = round(one);
+  for (const std::size_t threads : {2U, 3U, 8U}) {
+    ThreadPool pool(threads);
+    const quant::QuantizedLinear other = round(pool);
+    EXPECT_TRUE(std::ranges::equal(first.codes.span(), other.codes.span()));
+    EXPECT_TRUE(std::ranges::equal(first.zeros.span(), other.zeros.span()));
+  }
+}
+
+// Groups of one sign, of equal weights, of zeros; channels without any input.
+TEST(RoundWithFeedback, OddGroupsAreSound) {
+  ThreadPool pool(2);
+  for (const bool symmetric : {false, true}) {
+    const quant::Spec spec{4, 32, symmetric};
+    Matrix<float> weights = Random(6, 128, 3);
+    for (std::size_t i = 0; i < 128; ++i) {
+      weights(0, i) = 0;
+      weights(1, i) = 0.25F;
+      weights(2, i) = -std::abs(weights(2, i));
+      weights(3, i) = std::abs(weights(3, i)) + 5;
+      weights(4, i) = i % 32 == 0 ? 100.0F : 1e-6F;
+    }
+    SiteStatistics statistics = Correlated(pool, 40, 128, 4);
+    for (std::size_t i = 0; i < 128; ++i) statistics.gram(5, i) = statistics.gram(i, 5) = 0;
+    const GramFactor factor = FactorGram(pool, statistics.gram, DampingFor(128, 40));
+    const quant::QuantizedLinear linear = RoundPlus(pool, weights, statistics, factor, spec);
+    Matrix<float> restored(6, 128);
+    quant::Dequantize(linear, 0, restored);
+    for (std::size_t i = 0; i < 128; ++i) {
+      EXPECT_EQ(restored(0, i), 0);
+      EXPECT_TRUE(std::isfinite(restored(4, i)));
+    }
+    const double error = MeasureOutputError(pool, weights, linear, statistics.gram);
+    EXPECT_LE(error, 1.01 * MeasureOutputError(pool, weights, Round(pool, weights, spec),
+                                               statistics.gram));
+  }
+}
+
+}  // namespace
+}  // namespace awq::search

@@ -1,0 +1,35 @@
+// The range in which each group is rounded, both ends chosen apart: what the published clip does
+// with one bound for both.
+#pragma once
+
+#include "base/threads.h"
+#include "quant/quantized_linear.h"
+#include "tensor/tensor.h"
+
+namespace awq::search {
+
+// [out, groups], lo <= 0 <= hi: zero stays in every range.
+struct GroupRanges {
+  Matrix<float> lo;
+  Matrix<float> hi;
+};
+
+// The least ranges that hold the weights and zero.
+GroupRanges FullRanges(ThreadPool& pool, MatrixView<const float> weights, const quant::Spec& spec);
+
+// Ranges with the least output error e H_gg e^T of their own group, found by moving both ends
+// inwards together (1, 0.95, ..., 0.5 of the full range), then the upper end alone, then the lower
+// one; of a symmetric spec, both ends only. Never worse than the full range. `gram` and `weights`
+// are those of the scaled problem.
+GroupRanges SearchRanges(ThreadPool& pool, MatrixView<const float> weights,
+                         MatrixView<const float> gram, const quant::Spec& spec);
+
+// Scales and zeros that follow from the ranges; the codes are not set.
+quant::QuantizedLinear MapsOf(ThreadPool& pool, const GroupRanges& ranges, const quant::Spec& spec,
+                              std::size_t in_features);
+
+// Codes nearest to the weights under the scales and zeros that `linear` has.
+void RoundToNearest(ThreadPool& pool, MatrixView<const float> weights,
+                    quant::QuantizedLinear& linear);
+
+}  // namespace awq::search
