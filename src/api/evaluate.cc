@@ -3,6 +3,7 @@
 #include <awq/awq.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "api/guard.h"
@@ -108,6 +109,13 @@ Result<EvaluateReport> Evaluate(const EvaluateOptions& options, const Runtime& r
     run.progress = runtime.progress;
     AWQ_ASSIGN(const eval::EvalReport figures,
                eval::Evaluate(pool, *model, reference.get(), windows.ids.view(), run));
+    // Worse than guessing evenly: the text does not reach the model as it knows texts.
+    if (figures.nll_nats_per_token.value >
+        std::log(static_cast<double>(model->config().vocab_size))) {
+      api::Note(runtime,
+                "the perplexity is above the size of the vocabulary: this model may need "
+                "BOS at the beginning of every window (--bos window)");
+    }
     return ToPublic(figures);
   });
 }

@@ -41,10 +41,14 @@ Result<pipeline::QuantizeOptions> ToPipeline(const QuantizeOptions& options,
 
 // What can be refused is refused before any work, self-written calibration text above all.
 Status CheckBeforeWork(const checkpoint::ModelDirectory& model,
-                       const pipeline::QuantizeOptions& run) {
+                       const pipeline::QuantizeOptions& run, const Runtime& runtime) {
   AWQ_TRY(checkpoint::DirectoryWriter::CheckOutput(run.output));
   AWQ_TRY(pipeline::CheckQuantizable(model));
-  AWQ_TRY(pipeline::MakePlan(model.config(), run.plan));
+  AWQ_ASSIGN(const pipeline::Plan plan, pipeline::MakePlan(model.config(), run.plan));
+  for (const auto& linear : plan.linears) {
+    if (!linear || linear->quantized()) continue;
+    api::Note(runtime, fmt::format("{} stays in 16 bits: {}", linear->name, linear->obstacle));
+  }
   return {};
 }
 
@@ -94,7 +98,7 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
     ThreadPool pool(runtime.threads);
     AWQ_ASSIGN(pipeline::QuantizeOptions run, ToPipeline(options, runtime));
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
-    AWQ_TRY(CheckBeforeWork(*model, run));
+    AWQ_TRY(CheckBeforeWork(*model, run, runtime));
     calib::CalibrationTokens tokens;
     if (run.method == pipeline::Method::kAwq) {
       AWQ_ASSIGN(const api::PreparedCalibration calibration,

@@ -107,6 +107,13 @@ Result<std::unique_ptr<ModelDirectory>> ModelDirectory::Open(const fs::path& dir
   auto model = std::make_unique<ModelDirectory>();
   model->path_ = directory;
   const fs::path config_path = directory / "config.json";
+  std::error_code ignored;
+  if (fs::symlink_status(config_path, ignored).type() == fs::file_type::not_found) {
+    return MakeError(ErrorCode::kNotFound,
+                     "{}: no model directory: expected config.json, tokenizer.json and "
+                     "*.safetensors in it, found no config.json",
+                     directory.string());
+  }
   AWQ_ASSIGN(const std::string text, ReadSmall(config_path, kMaxConfigBytes));
   AWQ_ASSIGN(const nlohmann::json json, io::ParseJson(text, config_path.string()));
   AWQ_ASSIGN(model->config_, model::ParseConfig(json, config_path.string()));

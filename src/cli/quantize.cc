@@ -72,7 +72,7 @@ class InterruptNotice {
 
   static void Say(int signal) {
     constexpr std::string_view kNotice =
-        "\nawq: interrupted; the same command goes on from the blocks that are finished\n";
+        "\nawq: interrupted; the same command goes on from what is finished by then\n";
     [[maybe_unused]] const auto written = write(STDERR_FILENO, kNotice.data(), kNotice.size());
     std::raise(signal);  // delivered, by its default, when this returns
   }

@@ -69,6 +69,12 @@ class Run {
       Note(fmt::format("{}.partial, left by a run with other settings or inputs, is begun afresh",
                        options_.output.string()));
     }
+    std::size_t done = 0;
+    for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+      if (writer_->IsDone(fmt::format("block {}", layer)) != nullptr) ++done;
+    }
+    if (done > 0)
+      Note(fmt::format("continuing: {} of {} blocks are done", done, config_.num_hidden_layers));
     report_.model_type = config_.model_type;
     report_.method = options_.method == Method::kAwq ? "awq" : "rtn";
     report_.format = std::string(plan_.format->name);
