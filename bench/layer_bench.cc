@@ -56,14 +56,6 @@ search::SiteStatistics Gather(ThreadPool& pool, const Matrix<float>& x) {
   return std::move(accumulator).Finish();
 }
 
-Matrix<float> Scaled(const Matrix<float>& weights, std::span<const float> scale) {
-  Matrix<float> scaled(weights.rows(), weights.cols());
-  for (std::size_t r = 0; r < weights.rows(); ++r) {
-    for (std::size_t i = 0; i < weights.cols(); ++i) scaled(r, i) = weights(r, i) * scale[i];
-  }
-  return scaled;
-}
-
 struct Rounded {
   quant::QuantizedLinear linear;
   std::vector<float> scale;
@@ -86,7 +78,7 @@ Rounded RoundBy(ThreadPool& pool, const std::string& method, const Layer& layer,
   }
   if (method == "awq") {
     const search::ScaleChoice choice = search::SearchScale(pool, {&view, 1}, statistics, spec);
-    const Matrix<float> scaled = Scaled(weights, choice.scale);
+    const Matrix<float> scaled = search::ScaledWeights(pool, weights, choice.scale);
     search::ScaleStatistics(pool, choice.scale, statistics);
     if (!layer.clipped) return {search::Round(pool, scaled, spec), choice.scale};
     const search::Clip clip = search::SearchClip(pool, scaled, statistics.gram, spec);
@@ -94,7 +86,7 @@ Rounded RoundBy(ThreadPool& pool, const std::string& method, const Layer& layer,
   }
   const search::PlusScale best =
       search::SearchPlusScale(pool, {{&view, 1}, spec}, statistics);
-  const Matrix<float> scaled = Scaled(weights, best.choice.scale);
+  const Matrix<float> scaled = search::ScaledWeights(pool, weights, best.choice.scale);
   search::ScaleStatistics(pool, best.choice.scale, statistics);
   return {search::RoundPlus(pool, scaled, statistics, Factor(pool, statistics), spec),
           best.choice.scale};

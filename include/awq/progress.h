@@ -21,4 +21,9 @@ class ProgressSink {
   virtual void Update(const ProgressEvent& event) = 0;
 };
 
+// Tells the sink one line worth reading; nothing without a sink.
+inline void Note(ProgressSink* sink, std::string_view line) {
+  if (sink != nullptr) sink->Update({.stage = "", .done = 0, .total = 0, .unit = "", .note = line});
+}
+
 }  // namespace awq

@@ -50,10 +50,7 @@ Result<std::unique_ptr<checkpoint::ModelDirectory>> OpenModel(const std::string&
   return model;
 }
 
-void Note(const Runtime& runtime, const std::string& line) {
-  if (runtime.progress == nullptr) return;
-  runtime.progress->Update({.stage = "", .done = 0, .total = 0, .unit = "", .note = line});
-}
+void Note(const Runtime& runtime, const std::string& line) { awq::Note(runtime.progress, line); }
 
 }  // namespace api
 }  // namespace awq

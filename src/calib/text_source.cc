@@ -59,7 +59,7 @@ Result<std::string> JoinTextFields(std::string_view lines, const std::string& na
 Result<std::string> ReadJsonLines(const std::filesystem::path& path, std::size_t limit_bytes) {
   for (std::size_t bytes = limit_bytes;;) {
     bytes = std::min(bytes * kJsonBytesPerTextByte, kLargestFile);
-    AWQ_ASSIGN(io::FileStart file, io::ReadFileStart(path, bytes));
+    AWQ_ASSIGN(io::ContentStart file, io::ReadFileStart(path, bytes));
     // What is behind the last line break may be half a line.
     if (!file.whole) file.content.resize(file.content.rfind('\n') + 1);
     AWQ_ASSIGN(std::string text, JoinTextFields(file.content, path.string(), limit_bytes));
@@ -97,7 +97,7 @@ Status CheckIsText(std::string_view text, const std::filesystem::path& path) {
 
 Result<std::string> ReadCalibrationText(const std::filesystem::path& path,
                                         std::size_t limit_bytes) {
-  AWQ_ASSIGN(io::FileStart file, io::ReadFileStart(path, limit_bytes));
+  AWQ_ASSIGN(io::ContentStart file, io::ReadFileStart(path, limit_bytes));
   std::string text = std::move(file.content);
   if (IsNamedJson(path) || IsJsonLines(text)) {
     AWQ_ASSIGN(text, ReadJsonLines(path, limit_bytes));

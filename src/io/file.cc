@@ -58,9 +58,9 @@ Result<struct stat> OpenStat(int descriptor, const std::filesystem::path& path) 
 }
 
 // Read to the end instead of trusting the length: /proc says 0.
-Result<FileStart> ReadStart(int descriptor, const std::filesystem::path& path,
-                            std::size_t limit_bytes) {
-  FileStart start;
+Result<ContentStart> ReadStart(int descriptor, const std::filesystem::path& path,
+                               std::size_t limit_bytes) {
+  ContentStart start;
   std::string chunk(kReadBytes, '\0');
   // One byte more than allowed tells that there is more.
   while (start.content.size() <= limit_bytes) {
@@ -78,7 +78,7 @@ Result<FileStart> ReadStart(int descriptor, const std::filesystem::path& path,
   return start;
 }
 
-Result<FileStart> ReadStartOf(const std::filesystem::path& path, std::size_t limit_bytes) {
+Result<ContentStart> ReadStartOf(const std::filesystem::path& path, std::size_t limit_bytes) {
   // O_NONBLOCK: a pipe in place of the file must not hang us; it has no effect on regular files.
   const Descriptor descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   AWQ_ASSIGN(const struct stat status, OpenStat(descriptor.number(), path));
@@ -97,7 +97,7 @@ Error SystemError(const std::filesystem::path& path, std::string_view action, in
 }
 
 Result<std::string> ReadFile(const std::filesystem::path& path, std::size_t limit_bytes) {
-  AWQ_ASSIGN(FileStart start, ReadStartOf(path, limit_bytes));
+  AWQ_ASSIGN(ContentStart start, ReadStartOf(path, limit_bytes));
   if (!start.whole) {
     return MakeError(ErrorCode::kCorrupt, "{}: larger than the {} bytes allowed here",
                      path.string(), limit_bytes);
@@ -106,12 +106,10 @@ Result<std::string> ReadFile(const std::filesystem::path& path, std::size_t limi
   return InflateGzip(start.content, limit_bytes, path.string());
 }
 
-Result<FileStart> ReadFileStart(const std::filesystem::path& path, std::size_t limit_bytes) {
-  AWQ_ASSIGN(FileStart start, ReadStartOf(path, limit_bytes));
+Result<ContentStart> ReadFileStart(const std::filesystem::path& path, std::size_t limit_bytes) {
+  AWQ_ASSIGN(ContentStart start, ReadStartOf(path, limit_bytes));
   if (!LooksLikeGzip(start.content)) return start;
-  AWQ_ASSIGN(InflatedStart inflated,
-             InflateGzipStart(start.content, start.whole, limit_bytes, path.string()));
-  return FileStart{std::move(inflated.content), inflated.whole};
+  return InflateGzipStart(start.content, start.whole, limit_bytes, path.string());
 }
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::filesystem::path& path) {

@@ -10,6 +10,8 @@
 #include <string>
 #include <string_view>
 
+#include "io/gzip.h"
+
 namespace awq::io {
 
 // Whole file as bytes; gzip (".gz" or not, told by its first bytes) is inflated. Refuses more than
@@ -17,12 +19,8 @@ namespace awq::io {
 Result<std::string> ReadFile(const std::filesystem::path& path,
                              std::size_t limit_bytes = std::size_t{4} << 30);
 
-// The first `limit_bytes` of a file's content, inflated as above; `whole` where that is all.
-struct FileStart {
-  std::string content;
-  bool whole = false;
-};
-Result<FileStart> ReadFileStart(const std::filesystem::path& path, std::size_t limit_bytes);
+// The first `limit_bytes` of a file's content, inflated as above.
+Result<ContentStart> ReadFileStart(const std::filesystem::path& path, std::size_t limit_bytes);
 
 // A read-only private mapping. The file must not be truncated while it is mapped.
 class MappedFile {

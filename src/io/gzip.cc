@@ -73,9 +73,9 @@ Result<State> InflateMember(std::string_view& compressed, std::string& content,
 
 bool LooksLikeGzip(std::string_view bytes) { return bytes.starts_with("\x1f\x8b"); }
 
-Result<InflatedStart> InflateGzipStart(std::string_view compressed, bool whole,
-                                       std::size_t limit_bytes, std::string_view name) {
-  InflatedStart start;
+Result<ContentStart> InflateGzipStart(std::string_view compressed, bool whole,
+                                      std::size_t limit_bytes, std::string_view name) {
+  ContentStart start;
   while (LooksLikeGzip(compressed)) {
     AWQ_ASSIGN(const State state, InflateMember(compressed, start.content, limit_bytes, name));
     if (state == State::kLimitReached) return start;
@@ -95,7 +95,7 @@ Result<InflatedStart> InflateGzipStart(std::string_view compressed, bool whole,
 
 Result<std::string> InflateGzip(std::string_view compressed, std::size_t limit_bytes,
                                 std::string_view name) {
-  AWQ_ASSIGN(InflatedStart start, InflateGzipStart(compressed, true, limit_bytes, name));
+  AWQ_ASSIGN(ContentStart start, InflateGzipStart(compressed, true, limit_bytes, name));
   if (start.whole) return std::move(start.content);
   return MakeError(ErrorCode::kCorrupt, "{}: inflates to more than the {} bytes allowed here", name,
                    limit_bytes);

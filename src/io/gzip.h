@@ -18,11 +18,11 @@ Result<std::string> InflateGzip(std::string_view compressed, std::size_t limit_b
 
 // The first `limit_bytes` of the content. Where the compressed bytes are only the start of a file
 // (`whole` false), their end is no error.
-struct InflatedStart {
+struct ContentStart {
   std::string content;
-  bool whole = false;
+  bool whole = false;  // this is all of it
 };
-Result<InflatedStart> InflateGzipStart(std::string_view compressed, bool whole,
-                                       std::size_t limit_bytes, std::string_view name);
+Result<ContentStart> InflateGzipStart(std::string_view compressed, bool whole,
+                                      std::size_t limit_bytes, std::string_view name);
 
 }  // namespace awq::io

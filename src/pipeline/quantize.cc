@@ -66,15 +66,18 @@ class Run {
     AWQ_ASSIGN(writer_,
                checkpoint::DirectoryWriter::Create(options_.output, plan_.tensors, writer));
     if (writer_->replaced_another()) {
-      Note(fmt::format("{}.partial, left by a run with other settings or inputs, is begun afresh",
+      Note(options_.progress,
+           fmt::format("{}.partial, left by a run with other settings or inputs, is begun afresh",
                        options_.output.string()));
     }
     std::size_t done = 0;
     for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
       if (writer_->IsDone(fmt::format("block {}", layer)) != nullptr) ++done;
     }
-    if (done > 0)
-      Note(fmt::format("continuing: {} of {} blocks are done", done, config_.num_hidden_layers));
+    if (done > 0) {
+      Note(options_.progress,
+           fmt::format("continuing: {} of {} blocks are done", done, config_.num_hidden_layers));
+    }
     report_.model_type = config_.model_type;
     report_.method = options_.method == Method::kAwq ? "awq" : "rtn";
     report_.format = std::string(plan_.format->name);
@@ -233,11 +236,6 @@ class Run {
     }
     model_.ReleaseAll();
     return WriteDirectoryFiles(*writer_, model_.path(), plan_);
-  }
-
-  void Note(const std::string& line) {
-    if (options_.progress == nullptr) return;
-    options_.progress->Update({.stage = "", .done = 0, .total = 0, .unit = "", .note = line});
   }
 
   void Progress(std::size_t layer, std::size_t tokens) {

@@ -5,6 +5,7 @@
 #include "math/matmul.h"
 #include "math/vector.h"
 #include "quant/group.h"
+#include "search/for_rows.h"
 #include "search/gram_loss.h"
 #include "search/scale_search.h"
 
@@ -13,17 +14,9 @@ namespace {
 
 constexpr std::size_t kAlphas = 20;
 constexpr std::size_t kClips = 10;
-constexpr std::size_t kRowsPerTask = 16;
 
 float ClipFraction(std::size_t choice) {
   return static_cast<float>(1 - static_cast<double>(choice) / 20);
-}
-
-void ForRows(ThreadPool& pool, std::size_t rows, const std::function<void(std::size_t)>& body) {
-  pool.ParallelFor(CeilDiv(rows, kRowsPerTask), [&](std::size_t task, std::size_t) {
-    const std::size_t end = std::min(rows, (task + 1) * kRowsPerTask);
-    for (std::size_t row = task * kRowsPerTask; row < end; ++row) body(row);
-  });
 }
 
 }  // namespace
@@ -128,14 +121,29 @@ double MeasureOutputEnergy(ThreadPool& pool, MatrixView<const float> weights,
   return energy;
 }
 
-void ScaleStatistics(ThreadPool& pool, std::span<const float> scale, SiteStatistics& statistics) {
-  Matrix<float>& gram = statistics.gram;
-  AWQ_CHECK_EQ(scale.size(), gram.cols());
-  ForRows(pool, gram.rows(), [&](std::size_t row) {
-    float* h = gram.row(row);
-    // The product of two halves is exact, so that the result stays symmetric.
-    for (std::size_t i = 0; i < scale.size(); ++i) h[i] /= scale[row] * scale[i];
+Matrix<float> ScaledWeights(ThreadPool& pool, MatrixView<const float> weights,
+                            std::span<const float> scale) {
+  AWQ_CHECK_EQ(scale.size(), weights.cols);
+  Matrix<float> scaled(weights.rows, weights.cols);
+  ForRows(pool, weights.rows, [&](std::size_t row) {
+    const float* w = weights.row(row);
+    for (std::size_t i = 0; i < scale.size(); ++i) scaled(row, i) = w[i] * scale[i];
   });
+  return scaled;
+}
+
+void ScaleGram(ThreadPool& pool, std::span<const float> scale, MatrixView<const float> from,
+               MatrixView<float> to) {
+  AWQ_CHECK_EQ(scale.size(), from.cols);
+  ForRows(pool, from.rows, [&](std::size_t row) {
+    const float* h = from.row(row);
+    // The product of two halves is exact, so that the result stays symmetric.
+    for (std::size_t i = 0; i < scale.size(); ++i) to(row, i) = h[i] / (scale[row] * scale[i]);
+  });
+}
+
+void ScaleStatistics(ThreadPool& pool, std::span<const float> scale, SiteStatistics& statistics) {
+  ScaleGram(pool, scale, statistics.gram, statistics.gram);
   ForRows(pool, statistics.sketch.rows(), [&](std::size_t row) {
     float* x = statistics.sketch.row(row);
     for (std::size_t i = 0; i < scale.size(); ++i) x[i] /= scale[i];

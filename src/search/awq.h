@@ -60,6 +60,12 @@ double MeasureOutputError(ThreadPool& pool, MatrixView<const float> weights,
 double MeasureOutputEnergy(ThreadPool& pool, MatrixView<const float> weights,
                            const SiteStatistics& statistics);
 
+// W diag(s).
+Matrix<float> ScaledWeights(ThreadPool& pool, MatrixView<const float> weights,
+                            std::span<const float> scale);
+// The Gram matrix of x / s; `to` may be `from`.
+void ScaleGram(ThreadPool& pool, std::span<const float> scale, MatrixView<const float> from,
+               MatrixView<float> to);
 // Turns the Gram matrix and the sketch of x into those of x / s, in place.
 void ScaleStatistics(ThreadPool& pool, std::span<const float> scale, SiteStatistics& statistics);
 

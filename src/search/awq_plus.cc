@@ -1,7 +1,5 @@
 #include "search/awq_plus.h"
 
-#include <limits>
-
 #include "search/awq.h"
 #include "search/gptq.h"
 #include "search/ranges.h"
@@ -14,19 +12,11 @@ double FeedbackLoss(ThreadPool& pool, const ScaledLinears& linears,
                     const SiteStatistics& statistics, const Scale& scale) {
   const std::size_t in = scale.size();
   Matrix<float> gram(in, in);
-  pool.ParallelFor(in, [&](std::size_t i, std::size_t) {
-    for (std::size_t j = 0; j < in; ++j) {
-      gram(i, j) = statistics.gram(i, j) / (scale[i] * scale[j]);
-    }
-  });
+  ScaleGram(pool, scale, statistics.gram, gram);
   const GramFactor factor = FactorGram(pool, gram, DampingFor(in, statistics.tokens));
   double loss = 0;
   for (const MatrixView<const float>& weights : linears.weights) {
-    Matrix<float> scaled(weights.rows, in);
-    pool.ParallelFor(weights.rows, [&](std::size_t row, std::size_t) {
-      const float* w = weights.row(row);
-      for (std::size_t i = 0; i < in; ++i) scaled(row, i) = w[i] * scale[i];
-    });
+    const Matrix<float> scaled = ScaledWeights(pool, weights, scale);
     const quant::QuantizedLinear rounded = RoundGptq(pool, scaled, factor, linears.spec);
     loss += MeasureOutputError(pool, scaled, rounded, gram);
   }

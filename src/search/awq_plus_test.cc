@@ -3,25 +3,17 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <random>
 
 #include "quant/group.h"
 #include "search/awq.h"
 #include "search/ranges.h"
+#include "search/test_matrices.h"
 
 namespace awq::search {
 namespace {
 
-Matrix<float> Random(std::size_t rows, std::size_t cols, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Matrix<float> m(rows, cols);
-  for (float& x : m.span()) x = normal(random);
-  return m;
-}
-
 SiteStatistics Gathered(ThreadPool& pool, std::size_t tokens, std::size_t in, unsigned seed) {
-  Matrix<float> x = Random(tokens, in, seed);
+  Matrix<float> x = NormalMatrix(tokens, in, seed);
   for (std::size_t t = 0; t < tokens; ++t) {
     for (std::size_t i = 3; i < in; i += 17) x(t, i) *= 12;
   }
@@ -50,7 +42,7 @@ TEST(SearchRanges, NoOtherRatioIsBetter) {
   ThreadPool pool(2);
   const std::size_t n = 32;
   const SiteStatistics statistics = Gathered(pool, 300, 96, 1);
-  const Matrix<float> weights = Random(20, 96, 2);
+  const Matrix<float> weights = NormalMatrix(20, 96, 2);
   for (const bool symmetric : {false, true}) {
     const quant::Spec spec{3, n, symmetric};
     const quant::GroupQuantizer quantizer(spec);
@@ -101,8 +93,8 @@ TEST(SearchPlusScale, IsNeverWorseThanTheIdentity) {
   ThreadPool pool(2);
   for (const std::size_t in : {96U, 1056U}) {  // without a sketch and with one
     const SiteStatistics statistics = Gathered(pool, 2 * in, in, 4);
-    const Matrix<float> a = Random(24, in, 5);
-    const Matrix<float> b = Random(9, in, 6);
+    const Matrix<float> a = NormalMatrix(24, in, 5);
+    const Matrix<float> b = NormalMatrix(9, in, 6);
     const std::vector<MatrixView<const float>> views = {a.view(), b.view()};
     const PlusScale found = SearchPlusScale(pool, {views, {3, 32, false}}, statistics);
     EXPECT_LT(found.loss, found.identity_loss);

@@ -4,29 +4,21 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 
 #include "quant/group.h"
 #include "search/awq.h"
 #include "search/awq_plus.h"
 #include "search/ranges.h"
+#include "search/test_matrices.h"
 
 namespace awq::search {
 namespace {
 
-Matrix<float> Random(std::size_t rows, std::size_t cols, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Matrix<float> m(rows, cols);
-  for (float& x : m.span()) x = normal(random);
-  return m;
-}
-
 // Inputs that share a few directions, as activations do, with outlier channels.
 SiteStatistics Correlated(ThreadPool& pool, std::size_t tokens, std::size_t in, unsigned seed) {
-  const Matrix<float> directions = Random(8, in, seed);
-  const Matrix<float> mix = Random(tokens, 8, seed + 1);
-  Matrix<float> x = Random(tokens, in, seed + 2);
+  const Matrix<float> directions = NormalMatrix(8, in, seed);
+  const Matrix<float> mix = NormalMatrix(tokens, 8, seed + 1);
+  Matrix<float> x = NormalMatrix(tokens, in, seed + 2);
   for (std::size_t t = 0; t < tokens; ++t) {
     for (std::size_t i = 0; i < in; ++i) {
       for (std::size_t k = 0; k < 8; ++k) x(t, i) += mix(t, k) * directions(k, i);
@@ -142,7 +134,7 @@ TEST(RoundWithFeedback, IsThePublishedGptq) {
   for (const std::size_t in : {64U, 192U, 320U}) {
     for (const bool symmetric : {false, true}) {
       const quant::Spec spec{3, 32, symmetric};
-      const Matrix<float> weights = Random(70, in, 9);
+      const Matrix<float> weights = NormalMatrix(70, in, 9);
       const SiteStatistics statistics = Correlated(pool, 2 * in, in, 11);
       const GramFactor factor = FactorGram(pool, statistics.gram, 0.01);
       const quant::QuantizedLinear linear = RoundGptq(pool, weights, factor, spec);
@@ -161,7 +153,7 @@ TEST(RoundWithFeedback, IsThePublishedGptq) {
 TEST(RoundWithFeedback, LeavesLessThanRoundingToNearest) {
   ThreadPool pool(2);
   const quant::Spec spec{4, 64, false};
-  const Matrix<float> weights = Random(40, 256, 1);
+  const Matrix<float> weights = NormalMatrix(40, 256, 1);
   const SiteStatistics statistics = Correlated(pool, 1000, 256, 2);
   const GramFactor factor = FactorGram(pool, statistics.gram, 0.01);
   const double nearest =
@@ -176,7 +168,7 @@ TEST(RoundWithFeedback, LeavesLessThanRoundingToNearest) {
 
 TEST(RoundWithFeedback, DoesNotDependOnThreads) {
   const quant::Spec spec{4, 64, false};
-  const Matrix<float> weights = Random(200, 640, 1);
+  const Matrix<float> weights = NormalMatrix(200, 640, 1);
   ThreadPool one(1);
   const SiteStatistics statistics = Correlated(one, 900, 640, 2);
   const auto round = [&](ThreadPool& pool) {
@@ -197,7 +189,7 @@ TEST(RoundWithFeedback, OddGroupsAreSound) {
   ThreadPool pool(2);
   for (const bool symmetric : {false, true}) {
     const quant::Spec spec{4, 32, symmetric};
-    Matrix<float> weights = Random(6, 128, 3);
+    Matrix<float> weights = NormalMatrix(6, 128, 3);
     for (std::size_t i = 0; i < 128; ++i) {
       weights(0, i) = 0;
       weights(1, i) = 0.25F;

@@ -2,26 +2,18 @@
 
 #include <algorithm>
 #include <array>
-#include <functional>
 
 #include "quant/group.h"
+#include "search/for_rows.h"
 #include "search/gram_loss.h"
 
 namespace awq::search {
 namespace {
 
-constexpr std::size_t kRowsPerTask = 16;
 constexpr std::size_t kRatios = 16;
 
 float Ratio(std::size_t choice) {
   return static_cast<float>(1 - static_cast<double>(choice) * 0.04);
-}
-
-void ForRows(ThreadPool& pool, std::size_t rows, const std::function<void(std::size_t)>& body) {
-  pool.ParallelFor(CeilDiv(rows, kRowsPerTask), [&](std::size_t task, std::size_t) {
-    const std::size_t end = std::min(rows, (task + 1) * kRowsPerTask);
-    for (std::size_t row = task * kRowsPerTask; row < end; ++row) body(row);
-  });
 }
 
 // Which ends a sweep moves.
@@ -103,21 +95,6 @@ quant::QuantizedLinear MapsOf(ThreadPool& pool, const GroupRanges& ranges, const
     }
   });
   return linear;
-}
-
-void RoundToNearest(ThreadPool& pool, MatrixView<const float> weights,
-                    quant::QuantizedLinear& linear) {
-  AWQ_CHECK_EQ(weights.rows, linear.out_features());
-  AWQ_CHECK_EQ(weights.cols, linear.in_features());
-  const std::size_t n = linear.spec.group_size;
-  const quant::GroupQuantizer quantizer(linear.spec);
-  ForRows(pool, weights.rows, [&](std::size_t row) {
-    for (std::size_t group = 0; group < linear.groups(); ++group) {
-      const quant::GroupMap map{ToFloat(linear.scales(row, group)),
-                                static_cast<float>(linear.zeros(row, group)), quant::kNoBound};
-      quantizer.Quantize(map, weights.row(row) + group * n, n, linear.codes.row(row) + group * n);
-    }
-  });
 }
 
 }  // namespace awq::search

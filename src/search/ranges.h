@@ -28,8 +28,4 @@ GroupRanges SearchRanges(ThreadPool& pool, MatrixView<const float> weights,
 quant::QuantizedLinear MapsOf(ThreadPool& pool, const GroupRanges& ranges, const quant::Spec& spec,
                               std::size_t in_features);
 
-// Codes nearest to the weights under the scales and zeros that `linear` has.
-void RoundToNearest(ThreadPool& pool, MatrixView<const float> weights,
-                    quant::QuantizedLinear& linear);
-
 }  // namespace awq::search
