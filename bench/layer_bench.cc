@@ -20,8 +20,8 @@
 #include "io/safetensors.h"
 #include "math/vector.h"
 #include "search/awq.h"
-#include "search/awq_plus.h"
 #include "search/gram_loss.h"
+#include "search/site.h"
 
 namespace awq {
 namespace {
@@ -61,11 +61,6 @@ struct Rounded {
   std::vector<float> scale;
 };
 
-search::GramFactor Factor(ThreadPool& pool, const search::SiteStatistics& statistics) {
-  const std::size_t in = statistics.gram.cols();
-  return search::FactorGram(pool, statistics.gram, search::DampingFor(in, statistics.tokens));
-}
-
 Rounded RoundBy(ThreadPool& pool, const std::string& method, const Layer& layer,
                 const Matrix<float>& weights, const Matrix<float>& inputs,
                 const quant::Spec& spec) {
@@ -73,9 +68,6 @@ Rounded RoundBy(ThreadPool& pool, const std::string& method, const Layer& layer,
   if (method == "rtn") return {search::Round(pool, weights, spec), identity};
   search::SiteStatistics statistics = Gather(pool, inputs);
   const MatrixView<const float> view = weights;
-  if (method == "gptq") {
-    return {search::RoundGptq(pool, weights, Factor(pool, statistics), spec), identity};
-  }
   if (method == "awq") {
     const search::ScaleChoice choice = search::SearchScale(pool, {&view, 1}, statistics, spec);
     const Matrix<float> scaled = search::ScaledWeights(pool, weights, choice.scale);
@@ -84,12 +76,12 @@ Rounded RoundBy(ThreadPool& pool, const std::string& method, const Layer& layer,
     const search::Clip clip = search::SearchClip(pool, scaled, statistics.gram, spec);
     return {search::Round(pool, scaled, spec, &clip), choice.scale};
   }
-  const search::PlusScale best =
-      search::SearchPlusScale(pool, {{&view, 1}, spec}, statistics);
-  const Matrix<float> scaled = search::ScaledWeights(pool, weights, best.choice.scale);
-  search::ScaleStatistics(pool, best.choice.scale, statistics);
-  return {search::RoundPlus(pool, scaled, statistics, Factor(pool, statistics), spec),
-          best.choice.scale};
+  const std::uint8_t clipped = layer.clipped ? 1 : 0;
+  const search::SiteProblem problem{.linears = {{&view, 1}, spec}, .clipped = {&clipped, 1}, .tie = {}};
+  search::SiteSolution solution =
+      search::SolveSite(pool, problem, statistics,
+                        method == "gptq" ? search::kGptqOptions : search::SiteOptions{});
+  return {std::move(solution.linears.front().weights), std::move(solution.scale)};
 }
 
 // The mean over tokens of the squared output error on `gram`'s inputs.

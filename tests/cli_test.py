@@ -180,7 +180,7 @@ class Reports(CliTest):
     def test_quantize(self):
         done = self.succeed("quantize", MODEL, "-o", self.out, *CALIBRATED, "--json", "-")
         report = strict_json(done.stdout)
-        self.assertEqual((report["bits"], report["method"]), (4, "awq"))
+        self.assertEqual((report["bits"], report["method"]), (4, "awq-plus"))
         self.assertEqual(strict_json((self.out / "quantization_report.json").read_bytes()), report)
         quantization = json.loads((self.out / "config.json").read_text())["quantization_config"]
         self.assertEqual((quantization["quant_method"], quantization["bits"]), ("awq", 4))

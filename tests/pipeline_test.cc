@@ -1,6 +1,7 @@
 // The main job on whole (tiny) models: quantize, read back, continue an interrupted run.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <fstream>
@@ -11,6 +12,7 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "math/vector.h"
+#include "pipeline/fold.h"
 #include "pipeline/quantize.h"
 #include "search/awq.h"
 #include "testing/paths.h"
@@ -35,7 +37,8 @@ Matrix<std::int32_t> SomeTokens(std::size_t sequences, std::size_t length, std::
 }
 
 Result<pipeline::QuantizeReport> QuantizeFixture(const fs::path& model_path, const fs::path& output,
-                                                 pipeline::Method method, std::size_t threads = 2,
+                                                 const pipeline::Method* method,
+                                                 std::size_t threads = 2,
                                                  ProgressSink* progress = nullptr) {
   ThreadPool pool(threads);
   auto model = ModelDirectory::Open(model_path);
@@ -66,7 +69,7 @@ class EveryFixture : public ::testing::TestWithParam<const char*> {
 
 TEST_P(EveryFixture, OutputReadsBackAndStaysCloseToTheOriginal) {
   const fs::path output = scratch_.path() / "out";
-  const auto report = QuantizeFixture(model(), output, pipeline::Method::kAwq);
+  const auto report = QuantizeFixture(model(), output, pipeline::FindMethod("awq"));
   ASSERT_TRUE(report.ok()) << report.error().message;
   const auto original = ModelDirectory::Open(model());
   const auto quantized = ModelDirectory::Open(output);
@@ -105,9 +108,13 @@ TEST_P(EveryFixture, OutputReadsBackAndStaysCloseToTheOriginal) {
 }
 
 TEST_P(EveryFixture, SameBytesForAnyNumberOfThreads) {
-  ASSERT_TRUE(QuantizeFixture(model(), scratch_.path() / "1", pipeline::Method::kAwq, 1).ok());
-  ASSERT_TRUE(QuantizeFixture(model(), scratch_.path() / "3", pipeline::Method::kAwq, 3).ok());
-  EXPECT_EQ(FilesOf(scratch_.path() / "1"), FilesOf(scratch_.path() / "3"));
+  for (const pipeline::Method& method : pipeline::Methods()) {
+    if (!method.storable()) continue;
+    const std::string name(method.name);
+    ASSERT_TRUE(QuantizeFixture(model(), scratch_.path() / (name + "1"), &method, 1).ok());
+    ASSERT_TRUE(QuantizeFixture(model(), scratch_.path() / (name + "3"), &method, 3).ok());
+    EXPECT_EQ(FilesOf(scratch_.path() / (name + "1")), FilesOf(scratch_.path() / (name + "3")));
+  }
 }
 
 // Keeps every input of every site of one block, as rows of doubles.
@@ -121,6 +128,68 @@ class Inputs final : public transformer::Observer {
   }
   std::map<Role, std::vector<std::vector<double>>> by_site;
 };
+
+// The report's figures are of what is stored: read back, with scales that later folds divided.
+TEST_P(EveryFixture, WhatIsStoredHasTheErrorsOfTheReport) {
+  const fs::path output = scratch_.path() / "out";
+  const auto report = QuantizeFixture(model(), output, pipeline::FindMethod("awq-plus"));
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  const auto original = ModelDirectory::Open(model()).value();
+  const auto quantized = ModelDirectory::Open(output).value();
+  const model::ModelConfig& config = original->config();
+  ThreadPool pool(1);
+  const Matrix<std::int32_t> tokens = SomeTokens(6, 24, config.vocab_size);
+  const auto inputs_of = [&](const ModelDirectory& source) {
+    auto network = transformer::Network::Create(pool, source, {.positions = 24}).value();
+    transformer::KvCache cache(config, math::Precision::kF32,
+                               {.layers = 1, .slots = 1, .capacity_tokens = 24});
+    Matrix<float> hidden(tokens.size(), config.hidden_size);
+    EXPECT_TRUE(network->Embed(tokens.span(), hidden).ok());
+    const std::vector<transformer::Batch> batches(6, {{.tokens = 24, .position = 0, .slot = 0}});
+    Inputs inputs;
+    EXPECT_TRUE(network->RunBlock(0, batches, cache, hidden, &inputs).ok());
+    return inputs.by_site;
+  };
+  const auto before = inputs_of(*original);
+  const auto after = inputs_of(*quantized);
+  const model::BlockWeights weights = original->Block(0).value();
+  const model::BlockWeights written = quantized->Block(0).value();
+  for (const model::SiteRow& site : config.arch->sites) {
+    for (Role reader : site.readers) {
+      const Matrix<float> w = pipeline::FoldedWeight(pool, weights.linear(reader), reader, {});
+      const auto codes = written.linear(reader).packed->Unpack().value();
+      Matrix<float> q(w.rows(), w.cols());
+      quant::Dequantize(codes, 0, q);
+      double error = 0;
+      double energy = 0;
+      const auto& y = before.at(site.readers.front());
+      const auto& x = after.at(site.readers.front());
+      for (std::size_t t = 0; t < x.size(); ++t) {
+        for (std::size_t r = 0; r < w.rows(); ++r) {
+          double want = 0;
+          double got = 0;
+          for (std::size_t i = 0; i < w.cols(); ++i) {
+            want += double{w(r, i)} * y[t][i];
+            got += double{q(r, i)} * x[t][i];
+          }
+          // v's and up's rows are divided by what o and down take.
+          error += (want - got) * (want - got);
+          energy += want * want;
+        }
+      }
+      if (reader == Role::kV || reader == Role::kUp) continue;
+      const auto& rows = report->blocks[0].linears;
+      const auto row = std::ranges::find_if(
+          rows, [&](const auto& each) { return each.name == weights.linear(reader).name; });
+      ASSERT_NE(row, rows.end());
+      ASSERT_TRUE(row->quality.has_value());
+      // Inputs read back have fp16 scales and norms; errors are products of bf16 where there are.
+      EXPECT_NEAR(row->quality->held_out.chosen / row->quality->energy, error / energy,
+                  0.02 * error / energy + 1e-6)
+          << row->name;
+    }
+  }
+}
 
 // The Gram matrix of x / s, by its definition.
 Matrix<float> ScaledGram(const std::vector<std::vector<double>>& x, const std::vector<float>& s) {
@@ -141,7 +210,7 @@ Matrix<float> ScaledGram(const std::vector<std::vector<double>>& x, const std::v
 // published search, fold, clip (all but q and k) and rounding give on the block's own inputs.
 TEST_P(EveryFixture, TheFirstBlockIsWhatThePaperSays) {
   const fs::path output = scratch_.path() / "out";
-  ASSERT_TRUE(QuantizeFixture(model(), output, pipeline::Method::kAwq).ok());
+  ASSERT_TRUE(QuantizeFixture(model(), output, pipeline::FindMethod("awq")).ok());
   const auto original = ModelDirectory::Open(model()).value();
   const auto quantized = ModelDirectory::Open(output).value();
   const model::ModelConfig& config = original->config();
@@ -234,48 +303,62 @@ class Interrupt : public ProgressSink {
 
 TEST(Pipeline, AnInterruptedRunContinuesToTheSameBytes) {
   const fs::path model = testing::GoldenDir() / "models" / "llama_bias";
-  testing::TemporaryDirectory scratch;
-  const auto whole = QuantizeFixture(model, scratch.path() / "whole", pipeline::Method::kAwq);
-  ASSERT_TRUE(whole.ok()) << whole.error().message;
-  // Inside the second of two blocks.
-  Interrupt interrupt(6 * 24 + 6 * 24 / 4 + 1);
-  EXPECT_THROW(static_cast<void>(QuantizeFixture(model, scratch.path() / "parts",
-                                                 pipeline::Method::kAwq, 2, &interrupt)),
-               std::runtime_error);
-  EXPECT_FALSE(fs::exists(scratch.path() / "parts"));
-  const auto rest = QuantizeFixture(model, scratch.path() / "parts", pipeline::Method::kAwq);
-  ASSERT_TRUE(rest.ok()) << rest.error().message;
-  EXPECT_EQ(rest->resumed_blocks, 1U);
-  EXPECT_EQ(FilesOf(scratch.path() / "whole"), FilesOf(scratch.path() / "parts"));
-  EXPECT_EQ(rest->blocks.size(), whole->blocks.size());
-  EXPECT_EQ(rest->blocks[0].linears[2].error, whole->blocks[0].linears[2].error);
-}
-
-TEST(Pipeline, AwqLosesLessThanRoundToNearestOnItsOwnTokens) {
-  testing::TemporaryDirectory scratch;
-  const auto report = QuantizeFixture(testing::GoldenDir() / "models" / "llama",
-                                      scratch.path() / "out", pipeline::Method::kAwq);
-  ASSERT_TRUE(report.ok()) << report.error().message;
-  for (const pipeline::BlockReport& block : report->blocks) {
-    for (const pipeline::SiteReport& site : block.sites) {
-      if (!site.obstacle.empty()) continue;
-      EXPECT_LE(site.error, site.rtn_error) << site.name;
+  for (const char* name : {"awq", "gptq", "awq-plus"}) {
+    const pipeline::Method* method = pipeline::FindMethod(name);
+    testing::TemporaryDirectory scratch;
+    const auto whole = QuantizeFixture(model, scratch.path() / "whole", method);
+    ASSERT_TRUE(whole.ok()) << whole.error().message;
+    // Inside the second of two blocks, which take five passes each.
+    Interrupt interrupt(5 * 6 * 24 + 6 * 24 + 1);
+    EXPECT_THROW(
+        static_cast<void>(QuantizeFixture(model, scratch.path() / "parts", method, 2, &interrupt)),
+        std::runtime_error);
+    EXPECT_FALSE(fs::exists(scratch.path() / "parts"));
+    const auto rest = QuantizeFixture(model, scratch.path() / "parts", method);
+    ASSERT_TRUE(rest.ok()) << rest.error().message;
+    EXPECT_EQ(rest->resumed_blocks, 1U);
+    EXPECT_EQ(FilesOf(scratch.path() / "whole"), FilesOf(scratch.path() / "parts")) << name;
+    ASSERT_EQ(rest->blocks.size(), whole->blocks.size());
+    for (std::size_t block = 0; block < rest->blocks.size(); ++block) {
+      nlohmann::json one = pipeline::ToJson(rest->blocks[block]);
+      nlohmann::json other = pipeline::ToJson(whole->blocks[block]);
+      for (nlohmann::json* each : {&one, &other}) {
+        for (auto& site : (*each)["sites"]) site.erase("seconds");
+        for (auto& linear : (*each)["linears"]) linear.erase("seconds");
+      }
+      EXPECT_EQ(one, other) << name;
     }
   }
 }
 
-// An interrupted run must not be continued on other weights.
+TEST(Pipeline, MethodsLoseLessThanRoundToNearest) {
+  for (const char* name : {"awq", "gptq", "awq-plus"}) {
+    testing::TemporaryDirectory scratch;
+    const auto report = QuantizeFixture(testing::GoldenDir() / "models" / "llama",
+                                        scratch.path() / "out", pipeline::FindMethod(name));
+    ASSERT_TRUE(report.ok()) << report.error().message;
+    const pipeline::ReportTotals totals = pipeline::TotalsOf(report->blocks);
+    EXPECT_LT(totals.held_out_relative_error, totals.held_out_rtn_relative_error) << name;
+    if (std::string_view(name) != "awq-plus") continue;
+    for (const pipeline::BlockReport& block : report->blocks) {
+      for (const pipeline::LinearReport& linear : block.linears) {
+        EXPECT_LE(linear.quality->held_out.chosen, linear.quality->held_out.rtn) << linear.name;
+      }
+    }
+  }
+}
+
 TEST(Pipeline, ARunOnChangedWeightsStartsAfresh) {
   testing::TemporaryDirectory scratch;
   const fs::path model = scratch.path() / "model";
   fs::copy(testing::GoldenDir() / "models" / "llama", model);
   Interrupt interrupt(6 * 24 + 6 * 24 / 4 + 1);
   EXPECT_THROW(static_cast<void>(QuantizeFixture(model, scratch.path() / "out",
-                                                 pipeline::Method::kAwq, 2, &interrupt)),
+                                                 pipeline::FindMethod("awq"), 2, &interrupt)),
                std::runtime_error);
   const fs::path weights = model / "model.safetensors";
   fs::last_write_time(weights, fs::last_write_time(weights) + std::chrono::seconds(5));
-  const auto report = QuantizeFixture(model, scratch.path() / "out", pipeline::Method::kAwq);
+  const auto report = QuantizeFixture(model, scratch.path() / "out", pipeline::FindMethod("awq"));
   ASSERT_TRUE(report.ok()) << report.error().message;
   EXPECT_EQ(report->resumed_blocks, 0U);
 }
@@ -295,7 +378,7 @@ TEST(Pipeline, DamagedWeightsAreNamed) {
   ASSERT_NE(at, std::string::npos);
   file.replace(at + 4, 4, std::string("\x00\x00\xc0\x7f", 4));
   std::ofstream(model / "model.safetensors", std::ios::binary) << file;
-  const auto report = QuantizeFixture(model, scratch.path() / "out", pipeline::Method::kAwq);
+  const auto report = QuantizeFixture(model, scratch.path() / "out", pipeline::FindMethod("awq"));
   ASSERT_FALSE(report.ok());
   EXPECT_NE(report.error().message.find("model.norm.weight: element 1 is infinite or NaN"),
             std::string::npos)
@@ -386,12 +469,12 @@ TEST(Pipeline, AMissingRowOfTheTableIsFound) {
 TEST(Pipeline, RefusesWhatItCannotDo) {
   testing::TemporaryDirectory scratch;
   const fs::path model = testing::GoldenDir() / "models" / "llama";
-  ASSERT_TRUE(QuantizeFixture(model, scratch.path() / "out", pipeline::Method::kRtn).ok());
-  const auto exists = QuantizeFixture(model, scratch.path() / "out", pipeline::Method::kRtn);
+  ASSERT_TRUE(QuantizeFixture(model, scratch.path() / "out", pipeline::FindMethod("rtn")).ok());
+  const auto exists = QuantizeFixture(model, scratch.path() / "out", pipeline::FindMethod("rtn"));
   ASSERT_FALSE(exists.ok());
   EXPECT_NE(exists.error().message.find((scratch.path() / "out").string()), std::string::npos);
-  const auto twice =
-      QuantizeFixture(scratch.path() / "out", scratch.path() / "twice", pipeline::Method::kRtn);
+  const auto twice = QuantizeFixture(scratch.path() / "out", scratch.path() / "twice",
+                                     pipeline::FindMethod("rtn"));
   ASSERT_FALSE(twice.ok());
   EXPECT_NE(twice.error().message.find("already quantized"), std::string::npos);
 }

@@ -17,10 +17,11 @@ namespace {
 Result<pipeline::QuantizeOptions> ToPipeline(const QuantizeOptions& options,
                                              const Runtime& runtime) {
   pipeline::QuantizeOptions run;
-  if (options.method != "awq" && options.method != "rtn") {
-    return MakeError(ErrorCode::kInvalidArgument, "method {}: expected awq or rtn", options.method);
+  run.method = pipeline::FindMethod(options.method);
+  if (run.method == nullptr || !run.method->storable()) {
+    return MakeError(ErrorCode::kInvalidArgument, "method {}: expected one of {}", options.method,
+                     pipeline::MethodNames(/*storable_only=*/true));
   }
-  run.method = options.method == "awq" ? pipeline::Method::kAwq : pipeline::Method::kRtn;
   run.plan.bits = options.bits;
   run.plan.symmetric = options.symmetric;
   if (options.group_size) {
@@ -100,7 +101,7 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
     AWQ_TRY(CheckBeforeWork(*model, run, runtime));
     calib::CalibrationTokens tokens;
-    if (run.method == pipeline::Method::kAwq) {
+    if (run.method->calibrates()) {
       AWQ_ASSIGN(const api::PreparedCalibration calibration,
                  api::PrepareCalibration(*model, options.calibration, runtime));
       run.memory_bound_bytes = AnnounceMemory(*model, calibration, pool.size(), runtime);

@@ -6,6 +6,15 @@
 
 namespace awq::calib {
 
+Result<search::SiteStatistics> FinishSite(search::StatisticsAccumulator&& site,
+                                          const std::string& block) {
+  if (site.nonfinite() == 0) return std::move(site).Finish();
+  return MakeError(ErrorCode::kCorrupt,
+                   "{}: {} of its activations are infinite or NaN; the weights up to here are "
+                   "damaged, or the text does not fit the model (try --precision f32)",
+                   block, site.nonfinite());
+}
+
 void Collector::OnInput(model::Role reader, const kernels::Activations& input) {
   auto& site = sites_[reader];
   if (!site) site = std::make_unique<search::StatisticsAccumulator>(input.width(), what_);
@@ -20,13 +29,8 @@ Result<std::map<model::Role, search::SiteStatistics>> Collector::Finish(
     const std::string& block) && {
   std::map<model::Role, search::SiteStatistics> finished;
   for (auto& [reader, site] : sites_) {
-    if (site->nonfinite() != 0) {
-      return MakeError(ErrorCode::kCorrupt,
-                       "{}: {} of its activations are infinite or NaN; the weights up to here are "
-                       "damaged, or the text does not fit the model (try --precision f32)",
-                       block, site->nonfinite());
-    }
-    finished.emplace(reader, std::move(*site).Finish());
+    AWQ_ASSIGN(search::SiteStatistics statistics, FinishSite(std::move(*site), block));
+    finished.emplace(reader, std::move(statistics));
     site.reset();
   }
   return finished;

@@ -12,6 +12,10 @@
 
 namespace awq::calib {
 
+// `block` stands in the error for activations that are not finite.
+Result<search::SiteStatistics> FinishSite(search::StatisticsAccumulator&& site,
+                                          const std::string& block);
+
 class Collector final : public transformer::Observer {
  public:
   explicit Collector(ThreadPool& pool, search::Gather what = search::Gather::kAll)
@@ -19,8 +23,7 @@ class Collector final : public transformer::Observer {
 
   void OnInput(model::Role reader, const kernels::Activations& input) override;
 
-  // By the site's first reader; the collector is spent. `block` stands in the error for
-  // activations that are not finite.
+  // By the site's first reader; the collector is spent.
   Result<std::map<model::Role, search::SiteStatistics>> Finish(const std::string& block) &&;
 
  private:

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 #include <utility>
@@ -282,6 +283,25 @@ Status DirectoryWriter::WriteTensor(const std::string& name, std::span<const std
     state_->written_bytes.erase(name);
   }
   return {};
+}
+
+Result<Buffer<std::byte>> DirectoryWriter::ReadTensor(const std::string& name) const {
+  const auto place = state_->layout.places.find(name);
+  if (place == state_->layout.places.end() || !state_->journal.written.contains(name)) {
+    return MakeError(ErrorCode::kInvalidArgument, "{}: tensor {} was not written yet",
+                     state_->output.string(), name);
+  }
+  const io::TensorInfo& info = state_->layout.info(place->second);
+  AWQ_ASSIGN(
+      const auto file,
+      io::MappedFile::Open(state_->partial / state_->layout.shards[place->second.shard].file_name));
+  const auto bytes = file->bytes();
+  if (info.offset_bytes > bytes.size() || info.size_bytes > bytes.size() - info.offset_bytes) {
+    return MakeError(ErrorCode::kCorrupt, "{}: ends before tensor {}", file->path().string(), name);
+  }
+  Buffer<std::byte> copy(info.size_bytes);
+  std::copy_n(bytes.data() + info.offset_bytes, info.size_bytes, copy.data());
+  return copy;
 }
 
 Status DirectoryWriter::WriteFile(const std::string& name, std::string_view contents) {

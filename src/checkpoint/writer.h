@@ -43,6 +43,8 @@ class DirectoryWriter {
   // The whole tensor, or a piece of it at `offset_bytes` inside it.
   Status WriteTensor(const std::string& name, std::span<const std::byte> bytes,
                      std::size_t offset_bytes = 0);
+  // The bytes of a tensor that was written whole, in this run or in the one that is continued.
+  Result<Buffer<std::byte>> ReadTensor(const std::string& name) const;
   // A small file beside the shards (config.json, tokenizer.json).
   Status WriteFile(const std::string& name, std::string_view contents);
 

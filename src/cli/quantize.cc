@@ -102,8 +102,10 @@ Action AddQuantize(CLI::App& app) {
   command.add_option("-o,--output", options.output, "The directory to write; must not exist")
       ->check(NotEmpty())
       ->required();
-  command.add_option("--method", options.method, "awq, or rtn: round to nearest, no calibration")
-      ->check(CLI::IsMember({"awq", "rtn"}))
+  command
+      .add_option("--method", options.method,
+                  "awq-plus; awq or gptq: as published; rtn: round to nearest, no calibration")
+      ->check(CLI::IsMember({"awq-plus", "awq", "gptq", "rtn"}))
       ->capture_default_str();
   command.add_option("--bits", options.bits, "Bits per weight; the AWQ layout holds 4")
       ->check(CLI::Range(2, 8))

@@ -23,6 +23,7 @@ bool IsNonFinite(const std::byte* value, DType dtype) {
   return (bits & exponent) == exponent;
 }
 
+// `first`: the place of the first value in its tensor.
 Status CheckRepresentable(std::span<const F16> halves, std::span<const float> values,
                           std::size_t first, const std::string& name) {
   const auto bad = std::find_if(halves.begin(), halves.end(),
@@ -33,14 +34,6 @@ Status CheckRepresentable(std::span<const F16> halves, std::span<const float> va
                    "{}: element {} is {}, but AWQ checkpoints hold fp16 (at most 65504); the "
                    "weights are damaged or unsuitable",
                    name, first + index, values[index]);
-}
-
-Status WritePiece(checkpoint::DirectoryWriter& writer, const std::string& name, std::size_t first,
-                  std::span<const float> values) {
-  Buffer<F16> halves(values.size());
-  math::Convert(values, halves.span());
-  AWQ_TRY(CheckRepresentable(halves.span(), values, first, name));
-  return writer.WriteTensor(name, std::as_bytes(halves.span()), first * sizeof(F16));
 }
 
 }  // namespace
@@ -64,26 +57,26 @@ Status CheckFinite(ThreadPool& pool, const TensorView& tensor, const std::string
                    name, first_bad.load());
 }
 
-Status WriteDense(checkpoint::DirectoryWriter& writer, const std::string& name,
-                  std::span<const float> values) {
-  for (std::size_t first = 0; first < values.size(); first += kPiece) {
-    AWQ_TRY(WritePiece(writer, name, first,
-                       values.subspan(first, std::min(kPiece, values.size() - first))));
-  }
-  return {};
+Status ToHalves(std::span<const float> values, const std::string& name, std::span<F16> halves) {
+  math::Convert(values, halves);
+  return CheckRepresentable(halves, values, 0, name);
 }
 
 Status WriteDense(checkpoint::DirectoryWriter& writer, const std::string& name,
                   const TensorView& tensor) {
   const std::size_t element_bytes = ElementBytes(tensor.dtype);
   Buffer<float> piece(std::min(kPiece, tensor.elements()));
+  Buffer<F16> halves(piece.size());
   for (std::size_t first = 0; first < tensor.elements(); first += kPiece) {
     const std::size_t count = std::min(kPiece, tensor.elements() - first);
     const TensorView part{
         tensor.dtype, {count}, tensor.bytes.subspan(first * element_bytes, count * element_bytes)};
     const std::span<float> values = piece.span().first(count);
+    const std::span<F16> stored = halves.span().first(count);
     math::Convert(part, values);
-    AWQ_TRY(WritePiece(writer, name, first, values));
+    math::Convert(std::span<const float>(values), stored);
+    AWQ_TRY(CheckRepresentable(stored, values, first, name));
+    AWQ_TRY(writer.WriteTensor(name, std::as_bytes(stored), first * sizeof(F16)));
   }
   return {};
 }

@@ -16,8 +16,7 @@ namespace awq::pipeline {
 Status CheckFinite(ThreadPool& pool, const TensorView& tensor, const std::string& name);
 
 // Error: a value is infinite, NaN, or too large for fp16 (names the tensor and the place).
-Status WriteDense(checkpoint::DirectoryWriter& writer, const std::string& name,
-                  std::span<const float> values);
+Status ToHalves(std::span<const float> values, const std::string& name, std::span<F16> halves);
 Status WriteDense(checkpoint::DirectoryWriter& writer, const std::string& name,
                   const TensorView& tensor);
 

@@ -51,10 +51,9 @@ Result<std::string> Fingerprint(const checkpoint::ModelDirectory& model,
       "awq {} on {}{} method {} format {} bits {} group {} symmetric {} precision {} shard {} "
       "config {:016x} "
       "weights {:016x} tokens {}x{} {:016x}",
-      kVersion, IsaName(ActiveIsa()), math::HasFastBF16() ? "+bf16" : "",
-      static_cast<int>(options.method), plan.format, plan.bits,
-      plan.group_size ? std::to_string(*plan.group_size) : "auto", plan.symmetric,
-      static_cast<int>(options.precision), options.shard_bytes,
+      kVersion, IsaName(ActiveIsa()), math::HasFastBF16() ? "+bf16" : "", options.method->name,
+      plan.format, plan.bits, plan.group_size ? std::to_string(*plan.group_size) : "auto",
+      plan.symmetric, static_cast<int>(options.precision), options.shard_bytes,
       Hash(std::as_bytes(std::span(config))), weights, tokens.rows(), tokens.cols(),
       Hash(std::as_bytes(tokens.span())));
 }

@@ -114,11 +114,29 @@ double RelativeDifference(const Matrix<float>& a, const std::vector<float>& scal
   return largest;
 }
 
+// One value for each channel of the producer: of tied heads, which all have the same, the first.
+std::vector<float> GivenBy(const std::vector<float>& scale, const search::HeadTie& tie) {
+  if (tie.shared == 1) return scale;
+  std::vector<float> given;
+  const std::size_t span = tie.shared * tie.head_dim;
+  for (std::size_t first = 0; first < scale.size(); first += span) {
+    for (std::size_t d = 0; d < tie.head_dim; ++d) {
+      given.push_back(scale[first + d]);
+      for (std::size_t head = 1; head < tie.shared; ++head) {
+        AWQ_CHECK_EQ(scale[first + head * tie.head_dim + d], given.back());
+      }
+    }
+  }
+  return given;
+}
+
 // Every reader of a site must take the scale that its producer gives.
 Status CheckSite(const model::ModelConfig& config, std::size_t layer, const model::SiteRow& site,
                  const FoldPlan& plan) {
+  const Result<search::HeadTie> tie = FoldTie(config, site);
   for (Role reader : site.readers) {
-    if (plan.columns_of(reader) == plan.rows_of(site.producer)) continue;
+    const std::vector<float>& taken = plan.columns_of(reader);
+    if ((tie ? GivenBy(taken, *tie) : taken) == plan.rows_of(site.producer)) continue;
     return MakeError(ErrorCode::kInternal,
                      "block {}: {} gives another scale than {} takes (site {}): a bug in awq, "
                      "please report it",
@@ -130,22 +148,40 @@ Status CheckSite(const model::ModelConfig& config, std::size_t layer, const mode
 
 }  // namespace
 
-void FoldPlan::Add(const model::SiteRow& site, const std::vector<float>& scale) {
+void FoldPlan::Add(const model::SiteRow& site, const std::vector<float>& scale,
+                   const search::HeadTie& tie) {
   for (Role reader : site.readers) columns[Index(reader)] = scale;
-  rows[Index(site.producer)] = scale;
+  rows[Index(site.producer)] = GivenBy(scale, tie);
 }
 
-std::string FoldObstacle(const model::ModelConfig& config, const model::SiteRow& site) {
-  if (site.fold == model::Fold::kNorm) return "";
+bool FoldPlan::empty() const {
+  const auto nothing = [](const std::vector<float>& scale) { return scale.empty(); };
+  return std::ranges::all_of(columns, nothing) && std::ranges::all_of(rows, nothing);
+}
+
+Result<search::HeadTie> FoldTie(const model::ModelConfig& config, const model::SiteRow& site) {
+  if (site.fold == model::Fold::kNorm) return search::HeadTie{};
   std::size_t produced = 0;
   std::size_t read = 0;
   for (const model::LinearRow& row : config.arch->linears) {
     if (row.role == site.producer) produced = model::Width(config, row.out);
     if (row.role == site.readers.front()) read = model::Width(config, row.in);
   }
-  if (produced == read) return "";
-  return fmt::format("{} gives {} values, {} reads {}", NameOf(*config.arch, site.producer),
-                     produced, NameOf(*config.arch, site.readers.front()), read);
+  if (produced == read) return search::HeadTie{};
+  if (site.producer == Role::kV && produced == config.kv_width() && read == config.q_width()) {
+    return search::HeadTie{.shared = read / produced, .head_dim = config.head_dim};
+  }
+  return MakeError(ErrorCode::kUnsupported, "{} gives {} values, {} reads {}",
+                   NameOf(*config.arch, site.producer), produced,
+                   NameOf(*config.arch, site.readers.front()), read);
+}
+
+std::string FoldObstacle(const model::ModelConfig& config, const model::SiteRow& site) {
+  const Result<search::HeadTie> tie = FoldTie(config, site);
+  if (!tie) return tie.error().message;
+  if (tie->shared == 1) return "";
+  return fmt::format("{} heads read each head that {} gives", tie->shared,
+                     NameOf(*config.arch, site.producer));
 }
 
 Matrix<float> FoldedWeight(ThreadPool& pool, const model::Linear& linear, Role role,

@@ -11,6 +11,7 @@
 
 #include "base/threads.h"
 #include "model/weights.h"
+#include "search/scale_family.h"
 #include "tensor/tensor.h"
 
 namespace awq::pipeline {
@@ -20,8 +21,11 @@ struct FoldPlan {
   std::array<std::vector<float>, model::kRoles> columns;  // readers: W[:, j] *= columns[j]
   std::array<std::vector<float>, model::kRoles> rows;  // producers: W[i, :], b[i] or norm[i] /= it
 
-  // Every reader of the site takes the scale, its producer gives it.
-  void Add(const model::SiteRow& site, const std::vector<float>& scale);
+  // Every reader of the site takes the scale, its producer gives it, once for channels that are
+  // tied.
+  void Add(const model::SiteRow& site, const std::vector<float>& scale,
+           const search::HeadTie& tie = {});
+  bool empty() const;  // nothing happens to any tensor
   const std::vector<float>& columns_of(model::Role role) const {
     return columns[static_cast<std::size_t>(role)];
   }
@@ -30,7 +34,10 @@ struct FoldPlan {
   }
 };
 
-// Why a scale cannot move from this site into its producer; empty if it can.
+// Which channels of the site must share a scale, so that it can move into the producer. Error: why
+// it cannot move at all.
+Result<search::HeadTie> FoldTie(const model::ModelConfig& config, const model::SiteRow& site);
+// The same for the published method, which ties nothing: why a scale cannot move; empty if it can.
 std::string FoldObstacle(const model::ModelConfig& config, const model::SiteRow& site);
 
 // [out, in] as floats, folded. Precondition: not packed.

@@ -4,6 +4,7 @@
 
 #include "model/arch.h"
 #include "pipeline/hidden_store.h"
+#include "pipeline/stream.h"
 #include "search/statistics.h"
 #include "transformer/kv_cache.h"
 

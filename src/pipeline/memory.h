@@ -21,9 +21,6 @@ struct MemoryBound {
   }
 };
 
-// Tokens that go through a block together: whole sequences, about this many tokens.
-inline constexpr std::size_t kTokensInFlight = 2048;
-
 MemoryBound BoundMemory(const model::ModelConfig& config, math::Precision precision,
                         std::size_t sequences, std::size_t sequence_tokens, std::size_t threads);
 

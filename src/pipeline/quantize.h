@@ -14,6 +14,7 @@
 #include "base/threads.h"
 #include "checkpoint/reader.h"
 #include "math/matmul.h"
+#include "pipeline/method.h"
 #include "pipeline/plan.h"
 #include "pipeline/report.h"
 
@@ -26,7 +27,7 @@ struct Meter {
 };
 
 struct QuantizeOptions {
-  Method method = Method::kAwq;
+  const Method* method = FindMethod("awq-plus");
   PlanOptions plan;
   math::Precision precision = math::Precision::kF32;
   std::size_t shard_bytes = std::size_t{5} << 30;

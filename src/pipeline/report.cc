@@ -1,5 +1,6 @@
 #include "pipeline/report.h"
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -8,29 +9,96 @@ namespace awq::pipeline {
 
 using nlohmann::json;
 
+namespace {
+
+json ToJson(const search::ErrorPair& errors) {
+  return {{"rtn_error", errors.rtn}, {"error", errors.chosen}};
+}
+
+search::ErrorPair ErrorsFromJson(const json& from) {
+  return {from.at("rtn_error").get<double>(), from.at("error").get<double>()};
+}
+
+json ToJson(const SiteReport& site) {
+  json row = {{"name", site.name}, {"seconds", site.seconds}};
+  if (site.obstacle.empty()) {
+    row["activation_exponent"] = site.exponents.activation;
+    row["weight_exponent"] = site.exponents.weight;
+  } else {
+    row["not_scaled_because"] = site.obstacle;
+  }
+  if (site.damping) row["damping"] = *site.damping;
+  return row;
+}
+
+SiteReport SiteFromJson(const json& row) {
+  SiteReport site;
+  site.name = row.at("name").get<std::string>();
+  site.seconds = row.at("seconds").get<double>();
+  site.obstacle = row.value("not_scaled_because", "");
+  site.exponents.activation = row.value("activation_exponent", 0.0);
+  site.exponents.weight = row.value("weight_exponent", 0.0);
+  if (row.contains("damping")) site.damping = row.at("damping").get<double>();
+  return site;
+}
+
+json ToJson(const LinearReport& linear) {
+  json row = {{"name", linear.name},
+              {"bits", linear.bits},
+              {"group_size", linear.group_size},
+              {"rounding", linear.rounding},
+              {"correction", linear.correction},
+              {"seconds", linear.seconds}};
+  if (!linear.quality) return row;
+  row["calibration"] = ToJson(linear.quality->calibration);
+  row["held_out"] = ToJson(linear.quality->held_out);
+  row["output_energy"] = linear.quality->energy;
+  return row;
+}
+
+LinearReport LinearFromJson(const json& row) {
+  LinearReport linear;
+  linear.name = row.at("name").get<std::string>();
+  linear.bits = row.at("bits").get<int>();
+  linear.group_size = row.at("group_size").get<std::size_t>();
+  linear.rounding = row.at("rounding").get<std::string>();
+  linear.correction = row.at("correction").get<double>();
+  linear.seconds = row.at("seconds").get<double>();
+  if (!row.contains("held_out")) return linear;
+  linear.quality = {.calibration = ErrorsFromJson(row.at("calibration")),
+                    .held_out = ErrorsFromJson(row.at("held_out")),
+                    .energy = row.at("output_energy").get<double>()};
+  return linear;
+}
+
+}  // namespace
+
+ReportTotals TotalsOf(const std::vector<BlockReport>& blocks) {
+  ReportTotals totals;
+  std::map<std::string, std::size_t> kept;
+  double linears = 0;
+  for (const BlockReport& block : blocks) {
+    for (const LinearReport& linear : block.linears) {
+      if (!linear.quality || !(linear.quality->energy > 0)) continue;
+      ++kept[linear.rounding];
+      ++linears;
+      totals.held_out_relative_error += linear.quality->held_out.chosen / linear.quality->energy;
+      totals.held_out_rtn_relative_error += linear.quality->held_out.rtn / linear.quality->energy;
+    }
+  }
+  if (linears > 0) {
+    totals.held_out_relative_error /= linears;
+    totals.held_out_rtn_relative_error /= linears;
+  }
+  totals.kept.assign(kept.begin(), kept.end());
+  return totals;
+}
+
 json ToJson(const BlockReport& block) {
   json sites = json::array();
-  for (const SiteReport& site : block.sites) {
-    json row = {{"name", site.name}, {"seconds", site.seconds}};
-    if (site.obstacle.empty()) {
-      row.update({{"alpha", site.alpha}, {"rtn_error", site.rtn_error}, {"error", site.error}});
-    } else {
-      row["not_scaled_because"] = site.obstacle;
-    }
-    sites.push_back(std::move(row));
-  }
+  for (const SiteReport& site : block.sites) sites.push_back(ToJson(site));
   json linears = json::array();
-  for (const LinearReport& linear : block.linears) {
-    json row = {{"name", linear.name},
-                {"bits", linear.bits},
-                {"group_size", linear.group_size},
-                {"seconds", linear.seconds}};
-    if (linear.relative_error) {
-      row["error"] = linear.error;
-      row["relative_error"] = *linear.relative_error;
-    }
-    linears.push_back(std::move(row));
-  }
+  for (const LinearReport& linear : block.linears) linears.push_back(ToJson(linear));
   return {{"fold_difference", block.fold_difference},
           {"sites", std::move(sites)},
           {"linears", std::move(linears)}};
@@ -40,28 +108,8 @@ Result<BlockReport> BlockReportFromJson(const json& from) {
   try {
     BlockReport block;
     block.fold_difference = from.at("fold_difference").get<double>();
-    for (const json& row : from.at("sites")) {
-      SiteReport site;
-      site.name = row.at("name").get<std::string>();
-      site.seconds = row.at("seconds").get<double>();
-      site.obstacle = row.value("not_scaled_because", "");
-      site.alpha = row.value("alpha", 0.0);
-      site.rtn_error = row.value("rtn_error", 0.0);
-      site.error = row.value("error", 0.0);
-      block.sites.push_back(std::move(site));
-    }
-    for (const json& row : from.at("linears")) {
-      LinearReport linear;
-      linear.name = row.at("name").get<std::string>();
-      linear.bits = row.at("bits").get<int>();
-      linear.group_size = row.at("group_size").get<std::size_t>();
-      linear.seconds = row.at("seconds").get<double>();
-      if (row.contains("relative_error")) {
-        linear.error = row.at("error").get<double>();
-        linear.relative_error = row.at("relative_error").get<double>();
-      }
-      block.linears.push_back(std::move(linear));
-    }
+    for (const json& row : from.at("sites")) block.sites.push_back(SiteFromJson(row));
+    for (const json& row : from.at("linears")) block.linears.push_back(LinearFromJson(row));
     return block;
   } catch (const json::exception& failure) {
     return MakeError(ErrorCode::kCorrupt, "the journal of the interrupted run: {}", failure.what());
@@ -71,6 +119,9 @@ Result<BlockReport> BlockReportFromJson(const json& from) {
 json ToJson(const QuantizeReport& report) {
   json blocks = json::array();
   for (const BlockReport& block : report.blocks) blocks.push_back(ToJson(block));
+  const ReportTotals totals = TotalsOf(report.blocks);
+  json kept = json::object();
+  for (const auto& [rounding, count] : totals.kept) kept[rounding] = count;
   return {{"model_type", report.model_type},
           {"method", report.method},
           {"format", report.format},
@@ -88,6 +139,9 @@ json ToJson(const QuantizeReport& report) {
           {"peak_resident_bytes", report.peak_resident_bytes},
           {"peak_allocated_bytes", report.peak_allocated_bytes},
           {"memory_bound_bytes", report.memory_bound_bytes},
+          {"held_out_relative_error", totals.held_out_relative_error},
+          {"held_out_rtn_relative_error", totals.held_out_rtn_relative_error},
+          {"kept", std::move(kept)},
           {"blocks", std::move(blocks)}};
 }
 

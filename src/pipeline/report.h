@@ -5,12 +5,34 @@
 
 #include <cstddef>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "pipeline/block_search.h"
+#include "search/paired_error.h"
+#include "search/scale_family.h"
 
 namespace awq::pipeline {
+
+struct SiteReport {
+  std::string name;  // "qkv"
+  // s = mean|x|^activation / (share of |w| in its group)^weight; both 0: the identity
+  search::Exponents exponents;
+  std::optional<double> damping;  // of the Gram matrix, where rounding had feedback
+  std::string obstacle;           // why no scale was searched; empty if one was
+  double seconds = 0;             // of the whole site where its linears are solved together
+};
+
+struct LinearReport {
+  std::string name;
+  int bits = 0;
+  std::size_t group_size = 0;
+  std::string rounding;                          // what was kept: "feedback", "awq" or "rtn"
+  double correction = 0;                         // alpha of the corrected target; 0: none
+  std::optional<search::LinearQuality> quality;  // of methods that calibrate
+  double seconds = 0;                            // 0 where the site's are those of all its linears
+};
 
 struct BlockReport {
   // What folding the scales changed, relative, in f32; 0 where nothing was folded.
@@ -21,7 +43,7 @@ struct BlockReport {
 
 struct QuantizeReport {
   std::string model_type;
-  std::string method;  // "awq", "rtn"
+  std::string method;  // "awq-plus"
   std::string format;  // "awq-gemm"
   int bits = 0;
   int group_size = 0;  // -1: whole rows
@@ -39,6 +61,15 @@ struct QuantizeReport {
   std::size_t memory_bound_bytes = 0;
   std::vector<BlockReport> blocks;
 };
+
+// Means over all linears of the share of the output's energy that is error, and how often each
+// rounding was kept. Zeros and no names without calibration.
+struct ReportTotals {
+  double held_out_relative_error = 0;
+  double held_out_rtn_relative_error = 0;
+  std::vector<std::pair<std::string, std::size_t>> kept;
+};
+ReportTotals TotalsOf(const std::vector<BlockReport>& blocks);
 
 nlohmann::json ToJson(const BlockReport& block);
 // Reads what ToJson wrote (the journal of an interrupted run).

@@ -42,7 +42,7 @@ ScaleChoice SearchScale(ThreadPool& pool, std::span<const MatrixView<const float
 }
 
 Clip SearchClip(ThreadPool& pool, MatrixView<const float> weights, MatrixView<const float> gram,
-                const quant::Spec& spec) {
+                const quant::Spec& spec, std::span<const float> scale) {
   AWQ_CHECK_EQ(weights.cols, gram.cols);
   const std::size_t n = spec.group_size;
   const std::size_t groups = weights.cols / n;
@@ -53,8 +53,9 @@ Clip SearchClip(ThreadPool& pool, MatrixView<const float> weights, MatrixView<co
     const quant::GroupRange range = quantizer.Range(w, n);
     const float largest = range.largest_magnitude();
     for (std::size_t k = 0; k < kClips; ++k) {
-      quantizer.Residual(quantizer.MapOf(range, largest * ClipFraction(k)), w, n,
-                         residuals + k * n);
+      float* residual = residuals + k * n;
+      quantizer.Residual(quantizer.MapOf(range, largest * ClipFraction(k)), w, n, residual);
+      for (std::size_t i = 0; i < n && !scale.empty(); ++i) residual[i] /= scale[group * n + i];
     }
   };
   const auto receive = [&](std::size_t row, std::size_t group, std::span<const double> losses) {

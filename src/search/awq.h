@@ -43,9 +43,10 @@ struct Clip {
   Matrix<std::uint8_t> choice;  // [out, groups], 0..9
 };
 
-// `gram` and `weights` are those of the scaled problem: W diag(s) and diag(1/s) H diag(1/s).
+// `weights` are those of the scaled problem, W diag(s). `gram` is that of the scaled problem too,
+// diag(1/s) H diag(1/s), or H itself where `scale` gives s.
 Clip SearchClip(ThreadPool& pool, MatrixView<const float> weights, MatrixView<const float> gram,
-                const quant::Spec& spec);
+                const quant::Spec& spec, std::span<const float> scale = {});
 
 // Clamps each group to its bound, where there is a clip, and rounds to nearest.
 quant::QuantizedLinear Round(ThreadPool& pool, MatrixView<const float> weights,

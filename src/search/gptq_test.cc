@@ -4,11 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "quant/group.h"
 #include "search/awq.h"
-#include "search/awq_plus.h"
 #include "search/ranges.h"
+#include "search/scale_search.h"
 #include "search/test_matrices.h"
 
 namespace awq::search {
@@ -30,6 +31,35 @@ SiteStatistics Correlated(ThreadPool& pool, std::size_t tokens, std::size_t in, 
   return std::move(accumulator).Finish();
 }
 
+struct Feedback {
+  quant::QuantizedLinear linear;
+  double loss = 0;
+};
+
+Feedback RoundFull(ThreadPool& pool, const Matrix<float>& weights, const Scale& scale,
+                   const GramFactor& factor, const quant::Spec& spec) {
+  const Matrix<float> scaled = ScaledWeights(pool, weights, scale);
+  Feedback result{MapsOf(pool, FullRanges(pool, scaled, spec), spec, weights.cols()), 0};
+  const auto losses = RoundWithFeedback(pool, weights, scale, factor, result.linear);
+  result.loss = std::accumulate(losses.begin(), losses.end(), 0.0);
+  return result;
+}
+
+quant::QuantizedLinear RoundGptq(ThreadPool& pool, const Matrix<float>& weights,
+                                 const GramFactor& factor, const quant::Spec& spec) {
+  return RoundFull(pool, weights, Scale(weights.cols(), 1.0F), factor, spec).linear;
+}
+
+quant::QuantizedLinear RoundPlus(ThreadPool& pool, const Matrix<float>& weights,
+                                 const GramFactor& factor, const quant::Spec& spec) {
+  const Scale identity(weights.cols(), 1.0F);
+  quant::QuantizedLinear linear =
+      MapsOf(pool, SearchRanges(pool, weights, identity, factor.conditional_variances(), spec),
+             spec, weights.cols());
+  RoundWithFeedback(pool, weights, identity, factor, linear);
+  return linear;
+}
+
 // L L^T is the damped, ordered matrix: each element is a sum of up to `n` products, fp32, of
 // numbers below the root of the diagonal's product.
 TEST(FactorGram, ItsSquareIsTheMatrix) {
@@ -39,9 +69,9 @@ TEST(FactorGram, ItsSquareIsTheMatrix) {
     const Matrix<float>& h = statistics.gram;
     const GramFactor factor = FactorGram(pool, h, 0.05);
     EXPECT_EQ(factor.damping, 0.05);
-    double mean = 0;
-    for (std::size_t i = 0; i < n; ++i) mean += static_cast<double>(h(i, i));
-    mean /= static_cast<double>(n);
+    double mean_root = 0;
+    for (std::size_t i = 0; i < n; ++i) mean_root += std::sqrt(double{h(i, i)});
+    mean_root /= static_cast<double>(n);
     for (std::size_t i = 0; i < n; ++i) {
       if (i > 0) {
         const float before = h(factor.order[i - 1], factor.order[i - 1]);
@@ -55,7 +85,8 @@ TEST(FactorGram, ItsSquareIsTheMatrix) {
         }
         const auto at = [&](std::size_t a, std::size_t b) {
           return static_cast<double>(h(factor.order[a], factor.order[b])) +
-                 (a == b ? 0.05 * mean : 0);
+                 (a == b ? 0.05 * mean_root * std::sqrt(double{h(factor.order[a], factor.order[a])})
+                         : 0);
         };
         const double size = std::sqrt(at(i, i) * at(j, j));
         EXPECT_NEAR(product, at(i, j), size * 0x1p-24 * static_cast<double>(n + 8))
@@ -150,6 +181,53 @@ TEST(RoundWithFeedback, IsThePublishedGptq) {
   }
 }
 
+// tr(D H D^T) comes out of the rounding itself: the damped sum less the damping, both fp32 sums of
+// `in` terms. A scale's effect is that of rounding W diag(s) under diag(1/s) (H + added) diag(1/s).
+TEST(RoundWithFeedback, ItsLossIsTheOutputError) {
+  ThreadPool pool(2);
+  const std::size_t in = 320;
+  const quant::Spec spec{4, 32, false};
+  const Matrix<float> weights = NormalMatrix(70, in, 9);
+  const SiteStatistics statistics = Correlated(pool, 2 * in, in, 11);
+  const GramFactor factor = FactorGram(pool, statistics.gram, 0.01);
+  for (const double alpha : {0.0, 0.4}) {
+    const Scale scale = ActivationScale(statistics.mean_abs, alpha);
+    const Feedback found = RoundFull(pool, weights, scale, factor, spec);
+    Matrix<float> gram(in, in);
+    ScaleGram(pool, scale, statistics.gram, gram);
+    const double error =
+        MeasureOutputError(pool, ScaledWeights(pool, weights, scale), found.linear, gram);
+    EXPECT_NEAR(found.loss, error, 1e-4 * error) << alpha;
+  }
+}
+
+// X (H + added I) gives the rows back: backward stable, so within a few units in the last place
+// times the matrix's condition, here at most its trace over `added`.
+TEST(SolveRows, SolvesTheDampedSystem) {
+  ThreadPool pool(2);
+  for (const std::size_t in : {5U, 128U, 300U}) {
+    const SiteStatistics statistics = Correlated(pool, 2 * in, in, 17);
+    const GramFactor factor = FactorGram(pool, statistics.gram, 0.1);
+    const Matrix<float> rows = NormalMatrix(300, in, 18);
+    Matrix<float> solved = NormalMatrix(300, in, 18);
+    SolveRows(pool, factor, solved);
+    double size = 0;
+    for (std::size_t i = 0; i < in; ++i) size = std::max(size, double{statistics.gram(i, i)});
+    for (std::size_t r = 0; r < rows.rows(); r += 7) {
+      double norm = 0;
+      for (std::size_t i = 0; i < in; ++i) norm += std::abs(double{solved(r, i)});
+      for (std::size_t j = 0; j < in; ++j) {
+        double product = double{factor.added[j]} * double{solved(r, j)};
+        for (std::size_t i = 0; i < in; ++i) {
+          product += double{solved(r, i)} * double{statistics.gram(i, j)};
+        }
+        const double tolerance = 0x1p-24 * static_cast<double>(in) * norm * size;
+        EXPECT_NEAR(product, double{rows(r, j)}, tolerance) << in << " " << r << " " << j;
+      }
+    }
+  }
+}
+
 TEST(RoundWithFeedback, LeavesLessThanRoundingToNearest) {
   ThreadPool pool(2);
   const quant::Spec spec{4, 64, false};
@@ -160,8 +238,8 @@ TEST(RoundWithFeedback, LeavesLessThanRoundingToNearest) {
       MeasureOutputError(pool, weights, Round(pool, weights, spec), statistics.gram);
   const double gptq =
       MeasureOutputError(pool, weights, RoundGptq(pool, weights, factor, spec), statistics.gram);
-  const double plus = MeasureOutputError(
-      pool, weights, RoundPlus(pool, weights, statistics, factor, spec), statistics.gram);
+  const double plus =
+      MeasureOutputError(pool, weights, RoundPlus(pool, weights, factor, spec), statistics.gram);
   EXPECT_LT(gptq, 0.7 * nearest);
   EXPECT_LT(plus, gptq);
 }
@@ -173,7 +251,7 @@ TEST(RoundWithFeedback, DoesNotDependOnThreads) {
   const SiteStatistics statistics = Correlated(one, 900, 640, 2);
   const auto round = [&](ThreadPool& pool) {
     const GramFactor factor = FactorGram(pool, statistics.gram, 0.02);
-    return RoundPlus(pool, weights, statistics, factor, spec);
+    return RoundPlus(pool, weights, factor, spec);
   };
   const quant::QuantizedLinear first = round(one);
   for (const std::size_t threads : {2U, 3U, 8U}) {
@@ -200,7 +278,7 @@ TEST(RoundWithFeedback, OddGroupsAreSound) {
     SiteStatistics statistics = Correlated(pool, 40, 128, 4);
     for (std::size_t i = 0; i < 128; ++i) statistics.gram(5, i) = statistics.gram(i, 5) = 0;
     const GramFactor factor = FactorGram(pool, statistics.gram, DampingFor(128, 40));
-    const quant::QuantizedLinear linear = RoundPlus(pool, weights, statistics, factor, spec);
+    const quant::QuantizedLinear linear = RoundPlus(pool, weights, factor, spec);
     Matrix<float> restored(6, 128);
     quant::Dequantize(linear, 0, restored);
     for (std::size_t i = 0; i < 128; ++i) {

@@ -3,6 +3,7 @@
 #include <Eigen/Cholesky>
 #include <Eigen/Core>
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "math/matmul.h"
@@ -18,6 +19,19 @@ using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::Ro
 using FloatMap = Eigen::Map<Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>,
                             0, Eigen::OuterStride<>>;
 
+// The diagonal block of a factor from `first` on, in doubles.
+RowMajor DiagonalBlock(const Matrix<float>& lower, std::size_t first, std::size_t width) {
+  RowMajor block =
+      RowMajor::Zero(static_cast<Eigen::Index>(width), static_cast<Eigen::Index>(width));
+  for (std::size_t i = 0; i < width; ++i) {
+    for (std::size_t j = 0; j <= i; ++j) {
+      block(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) =
+          static_cast<double>(lower(first + i, first + j));
+    }
+  }
+  return block;
+}
+
 FloatMap MapOf(Matrix<float>& m, std::size_t row, std::size_t col, std::size_t rows,
                std::size_t cols) {
   const auto index = [](std::size_t i) { return static_cast<Eigen::Index>(i); };
@@ -32,12 +46,31 @@ std::vector<std::uint32_t> ByDiagonal(MatrixView<const float> gram) {
   return order;
 }
 
-void CopyDamped(ThreadPool& pool, MatrixView<const float> gram, double added, GramFactor& factor) {
+// added_i for a damping of 1.
+std::vector<double> DampingUnits(MatrixView<const float> gram, DampingForm form) {
+  constexpr double kLeastShare = 1e-9;  // of the largest H_ii
+  const std::size_t n = gram.cols;
+  double largest = 0;
+  for (std::size_t i = 0; i < n; ++i) largest = std::max(largest, static_cast<double>(gram(i, i)));
+  if (largest == 0) return std::vector<double>(n, 1.0);
+  std::vector<double> units;
+  for (std::size_t i = 0; i < n; ++i) {
+    const double power = static_cast<double>(gram(i, i));
+    units.push_back(form == DampingForm::kMean ? power
+                                               : std::sqrt(std::max(power, kLeastShare * largest)));
+  }
+  const double mean = std::accumulate(units.begin(), units.end(), 0.0) / static_cast<double>(n);
+  if (form == DampingForm::kMean) return std::vector<double>(n, mean);
+  for (double& unit : units) unit *= mean;
+  return units;
+}
+
+void CopyDamped(ThreadPool& pool, MatrixView<const float> gram, GramFactor& factor) {
   pool.ParallelFor(gram.rows, [&](std::size_t i, std::size_t) {
     const float* from = gram.row(factor.order[i]);
     float* to = factor.lower.row(i);
     for (std::size_t j = 0; j <= i; ++j) to[j] = from[factor.order[j]];
-    to[i] += static_cast<float>(added);
+    to[i] += factor.added[factor.order[i]];
   });
 }
 
@@ -86,20 +119,92 @@ bool Factor(ThreadPool& pool, Matrix<float>& m) {
   return true;
 }
 
+// X L L^T = B for the rows of B, in place: Y L^T = B from the first columns on, X L = Y from the
+// last.
+void SolveOrdered(const Matrix<float>& lower, Matrix<float>& rows) {
+  const std::size_t n = rows.cols();
+  Matrix<float> product(rows.rows(), kBlock);
+  // The columns from `first` on, less the product of solved columns with their part of L.
+  const auto solve = [&](std::size_t first, std::size_t width, std::size_t solved,
+                         std::size_t count, const math::Operand& factor, auto solve_block) {
+    FloatMap block = MapOf(rows, 0, first, rows.rows(), width);
+    if (count > 0) {
+      const MatrixView<float> out(product.data(), rows.rows(), width, kBlock);
+      math::MatMul(math::Plain(MatrixView<const float>(rows.view().Cols(solved, count))), factor,
+                   count, out);
+      block -= MapOf(product, 0, 0, rows.rows(), width);
+    }
+    const RowMajor diagonal = DiagonalBlock(lower, first, width);
+    const RowMajor right = block.cast<double>();
+    block = solve_block(diagonal, right);
+  };
+  for (std::size_t first = 0; first < n; first += kBlock) {
+    const std::size_t width = std::min(kBlock, n - first);
+    const auto left = lower.view().Rows(first, width).Cols(0, first);
+    solve(first, width, 0, first, math::Transposed(left),
+          [](const RowMajor& diagonal, const RowMajor& right) -> Eigen::MatrixXf {
+            return diagonal.triangularView<Eigen::Lower>()
+                .solve(right.transpose())
+                .transpose()
+                .cast<float>();
+          });
+  }
+  for (std::size_t end = n; end > 0;) {
+    const std::size_t first = (end - 1) / kBlock * kBlock;
+    const auto below = lower.view().Rows(end, n - end).Cols(first, end - first);
+    solve(first, end - first, end, n - end, math::Plain(below),
+          [](const RowMajor& diagonal, const RowMajor& right) -> Eigen::MatrixXf {
+            return diagonal.transpose()
+                .triangularView<Eigen::Upper>()
+                .solve(right.transpose())
+                .transpose()
+                .cast<float>();
+          });
+    end = first;
+  }
+}
+
 }  // namespace
 
-GramFactor FactorGram(ThreadPool& pool, MatrixView<const float> gram, double damping) {
+std::vector<float> GramFactor::conditional_variances() const {
+  std::vector<float> variances(order.size());
+  for (std::size_t k = 0; k < order.size(); ++k) variances[order[k]] = lower(k, k) * lower(k, k);
+  return variances;
+}
+
+GramFactor FactorGram(ThreadPool& pool, MatrixView<const float> gram, double damping,
+                      DampingForm form) {
   AWQ_CHECK_EQ(gram.rows, gram.cols);
+  constexpr double kFirstDamping = 1e-4;  // where none was asked for and some is needed
   const std::size_t n = gram.cols;
-  double trace = 0;
-  for (std::size_t i = 0; i < n; ++i) trace += static_cast<double>(gram(i, i));
-  const double mean = trace > 0 ? trace / static_cast<double>(n) : 1.0;
-  GramFactor factor{ByDiagonal(gram), Matrix<float>(n, n), damping};
+  const std::vector<double> units = DampingUnits(gram, form);
+  GramFactor factor{ByDiagonal(gram), Matrix<float>(n, n), damping, std::vector<float>(n)};
   for (;;) {
-    CopyDamped(pool, gram, factor.damping * mean, factor);
+    for (std::size_t i = 0; i < n; ++i) {
+      factor.added[i] = static_cast<float>(factor.damping * units[i]);
+    }
+    CopyDamped(pool, gram, factor);
     if (Factor(pool, factor.lower)) return factor;
-    factor.damping = std::max(4 * factor.damping, 1e-4);
+    factor.damping = std::max(4 * factor.damping, kFirstDamping);
   }
+}
+
+void SolveRows(ThreadPool& pool, const GramFactor& factor, MatrixView<float> rows) {
+  const std::size_t n = factor.order.size();
+  AWQ_CHECK_EQ(rows.cols, n);
+  constexpr std::size_t kRowsPerTask = 256;
+  pool.ParallelFor(CeilDiv(rows.rows, kRowsPerTask), [&](std::size_t task, std::size_t) {
+    const MatrixView<float> part =
+        rows.Rows(task * kRowsPerTask, std::min(kRowsPerTask, rows.rows - task * kRowsPerTask));
+    Matrix<float> ordered(part.rows, n);
+    for (std::size_t r = 0; r < part.rows; ++r) {
+      for (std::size_t i = 0; i < n; ++i) ordered(r, i) = part(r, factor.order[i]);
+    }
+    SolveOrdered(factor.lower, ordered);
+    for (std::size_t r = 0; r < part.rows; ++r) {
+      for (std::size_t i = 0; i < n; ++i) part(r, factor.order[i]) = ordered(r, i);
+    }
+  });
 }
 
 double DampingFor(std::size_t in_features, std::size_t tokens) {

@@ -1,11 +1,12 @@
 #include "search/ranges.h"
 
-#include <algorithm>
-#include <array>
+#include <cmath>
+#include <limits>
+#include <vector>
 
+#include "math/vector.h"
 #include "quant/group.h"
 #include "search/for_rows.h"
-#include "search/gram_loss.h"
 
 namespace awq::search {
 namespace {
@@ -28,26 +29,33 @@ quant::GroupRange Moved(quant::GroupRange range, Ends ends, float ratio) {
   return range;
 }
 
-// One sweep: each group takes the ratio with the least error; the first of equals, the widest.
-void Sweep(ThreadPool& pool, MatrixView<const float> weights, MatrixView<const float> gram,
-           const quant::Spec& spec, Ends ends, GroupRanges& ranges) {
-  const std::size_t n = spec.group_size;
-  const quant::GroupQuantizer quantizer(spec);
-  const auto fill = [&](std::size_t row, std::size_t group, float* residuals) {
-    const quant::GroupRange range{ranges.lo(row, group), ranges.hi(row, group)};
+// sum of (residual_i unit_i)^2; the residual is spoiled.
+float Loss(std::span<float> residual, const float* unit) {
+  for (std::size_t i = 0; i < residual.size(); ++i) residual[i] *= unit[i];
+  return math::Dot(std::span<const float>(residual), std::span<const float>(residual));
+}
+
+// One sweep of one row: each group takes the ratio with the least loss; the first of equals, the
+// widest.
+void SweepRow(const quant::GroupQuantizer& quantizer, std::span<const float> weights,
+              std::span<const float> units, Ends ends, std::span<float> lo, std::span<float> hi) {
+  const std::size_t n = weights.size() / lo.size();
+  std::vector<float> residual(n);
+  for (std::size_t group = 0; group < lo.size(); ++group) {
+    const std::size_t first = group * n;
+    quant::GroupRange best{lo[group], hi[group]};
+    float least = std::numeric_limits<float>::infinity();
     for (std::size_t k = 0; k < kRatios; ++k) {
-      quantizer.Residual(quantizer.MapOf(Moved(range, ends, Ratio(k))),
-                         weights.row(row) + group * n, n, residuals + k * n);
+      const quant::GroupRange moved = Moved({lo[group], hi[group]}, ends, Ratio(k));
+      quantizer.Residual(quantizer.MapOf(moved), &weights[first], n, residual.data());
+      const float loss = Loss(residual, &units[first]);
+      if (!(loss < least)) continue;
+      least = loss;
+      best = moved;
     }
-  };
-  const auto receive = [&](std::size_t row, std::size_t group, std::span<const double> losses) {
-    const auto best = std::min_element(losses.begin(), losses.end()) - losses.begin();
-    const quant::GroupRange range{ranges.lo(row, group), ranges.hi(row, group)};
-    const auto moved = Moved(range, ends, Ratio(static_cast<std::size_t>(best)));
-    ranges.lo(row, group) = moved.lo;
-    ranges.hi(row, group) = moved.hi;
-  };
-  ForEachGroupLoss(pool, weights.rows, kRatios, fill, receive, n, gram);
+    lo[group] = best.lo;
+    hi[group] = best.hi;
+  }
 }
 
 }  // namespace
@@ -69,13 +77,25 @@ GroupRanges FullRanges(ThreadPool& pool, MatrixView<const float> weights, const 
 }
 
 GroupRanges SearchRanges(ThreadPool& pool, MatrixView<const float> weights,
-                         MatrixView<const float> gram, const quant::Spec& spec) {
-  AWQ_CHECK_EQ(weights.cols, gram.cols);
+                         std::span<const float> scale, std::span<const float> importance,
+                         const quant::Spec& spec) {
+  AWQ_CHECK_EQ(weights.cols, importance.size());
+  AWQ_CHECK_EQ(weights.cols, scale.size());
+  const quant::GroupQuantizer quantizer(spec);
+  std::vector<float> units;  // an error of W diag(s) counts 1/s of it
+  for (std::size_t i = 0; i < scale.size(); ++i) {
+    units.push_back(std::sqrt(importance[i]) / scale[i]);
+  }
   GroupRanges ranges = FullRanges(pool, weights, spec);
-  Sweep(pool, weights, gram, spec, {.lo = true, .hi = true}, ranges);
-  if (spec.symmetric) return ranges;
-  Sweep(pool, weights, gram, spec, {.lo = false, .hi = true}, ranges);
-  Sweep(pool, weights, gram, spec, {.lo = true, .hi = false}, ranges);
+  ForRows(pool, weights.rows, [&](std::size_t row) {
+    const std::span<const float> w(weights.row(row), weights.cols);
+    const std::span<float> lo(ranges.lo.row(row), ranges.lo.cols());
+    const std::span<float> hi(ranges.hi.row(row), ranges.hi.cols());
+    SweepRow(quantizer, w, units, {.lo = true, .hi = true}, lo, hi);
+    if (spec.symmetric) return;
+    SweepRow(quantizer, w, units, {.lo = false, .hi = true}, lo, hi);
+    SweepRow(quantizer, w, units, {.lo = true, .hi = false}, lo, hi);
+  });
   return ranges;
 }
 

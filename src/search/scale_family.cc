@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 namespace awq::search {
 namespace {
@@ -10,56 +9,27 @@ namespace {
 constexpr std::size_t kRowsPerTask = 64;
 constexpr double kSmallestMean = 1e-4;
 constexpr double kWeightFloor = 1e-4;
-// Points of the coarse grid whose neighbours are looked at.
-constexpr std::size_t kCenters = 2;
+}  // namespace
 
-// The estimate of every candidate: on the sketch, or exact where there is none.
-std::vector<double> Estimate(ThreadPool& pool, const ScaledLinears& linears,
-                             std::span<const Scale> candidates, const SiteStatistics& statistics) {
-  if (statistics.sketch.rows() > 0) {
-    return SketchScaleLosses(pool, linears, candidates, statistics.sketch);
-  }
-  std::vector<double> losses;
-  for (const Scale& scale : candidates) {
-    losses.push_back(ExactScaleLoss(pool, linears, scale, statistics.gram));
-  }
-  return losses;
-}
-
-std::vector<Exponents> CoarseGrid() {
-  std::vector<Exponents> grid;
-  for (int a = 0; a <= 5; ++a) {
-    for (int b = 0; b <= 3; ++b) grid.push_back({0.2 * a, 0.3 * b});
-  }
-  return grid;
-}
-
-// The eight around it that lie in the grid's bounds.
-std::vector<Exponents> Around(const Exponents& center) {
-  std::vector<Exponents> near;
-  for (int a = -1; a <= 1; ++a) {
-    for (int b = -1; b <= 1; ++b) {
-      const Exponents e{center.activation + 0.1 * a, center.weight + 0.15 * b};
-      const bool inside = e.activation > -1e-9 && e.activation < 1 + 1e-9 && e.weight > -1e-9;
-      if (inside && (a != 0 || b != 0)) near.push_back(e);
+std::vector<float> Tied(std::span<const float> values, const HeadTie& tie) {
+  std::vector<float> tied(values.begin(), values.end());
+  if (tie.shared == 1) return tied;
+  const std::size_t span = tie.shared * tie.head_dim;
+  AWQ_CHECK_EQ(values.size() % span, std::size_t{0});
+  for (std::size_t first = 0; first < values.size(); first += span) {
+    for (std::size_t d = 0; d < tie.head_dim; ++d) {
+      double sum = 0;
+      for (std::size_t head = 0; head < tie.shared; ++head) {
+        sum += static_cast<double>(values[first + head * tie.head_dim + d]);
+      }
+      const auto mean = static_cast<float>(sum / static_cast<double>(tie.shared));
+      for (std::size_t head = 0; head < tie.shared; ++head) {
+        tied[first + head * tie.head_dim + d] = mean;
+      }
     }
   }
-  return near;
+  return tied;
 }
-
-// Places of the smallest values, the smallest first; NaN counts as infinite.
-std::vector<std::size_t> Smallest(const std::vector<double>& values, std::size_t count) {
-  std::vector<std::size_t> order(values.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    if (std::isnan(values[a]) || std::isnan(values[b])) return !std::isnan(values[a]);
-    return values[a] < values[b];
-  });
-  order.resize(std::min(order.size(), count));
-  return order;
-}
-
-}  // namespace
 
 std::vector<float> WeightProfile(ThreadPool& pool, const ScaledLinears& linears) {
   const std::size_t in = linears.weights.front().cols;
@@ -105,33 +75,6 @@ Scale TwoExponentScale(std::span<const float> mean_abs, std::span<const float> p
     scale.push_back(up / down);
   }
   return NormalizeScale(scale);
-}
-
-std::vector<ScaleCandidate> TwoExponentCandidates(ThreadPool& pool, const ScaledLinears& linears,
-                                                  const SiteStatistics& statistics,
-                                                  std::size_t count) {
-  const std::vector<float> profile = WeightProfile(pool, linears);
-  std::vector<ScaleCandidate> candidates;
-  std::vector<double> losses;
-  const auto add = [&](const std::vector<Exponents>& exponents) {
-    std::vector<Scale> scales;
-    for (const Exponents& each : exponents) {
-      const bool known = std::any_of(candidates.begin(), candidates.end(), [&](const auto& other) {
-        return std::abs(other.exponents.activation - each.activation) < 1e-6 &&
-               std::abs(other.exponents.weight - each.weight) < 1e-6;
-      });
-      if (known) continue;
-      scales.push_back(TwoExponentScale(statistics.mean_abs, profile, each));
-      candidates.push_back({scales.back(), each});
-    }
-    const std::vector<double> estimates = Estimate(pool, linears, scales, statistics);
-    losses.insert(losses.end(), estimates.begin(), estimates.end());
-  };
-  add(CoarseGrid());
-  for (std::size_t best : Smallest(losses, kCenters)) add(Around(candidates[best].exponents));
-  std::vector<ScaleCandidate> chosen;
-  for (std::size_t place : Smallest(losses, count)) chosen.push_back(std::move(candidates[place]));
-  return chosen;
 }
 
 }  // namespace awq::search

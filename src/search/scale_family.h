@@ -8,6 +8,15 @@
 
 namespace awq::search {
 
+// Channels that must share one scale: `shared` consecutive heads of head_dim channels each read the
+// same key-value head (grouped queries), so that what produces them can give but one.
+struct HeadTie {
+  std::size_t shared = 1;  // 1: nothing is tied
+  std::size_t head_dim = 1;
+};
+// [in]: each value is the mean of those that it is tied to.
+std::vector<float> Tied(std::span<const float> values, const HeadTie& tie);
+
 // [in]: the mean over all rows of |w| / max |w| of its group.
 std::vector<float> WeightProfile(ThreadPool& pool, const ScaledLinears& linears);
 
@@ -20,17 +29,5 @@ struct Exponents {
 };
 Scale TwoExponentScale(std::span<const float> mean_abs, std::span<const float> profile,
                        const Exponents& exponents);
-
-struct ScaleCandidate {
-  Scale scale;
-  Exponents exponents;
-};
-
-// The `count` candidates with the least loss after rounding to nearest, the best first: of a coarse
-// grid of 6 x 4 exponents and of the neighbours of its two best. Losses are estimated on the sketch
-// where the site has one, else exact.
-std::vector<ScaleCandidate> TwoExponentCandidates(ThreadPool& pool, const ScaledLinears& linears,
-                                                  const SiteStatistics& statistics,
-                                                  std::size_t count);
 
 }  // namespace awq::search

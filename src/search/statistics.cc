@@ -1,11 +1,14 @@
 #include "search/statistics.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <type_traits>
 #include <utility>
 
 #include "base/isa.h"
 #include "math/matmul.h"
+#include "math/vector.h"
 #include "search/statistics_loops.h"
 
 namespace awq::search {
@@ -43,6 +46,39 @@ TokenColumns<std::uint16_t> ColumnsOf(MatrixView<const BF16> x, std::size_t firs
   return {&x.data->bits, x.stride, x.rows, x.cols, first_token};
 }
 
+void Subtract(const float* a, const float* b, std::size_t n, float* out) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = a[i] - b[i];
+}
+void Subtract(const BF16* a, const BF16* b, std::size_t n, BF16* out) {
+  constexpr std::size_t kPiece = 512;
+  std::array<float, kPiece> left;
+  std::array<float, kPiece> right;
+  for (std::size_t first = 0; first < n; first += kPiece) {
+    const std::size_t count = std::min(kPiece, n - first);
+    math::Convert(std::span(a + first, count), std::span(left).first(count));
+    math::Convert(std::span(b + first, count), std::span(right).first(count));
+    Subtract(left.data(), right.data(), count, left.data());
+    math::Convert(std::span<const float>(left).first(count), std::span(out + first, count));
+  }
+}
+
+template <class T>
+void Append(MatrixView<const T> rows, Matrix<float>& to) {
+  Matrix<float> longer(to.rows() + rows.rows, rows.cols);
+  std::copy(to.span().begin(), to.span().end(), longer.data());
+  for (std::size_t r = 0; r < rows.rows; ++r) {
+    float* row = longer.row(to.rows() + r);
+    for (std::size_t i = 0; i < rows.cols; ++i) {
+      if constexpr (std::is_same_v<T, BF16>) {
+        row[i] = ToFloat(rows(r, i));
+      } else {
+        row[i] = rows(r, i);
+      }
+    }
+  }
+  to = std::move(longer);
+}
+
 }  // namespace
 
 StatisticsAccumulator::StatisticsAccumulator(std::size_t in_features, Gather what) {
@@ -50,32 +86,88 @@ StatisticsAccumulator::StatisticsAccumulator(std::size_t in_features, Gather wha
   abs_sums_.resize(in_features);
   if (what == Gather::kMagnitudes) return;
   sums_.gram = Matrix<float>(in_features, in_features, 0);
-  if (in_features >= kSketchFrom) sums_.sketch = Matrix<float>(kSketchRows, in_features, 0);
+  if (what == Gather::kSequential || in_features >= kSketchFrom) {
+    sums_.sketch = Matrix<float>(kSketchRows, in_features, 0);
+  }
 }
 
 void StatisticsAccumulator::Add(ThreadPool& pool, MatrixView<const float> x) { AddRows(pool, x); }
 void StatisticsAccumulator::Add(ThreadPool& pool, MatrixView<const BF16> x) { AddRows(pool, x); }
+void StatisticsAccumulator::Add(ThreadPool& pool, MatrixView<const float> x,
+                                MatrixView<const float> targets) {
+  AddPairs(pool, x, targets);
+}
+void StatisticsAccumulator::Add(ThreadPool& pool, MatrixView<const BF16> x,
+                                MatrixView<const BF16> targets) {
+  AddPairs(pool, x, targets);
+}
+void StatisticsAccumulator::HoldOut(MatrixView<const float> x, MatrixView<const float> targets) {
+  Keep(x, targets);
+}
+void StatisticsAccumulator::HoldOut(MatrixView<const BF16> x, MatrixView<const BF16> targets) {
+  Keep(x, targets);
+}
+
+template <class T>
+void StatisticsAccumulator::AddToSums(ThreadPool& pool, MatrixView<const T> x,
+                                      std::size_t first_token, std::vector<double>& abs_sums,
+                                      std::vector<float>& max_abs, Matrix<float>& sketch) {
+  const std::size_t in_features = abs_sums.size();
+  const std::size_t tasks = CeilDiv(in_features, kColumnsPerTask);
+  std::vector<std::size_t> nonfinite(tasks);
+  pool.ParallelFor(tasks, [&](std::size_t task, std::size_t) {
+    const std::size_t column = task * kColumnsPerTask;
+    ColumnSums sums{abs_sums.data() + column, max_abs.data() + column, nullptr, sketch.rows(),
+                    in_features};
+    if (sums.sketch_rows > 0) sums.sketch = sketch.data() + column;
+    const auto columns = x.Cols(column, std::min(kColumnsPerTask, in_features - column));
+    nonfinite[task] = AddColumns(ColumnsOf(columns, first_token), sums);
+  });
+  for (std::size_t count : nonfinite) nonfinite_ += count;
+}
 
 template <class T>
 void StatisticsAccumulator::AddRows(ThreadPool& pool, MatrixView<const T> x) {
-  const std::size_t in_features = abs_sums_.size();
-  AWQ_CHECK_EQ(x.cols, in_features);
-  const std::size_t tasks = CeilDiv(in_features, kColumnsPerTask);
-  std::vector<std::size_t> nonfinite(tasks);
+  AWQ_CHECK_EQ(x.cols, abs_sums_.size());
   for (std::size_t first = 0; first < x.rows; first += kChunkTokens) {
     const auto chunk = x.Rows(first, std::min(kChunkTokens, x.rows - first));
     if (sums_.gram.rows() > 0) math::AccumulateGram(pool, chunk, sums_.gram);
-    pool.ParallelFor(tasks, [&](std::size_t task, std::size_t) {
-      const std::size_t column = task * kColumnsPerTask;
-      ColumnSums sums{abs_sums_.data() + column, sums_.max_abs.data() + column, nullptr,
-                      sums_.sketch.rows(), in_features};
-      if (sums.sketch_rows > 0) sums.sketch = sums_.sketch.data() + column;
-      const auto columns = chunk.Cols(column, std::min(kColumnsPerTask, in_features - column));
-      nonfinite[task] += AddColumns(ColumnsOf(columns, tokens()), sums);
-    });
+    AddToSums(pool, chunk, tokens(), abs_sums_, sums_.max_abs, sums_.sketch);
     sums_.tokens += chunk.rows;
   }
-  for (std::size_t count : nonfinite) nonfinite_ += count;
+}
+
+template <class T>
+void StatisticsAccumulator::AddPairs(ThreadPool& pool, MatrixView<const T> x,
+                                     MatrixView<const T> targets) {
+  AWQ_CHECK_EQ(targets.rows, x.rows);
+  AWQ_CHECK_EQ(targets.cols, x.cols);
+  if (sums_.cross.rows() == 0) {
+    AWQ_CHECK_EQ(tokens(), std::size_t{0});  // pairs, or none
+    sums_.cross = Matrix<float>(x.cols, x.cols, 0);
+    sums_.target_sketch = Matrix<float>(kSketchRows, x.cols, 0);
+    target_max_abs_.resize(x.cols);
+    target_abs_sums_.resize(x.cols);
+  }
+  Matrix<T> difference(std::min(kChunkTokens, x.rows), x.cols);
+  for (std::size_t first = 0; first < x.rows; first += kChunkTokens) {
+    const std::size_t count = std::min(kChunkTokens, x.rows - first);
+    pool.ParallelFor(count, [&](std::size_t t, std::size_t) {
+      Subtract(targets.row(first + t), x.row(first + t), x.cols, difference.row(t));
+    });
+    const MatrixView<const T> minus = difference.view().Rows(0, count);
+    math::ParallelMatMul(pool, math::Transposed(minus), math::Plain(x.Rows(first, count)), count,
+                         sums_.cross, /*accumulate=*/true);
+    AddToSums(pool, targets.Rows(first, count), tokens() + first, target_abs_sums_, target_max_abs_,
+              sums_.target_sketch);
+  }
+  AddRows(pool, x);
+}
+
+template <class T>
+void StatisticsAccumulator::Keep(MatrixView<const T> x, MatrixView<const T> targets) {
+  Append(x, sums_.held_out.inputs);
+  if (targets.rows > 0) Append(targets, sums_.held_out.targets);
 }
 
 SiteStatistics StatisticsAccumulator::Finish() && {
@@ -83,11 +175,13 @@ SiteStatistics StatisticsAccumulator::Finish() && {
   const auto tokens = static_cast<double>(sums_.tokens);
   const auto inverse = static_cast<float>(1 / tokens);
   for (float& x : sums_.gram.span()) x *= inverse;
+  for (float& x : sums_.cross.span()) x *= inverse;
   math::MirrorUpper(sums_.gram);
   sums_.mean_abs.reserve(abs_sums_.size());
   for (double sum : abs_sums_) sums_.mean_abs.push_back(static_cast<float>(sum / tokens));
   const auto root = static_cast<float>(1 / std::sqrt(tokens));
   for (float& x : sums_.sketch.span()) x *= root;
+  for (float& x : sums_.target_sketch.span()) x *= root;
   return std::move(sums_);
 }
 

@@ -68,8 +68,33 @@ BlockRunner::BlockRunner(ThreadPool& pool, const model::ModelConfig& config, con
 
 void BlockRunner::Run(const PreparedBlock& block, Place place, const Batch& batch, KvCache& cache,
                       MatrixView<float> hidden, Observer* observer) {
+  for (const Role last : {Role::kO, Role::kDown}) {
+    MakeInput(block, last, place, batch, cache, hidden, input_, observer);
+    AddOutput(block, last, input_, hidden);
+  }
+}
+
+void BlockRunner::MakeInput(const PreparedBlock& block, Role reader, Place place,
+                            const Batch& batch, KvCache& cache, MatrixView<const float> hidden,
+                            kernels::Activations& input, Observer* observer) {
   AWQ_CHECK_EQ(hidden.cols, config_.hidden_size);
   AWQ_CHECK(cache.precision() == precision_);
+  const bool attention = reader == Role::kQ || reader == Role::kO;
+  const Role first = attention ? Role::kQ : Role::kGate;
+  Normalize(block.norm(attention ? Role::kAttentionNorm : Role::kMlpNorm), hidden, input);
+  if (observer != nullptr) observer->OnInput(first, input);
+  if (reader == first) return;
+  if (attention) {
+    ListTokens(batch, hidden.rows, cache);
+    MakeAttended(block, place, batch, cache, input);
+  } else {
+    AWQ_CHECK(reader == Role::kDown);
+    MakeGated(block, input);
+  }
+  if (observer != nullptr) observer->OnInput(reader, input);
+}
+
+void BlockRunner::ListTokens(const Batch& batch, std::size_t rows, const KvCache& cache) {
   tokens_.clear();
   for (const Segment& segment : batch) {
     AWQ_CHECK_LT(segment.slot, cache.shape().slots);
@@ -78,23 +103,19 @@ void BlockRunner::Run(const PreparedBlock& block, Place place, const Batch& batc
       tokens_.push_back({segment.slot, segment.position + t});
     }
   }
-  AWQ_CHECK_EQ(hidden.rows, tokens_.size());
-  AttentionHalf(block, place, batch, cache, hidden, observer);
-  MlpHalf(block, hidden, observer);
+  AWQ_CHECK_EQ(rows, tokens_.size());
 }
 
-void BlockRunner::AttentionHalf(const PreparedBlock& block, Place place, const Batch& batch,
-                                KvCache& cache, MatrixView<float> hidden, Observer* observer) {
-  const std::size_t tokens = hidden.rows;
-  Normalize(block.norm(Role::kAttentionNorm), hidden);
-  if (observer != nullptr) observer->OnInput(Role::kQ, input_);
-
+// From the normalized hidden states to what o_proj reads.
+void BlockRunner::MakeAttended(const PreparedBlock& block, Place place, const Batch& batch,
+                               KvCache& cache, kernels::Activations& input) {
+  const std::size_t tokens = input.tokens();
   const MatrixView<float> queries = Take(0, tokens, config_.q_width());
   const MatrixView<float> keys = Take(1, tokens, config_.kv_width());
   const MatrixView<float> values = Take(2, tokens, config_.kv_width());
-  block.linear(Role::kQ).Apply(pool_, input_, queries);
-  block.linear(Role::kK).Apply(pool_, input_, keys);
-  block.linear(Role::kV).Apply(pool_, input_, values);
+  block.linear(Role::kQ).Apply(pool_, input, queries);
+  block.linear(Role::kK).Apply(pool_, input, keys);
+  block.linear(Role::kV).Apply(pool_, input, values);
   NormAndRotate(block.norm(Role::kQNorm), queries);
   NormAndRotate(block.norm(Role::kKNorm), keys);
   if (precision_ == kernels::Precision::kBF16) {
@@ -106,30 +127,24 @@ void BlockRunner::AttentionHalf(const PreparedBlock& block, Place place, const B
   const MatrixView<float> attended = Take(3, tokens, config_.q_width());
   Attend(pool_, {&config_, place.cache_layer, config_.sliding_window[place.layer]}, batch, cache,
          queries, attended);
-  input_.Assign(pool_, attended);
-  if (observer != nullptr) observer->OnInput(Role::kO, input_);
-  AddOutput(block.linear(Role::kO), hidden);
+  input.Assign(pool_, attended);
 }
 
-void BlockRunner::MlpHalf(const PreparedBlock& block, MatrixView<float> hidden,
-                          Observer* observer) {
-  Normalize(block.norm(Role::kMlpNorm), hidden);
-  if (observer != nullptr) observer->OnInput(Role::kGate, input_);
-
-  const MatrixView<float> gate = Take(0, hidden.rows, config_.intermediate_size);
-  const MatrixView<float> up = Take(1, hidden.rows, config_.intermediate_size);
-  block.linear(Role::kGate).Apply(pool_, input_, gate);
-  block.linear(Role::kUp).Apply(pool_, input_, up);
-  input_.Fill(pool_, gate.rows, gate.cols, [&](std::size_t t, std::span<float> row) {
+// From the normalized hidden states to what down_proj reads.
+void BlockRunner::MakeGated(const PreparedBlock& block, kernels::Activations& input) {
+  const MatrixView<float> gate = Take(0, input.tokens(), config_.intermediate_size);
+  const MatrixView<float> up = Take(1, input.tokens(), config_.intermediate_size);
+  block.linear(Role::kGate).Apply(pool_, input, gate);
+  block.linear(Role::kUp).Apply(pool_, input, up);
+  input.Fill(pool_, gate.rows, gate.cols, [&](std::size_t t, std::span<float> row) {
     math::SiluMul({gate.row(t), gate.cols}, {up.row(t), up.cols}, row);
   });
-  if (observer != nullptr) observer->OnInput(Role::kDown, input_);
-  AddOutput(block.linear(Role::kDown), hidden);
 }
 
-void BlockRunner::Normalize(const std::vector<float>& weight, MatrixView<const float> rows) {
+void BlockRunner::Normalize(const std::vector<float>& weight, MatrixView<const float> rows,
+                            kernels::Activations& to) {
   const auto eps = static_cast<float>(config_.rms_norm_eps);
-  input_.Fill(pool_, rows.rows, rows.cols, [&](std::size_t t, std::span<float> row) {
+  to.Fill(pool_, rows.rows, rows.cols, [&](std::size_t t, std::span<float> row) {
     math::RmsNorm({rows.row(t), rows.cols}, weight, eps, row);
   });
 }
@@ -157,9 +172,11 @@ void BlockRunner::StoreInCache(std::size_t cache_layer, KvCache& cache,
   });
 }
 
-void BlockRunner::AddOutput(const kernels::Linear& linear, MatrixView<float> hidden) {
+void BlockRunner::AddOutput(const PreparedBlock& block, Role reader,
+                            const kernels::Activations& input, MatrixView<float> hidden) {
+  AWQ_CHECK(reader == Role::kO || reader == Role::kDown);
   const MatrixView<float> output = Take(2, hidden.rows, hidden.cols);
-  linear.Apply(pool_, input_, output);
+  block.linear(reader).Apply(pool_, input, output);
   ForTokens(pool_, hidden.rows, [&](std::size_t t) {
     math::Add({output.row(t), output.cols}, {hidden.row(t), hidden.cols});
   });

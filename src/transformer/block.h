@@ -59,16 +59,27 @@ class BlockRunner {
   void Run(const PreparedBlock& block, Place place, const Batch& batch, KvCache& cache,
            MatrixView<float> hidden, Observer* observer = nullptr);
 
+  // The pieces of Run, for callers that stop between them: what `reader` (kQ, kO, kGate or kDown)
+  // reads, from the block's input for kQ and kO, from what AddOutput(kO) makes of it for kGate and
+  // kDown.
+  void MakeInput(const PreparedBlock& block, Role reader, Place place, const Batch& batch,
+                 KvCache& cache, MatrixView<const float> hidden, kernels::Activations& input,
+                 Observer* observer = nullptr);
+  // hidden += what `reader`, kO or kDown, makes of its input.
+  void AddOutput(const PreparedBlock& block, Role reader, const kernels::Activations& input,
+                 MatrixView<float> hidden);
+
  private:
-  void AttentionHalf(const PreparedBlock& block, Place place, const Batch& batch, KvCache& cache,
-                     MatrixView<float> hidden, Observer* observer);
-  void MlpHalf(const PreparedBlock& block, MatrixView<float> hidden, Observer* observer);
-  void Normalize(const std::vector<float>& weight, MatrixView<const float> rows);  // to input_
+  void MakeAttended(const PreparedBlock& block, Place place, const Batch& batch, KvCache& cache,
+                    kernels::Activations& input);
+  void MakeGated(const PreparedBlock& block, kernels::Activations& input);
+  void Normalize(const std::vector<float>& weight, MatrixView<const float> rows,
+                 kernels::Activations& to);
+  void ListTokens(const Batch& batch, std::size_t rows, const KvCache& cache);
   void NormAndRotate(const std::vector<float>& norm, MatrixView<float> heads);
   template <class T>
   void StoreInCache(std::size_t cache_layer, KvCache& cache, MatrixView<const float> keys,
                     MatrixView<const float> values);
-  void AddOutput(const kernels::Linear& linear, MatrixView<float> hidden);
   MatrixView<float> Take(std::size_t which, std::size_t rows, std::size_t cols);
 
   ThreadPool& pool_;

@@ -1,0 +1,159 @@
+#include "pipeline/sequential.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "base/error.h"
+#include "pipeline/published.h"
+#include "quant/group.h"
+
+namespace awq::pipeline {
+namespace {
+
+using model::Role;
+using Clock = std::chrono::steady_clock;
+
+// A group's scale divided by s and rounded to fp16 again may be off by half a unit in the last
+// place, 2^-11; more is lost only among fp16's subnormal numbers.
+constexpr float kMostLost = 0x1p-10F;
+
+// Divides each row's group scales by `by`. False, and nothing changed, where fp16 loses by it.
+bool DivideRows(const std::vector<float>& by, quant::QuantizedLinear& linear) {
+  Matrix<F16> divided(linear.scales.rows(), linear.scales.cols());
+  for (std::size_t r = 0; r < divided.rows(); ++r) {
+    for (std::size_t g = 0; g < divided.cols(); ++g) {
+      const float exact = ToFloat(linear.scales(r, g)) / by[r];
+      divided(r, g) = ToF16(exact);
+      const float stored = ToFloat(divided(r, g));
+      if (!(stored > 0) || !(std::abs(stored - exact) <= kMostLost * exact)) return false;
+    }
+  }
+  linear.scales = std::move(divided);
+  return true;
+}
+
+}  // namespace
+
+SequentialBlock::SequentialBlock(ThreadPool& pool, const model::ModelConfig& config,
+                                 const Plan& plan, const Method& method, math::Precision precision,
+                                 std::size_t layer, const model::BlockWeights& weights)
+    : pool_(pool),
+      config_(config),
+      plan_(plan),
+      method_(method),
+      precision_(precision),
+      layer_(layer),
+      weights_(weights) {}
+
+Status SequentialBlock::Begin() {
+  AWQ_TRY(StoreNorms(config_, layer_, weights_, fold_, stored_));
+  for (std::size_t role = 0; role < model::kRoles; ++role) {
+    prepared_.norms[role] = PrepareNorm(stored_.norms[role]);
+  }
+  return {};
+}
+
+Status SequentialBlock::Solve(const model::SiteRow& site, const search::SiteStatistics& statistics,
+                              BlockReport& report) {
+  const auto start = Clock::now();
+  SiteReport of_site;
+  of_site.name = std::string(site.name);
+  Result<search::HeadTie> tie = FoldTie(config_, site);
+  if (!method_.site.scales) {
+    tie = MakeError(ErrorCode::kUnsupported, "{} searches no scale", method_.name);
+  }
+  AWQ_ASSIGN(Solved solved, SolveLinears(site, statistics, tie));
+  if (solved.roles.empty()) {
+    of_site.obstacle = "none of its linears is quantized";
+  } else if (!tie) {
+    of_site.obstacle = tie.error().message;
+  } else {
+    AWQ_ASSIGN(const bool folded, FoldIntoProducer(site, *tie, solved.solution.scale));
+    if (folded) {
+      of_site.exponents = solved.solution.exponents;
+    } else {
+      of_site.obstacle = "fp16 cannot hold what feeds it, divided by its scale";
+      tie = MakeError(ErrorCode::kUnsupported, "{}", of_site.obstacle);
+      AWQ_ASSIGN(solved, SolveLinears(site, statistics, tie));
+    }
+  }
+  if (!solved.roles.empty()) of_site.damping = solved.solution.damping;
+  for (std::size_t i = 0; i < solved.roles.size(); ++i) {
+    const Role role = solved.roles[i];
+    search::LinearSolution& linear = solved.solution.linears[i];
+    const quant::Spec& spec = plan_.linear(role).spec;
+    report.linears.push_back({.name = weights_.linear(role).name,
+                              .bits = spec.bits,
+                              .group_size = spec.group_size,
+                              .rounding = std::string(linear.chosen),
+                              .correction = linear.correction,
+                              .quality = linear.quality,
+                              .seconds = 0});
+    stored_.linear(role).quantized = std::move(linear.weights);
+  }
+  for (const Role reader : site.readers) AWQ_TRY(Store(reader));
+  of_site.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  report.sites.push_back(std::move(of_site));
+  return {};
+}
+
+Result<SequentialBlock::Solved> SequentialBlock::SolveLinears(
+    const model::SiteRow& site, const search::SiteStatistics& statistics,
+    const Result<search::HeadTie>& tie) {
+  Solved solved;
+  std::vector<Matrix<float>> owned;
+  std::vector<MatrixView<const float>> views;
+  std::vector<std::uint8_t> clipped;
+  search::SiteProblem problem;
+  for (const Role reader : site.readers) {
+    const PlannedLinear& planned = plan_.linear(reader);
+    if (!planned.quantized()) continue;
+    const model::Linear& linear = weights_.linear(reader);
+    owned.push_back(FoldedWeight(pool_, linear, reader, FoldPlan{}));
+    AWQ_TRY(quant::CheckWeights(pool_, owned.back(), planned.spec, linear.name));
+    views.push_back(owned.back().view());
+    clipped.push_back(IsClipped(reader) ? 1 : 0);
+    problem.linears.spec = planned.spec;
+    solved.roles.push_back(reader);
+  }
+  if (views.empty()) return solved;
+  problem.linears.weights = views;
+  problem.clipped = clipped;
+  problem.scalable = tie.ok();
+  if (tie) problem.tie = *tie;
+  solved.solution = search::SolveSite(pool_, problem, statistics, method_.site);
+  return solved;
+}
+
+Result<bool> SequentialBlock::FoldIntoProducer(const model::SiteRow& site,
+                                               const search::HeadTie& tie,
+                                               const search::Scale& scale) {
+  FoldPlan folded = fold_;
+  folded.Add(site, scale, tie);
+  StoredLinear& producer = stored_.linear(site.producer);
+  if (site.fold == model::Fold::kRows && producer.quantized &&
+      !DivideRows(folded.rows_of(site.producer), *producer.quantized)) {
+    return false;
+  }
+  fold_ = std::move(folded);
+  if (site.fold == model::Fold::kRows) {
+    AWQ_TRY(Store(site.producer));
+    return true;
+  }
+  AWQ_TRY(StoreNorms(config_, layer_, weights_, fold_, stored_));
+  prepared_.norm(site.producer) = PrepareNorm(stored_.norm(site.producer));
+  return true;
+}
+
+Status SequentialBlock::Store(Role role) {
+  const model::Linear& linear = weights_.linear(role);
+  StoredLinear& stored = stored_.linear(role);
+  if (!plan_.linear(role).quantized()) {
+    AWQ_ASSIGN(stored.dense, StoredWeight(pool_, linear, role, fold_));
+  }
+  AWQ_ASSIGN(stored.bias, StoredBias(linear, role, fold_));
+  prepared_.linear(role) = PrepareLinear(pool_, stored, precision_);
+  return {};
+}
+
+}  // namespace awq::pipeline

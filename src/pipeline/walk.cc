@@ -1,0 +1,285 @@
+#include "pipeline/walk.h"
+
+#include <algorithm>
+#include <chrono>
+#include <type_traits>
+#include <utility>
+
+#include "base/error.h"
+#include "calib/collector.h"
+#include "pipeline/check.h"
+
+namespace awq::pipeline {
+namespace {
+
+using model::Role;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kFoldSampleTokens = 64;
+constexpr std::size_t kSequencesPerHeldOut = 32;
+constexpr std::size_t kFewSequences = 8;
+constexpr std::size_t kHeldOutRows = 512;
+
+bool Calibrates(const Method& method) { return method.calibrates(); }
+bool ReadsOriginal(const Method& method) { return method.inputs == Inputs::kOriginal; }
+bool IsSequential(const Method& method) { return method.inputs == Inputs::kSequential; }
+bool CarriesTargets(const Method& method) { return method.carries_targets(); }
+
+// Adds what it lives through to a sum.
+class Timer {
+ public:
+  explicit Timer(double& seconds) : seconds_(seconds) {}
+  ~Timer() { seconds_ += std::chrono::duration<double>(Clock::now() - start_).count(); }
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+ private:
+  double& seconds_;
+  Clock::time_point start_ = Clock::now();
+};
+
+std::size_t InputWidth(const model::ModelConfig& config, Role reader) {
+  for (const model::LinearRow& row : config.arch->linears) {
+    if (row.role == reader) return model::Width(config, row.in);
+  }
+  return 0;
+}
+
+}  // namespace
+
+Walk::Walk(ThreadPool& pool, const checkpoint::ModelDirectory& model,
+           const Matrix<std::int32_t>& tokens, math::Precision precision,
+           std::vector<Variant*> variants, ProgressSink* progress)
+    : pool_(pool),
+      model_(model),
+      config_(model.config()),
+      tokens_(tokens),
+      precision_(precision),
+      variants_(std::move(variants)),
+      progress_(progress),
+      runner_(pool, config_, precision,
+              std::vector<std::size_t>(Any(Calibrates) ? tokens.rows() : 0, tokens.cols())),
+      x_(precision),
+      quantized_x_(precision),
+      held_out_(ChooseHeldOut()) {}
+
+bool Walk::Any(bool (*is)(const Method&)) const {
+  return std::ranges::any_of(variants_, [&](const Variant* v) { return is(*v->method); });
+}
+
+bool Walk::follows_original() const { return Any(ReadsOriginal) || Any(CarriesTargets); }
+
+std::string Walk::block_name() const { return fmt::format("block {}", layer_); }
+
+Walk::HeldOut Walk::ChooseHeldOut() const {
+  const std::size_t sequences = tokens_.rows();
+  const bool few = sequences < kFewSequences;
+  const std::size_t kept = few ? sequences : CeilDiv(sequences, kSequencesPerHeldOut);
+  return {.first_token = (sequences - kept) * tokens_.cols(),
+          .step = std::max<std::size_t>(1, kept * tokens_.cols() / kHeldOutRows),
+          .counted = few};
+}
+
+Status Walk::Begin() {
+  AWQ_TRY(CheckRest(pool_, model_));
+  const auto embed = [&](std::optional<HiddenStore>& states) -> Status {
+    states.emplace(precision_, tokens_.size(), config_.hidden_size);
+    AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
+    return runner_.Embed(embedding, tokens_.span(), *states);
+  };
+  if (follows_original()) AWQ_TRY(embed(original_));
+  for (Variant* variant : variants_) {
+    if (IsSequential(*variant->method)) AWQ_TRY(embed(variant->states));
+  }
+  model_.ReleaseAll();
+  return {};
+}
+
+Status Walk::QuantizeBlock() {
+  AWQ_ASSIGN(const model::BlockWeights weights, model_.Block(layer_));
+  AWQ_TRY(CheckBlock(pool_, model_, layer_, weights));
+  transformer::PreparedBlock original;
+  Matrix<float> sample(std::min(kFoldSampleTokens, tokens_.cols()), config_.hidden_size);
+  if (follows_original()) {
+    AWQ_ASSIGN(original, transformer::Prepare(pool_, weights, precision_));
+    // The fold is checked on the block's own inputs, before the pass replaces them.
+    original_->Load(pool_, 0, sample);
+  }
+  SequentialBlocks blocks(variants_.size());
+  for (std::size_t v = 0; v < variants_.size(); ++v) {
+    variants_[v]->report = {};
+    if (!IsSequential(*variants_[v]->method)) continue;
+    blocks[v] = std::make_unique<SequentialBlock>(
+        pool_, config_, variants_[v]->plan, *variants_[v]->method, precision_, layer_, weights);
+    AWQ_TRY(blocks[v]->Begin());
+  }
+  BlockStatistics statistics;
+  if (Any(Calibrates)) {
+    std::size_t pass = 0;
+    for (const model::SiteRow& site : config_.arch->sites) {
+      Gathering gathering = BeginSite(site);
+      for (const SequenceRunner::Group& group : runner_.groups()) {
+        GatherGroup(site, group, original, blocks, gathering);
+        Progress(pass, group.first_token + group.tokens);
+      }
+      ++pass;
+      AWQ_TRY(SolveSite(site, std::move(gathering), blocks, statistics));
+    }
+  }
+  AWQ_TRY(Finish(weights, blocks, statistics, sample));
+  model_.Release(layer_);
+  ++layer_;
+  Progress(0, 0);
+  return {};
+}
+
+Status Walk::TakeBlock(const std::function<Result<StoredBlock>()>& read) {
+  AWQ_ASSIGN(const model::BlockWeights weights, model_.Block(layer_));
+  AWQ_TRY(CheckBlock(pool_, model_, layer_, weights));
+  const auto run = [&](const transformer::PreparedBlock& block, HiddenStore& states) {
+    runner_.RunHalf(block, layer_, Role::kO, states);
+    runner_.RunHalf(block, layer_, Role::kDown, states);
+  };
+  if (follows_original()) {
+    AWQ_ASSIGN(const transformer::PreparedBlock original,
+               transformer::Prepare(pool_, weights, precision_));
+    run(original, *original_);
+  }
+  for (Variant* variant : variants_) {
+    if (!IsSequential(*variant->method)) continue;
+    AWQ_ASSIGN(const StoredBlock stored, read());
+    run(PrepareBlock(pool_, config_, stored, precision_), *variant->states);
+  }
+  model_.Release(layer_);
+  ++layer_;
+  Progress(0, 0);
+  return {};
+}
+
+Walk::Gathering Walk::BeginSite(const model::SiteRow& site) const {
+  const std::size_t width = InputWidth(config_, site.readers.front());
+  const auto make = [&] {
+    return std::make_unique<search::StatisticsAccumulator>(width, search::Gather::kSequential);
+  };
+  Gathering gathering;
+  if (Any(ReadsOriginal)) gathering.original = make();
+  for (const Variant* variant : variants_) {
+    gathering.sequential.push_back(IsSequential(*variant->method) ? make() : nullptr);
+  }
+  return gathering;
+}
+
+void Walk::GatherGroup(const model::SiteRow& site, const SequenceRunner::Group& group,
+                       const transformer::PreparedBlock& original, const SequentialBlocks& blocks,
+                       Gathering& gathering) {
+  const Role reader = site.readers.front();
+  if (follows_original()) {
+    const Timer timer(shared_seconds_);
+    runner_.MakeInput(original, layer_, reader, group, *original_, x_);
+    if (reader == Role::kO || reader == Role::kDown) {
+      runner_.AddOutput(original, reader, group, x_, *original_);
+    }
+    if (gathering.original) Add(group, x_, nullptr, *gathering.original);
+  }
+  for (std::size_t v = 0; v < variants_.size(); ++v) {
+    if (!blocks[v]) continue;
+    Variant& variant = *variants_[v];
+    const Timer timer(variant.seconds);
+    const transformer::PreparedBlock& block = blocks[v]->prepared();
+    if (reader == Role::kGate) {  // o is quantized by now: the first half can be left behind
+      runner_.MakeInput(block, layer_, Role::kO, group, *variant.states, quantized_x_);
+      runner_.AddOutput(block, Role::kO, group, quantized_x_, *variant.states);
+    }
+    runner_.MakeInput(block, layer_, reader, group, *variant.states, quantized_x_);
+    Add(group, quantized_x_, variant.method->carries_targets() ? &x_ : nullptr,
+        *gathering.sequential[v]);
+  }
+}
+
+void Walk::Add(const SequenceRunner::Group& group, const kernels::Activations& x,
+               const kernels::Activations* targets, search::StatisticsAccumulator& to) {
+  if (precision_ == math::Precision::kBF16) {
+    AddRows(group.first_token, x.bf16(), targets ? targets->bf16() : MatrixView<const BF16>(), to);
+  } else {
+    AddRows(group.first_token, x.f32(), targets ? targets->f32() : MatrixView<const float>(), to);
+  }
+}
+
+template <class T>
+void Walk::AddRows(std::size_t first_token, MatrixView<const T> x, MatrixView<const T> targets,
+                   search::StatisticsAccumulator& to) {
+  const bool paired = targets.rows > 0;
+  const std::size_t spared_from =
+      std::clamp(held_out_.first_token, first_token, first_token + x.rows) - first_token;
+  const std::size_t counted = held_out_.counted ? x.rows : spared_from;
+  if (paired && counted > 0) to.Add(pool_, x.Rows(0, counted), targets.Rows(0, counted));
+  if (!paired && counted > 0) to.Add(pool_, x.Rows(0, counted));
+  if (spared_from == x.rows) return;
+  // The first token from there on that is a whole number of steps after held_out_.first_token.
+  const std::size_t done = first_token + spared_from - held_out_.first_token;
+  const std::size_t first = spared_from + RoundUp(done, held_out_.step) - done;
+  if (first >= x.rows) return;
+  const auto every = [&](MatrixView<const T> rows) {
+    if (rows.rows == 0) return rows;
+    return MatrixView<const T>(rows.row(first), CeilDiv(rows.rows - first, held_out_.step),
+                               rows.cols, rows.stride * held_out_.step);
+  };
+  to.HoldOut(every(x), every(targets));
+}
+
+Status Walk::SolveSite(const model::SiteRow& site, Gathering gathering, SequentialBlocks& blocks,
+                       BlockStatistics& original) {
+  if (gathering.original) {
+    AWQ_ASSIGN(search::SiteStatistics statistics,
+               calib::FinishSite(std::move(*gathering.original), block_name()));
+    original.emplace(site.readers.front(), std::move(statistics));
+  }
+  for (std::size_t v = 0; v < variants_.size(); ++v) {
+    if (!blocks[v]) continue;
+    const Timer timer(variants_[v]->seconds);
+    AWQ_ASSIGN(const search::SiteStatistics statistics,
+               calib::FinishSite(std::move(*gathering.sequential[v]), block_name()));
+    gathering.sequential[v].reset();
+    AWQ_TRY(blocks[v]->Solve(site, statistics, variants_[v]->report));
+  }
+  return {};
+}
+
+Status Walk::Finish(const model::BlockWeights& weights, SequentialBlocks& blocks,
+                    const BlockStatistics& original, const Matrix<float>& sample) {
+  for (std::size_t v = 0; v < variants_.size(); ++v) {
+    Variant& variant = *variants_[v];
+    const Timer timer(variant.seconds);
+    FoldPlan fold;
+    if (blocks[v]) {
+      runner_.RunHalf(blocks[v]->prepared(), layer_, Role::kDown, *variant.states);
+      fold = blocks[v]->fold();
+      variant.block = blocks[v]->TakeStored();
+      blocks[v].reset();
+    } else {
+      AWQ_ASSIGN(PublishedBlock published,
+                 QuantizePublished(pool_, config_, variant.plan, *variant.method, layer_, weights,
+                                   original, variant.report));
+      fold = std::move(published.fold);
+      variant.block = std::move(published.stored);
+    }
+    if (!follows_original() || fold.empty()) continue;
+    AWQ_ASSIGN(variant.report.fold_difference,
+               VerifyFold(pool_, config_, layer_, weights, fold, sample));
+  }
+  return {};
+}
+
+void Walk::Progress(std::size_t pass, std::size_t tokens) {
+  if (progress_ == nullptr) return;
+  // A block is as many passes as it has sites, and one for what is decided after them.
+  const std::size_t passes = config_.arch->sites.size() + 1;
+  const std::size_t per_pass = std::max<std::size_t>(1, runner_.tokens());
+  progress_->Update({.stage = "quantizing",
+                     .done = layer_ * passes * per_pass + pass * per_pass + tokens,
+                     .total = config_.num_hidden_layers * passes * per_pass,
+                     .unit = "tokens",
+                     .note = ""});
+}
+
+}  // namespace awq::pipeline

@@ -1,0 +1,106 @@
+// Calibration tokens walked through the model block by block, for one way of quantizing it or for
+// several at once: they share the pass through the original model.
+#pragma once
+
+#include <awq/progress.h>
+#include <awq/result.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/threads.h"
+#include "checkpoint/reader.h"
+#include "pipeline/hidden_store.h"
+#include "pipeline/method.h"
+#include "pipeline/plan.h"
+#include "pipeline/published.h"
+#include "pipeline/report.h"
+#include "pipeline/sequential.h"
+#include "pipeline/stored_block.h"
+#include "pipeline/stream.h"
+
+namespace awq::pipeline {
+
+// One way of quantizing, and what it made of the block that was walked last.
+struct Variant {
+  const Method* method = nullptr;
+  Plan plan;
+
+  StoredBlock block;
+  BlockReport report;
+  double seconds = 0;                 // so far: its own share, without what is shared
+  std::optional<HiddenStore> states;  // Walk's: its own inputs, where the method is sequential
+};
+
+class Walk {
+ public:
+  // tokens [sequences, sequence_tokens]; may be empty where no method calibrates. All must outlive
+  // the walk.
+  Walk(ThreadPool& pool, const checkpoint::ModelDirectory& model,
+       const Matrix<std::int32_t>& tokens, math::Precision precision,
+       std::vector<Variant*> variants, ProgressSink* progress);
+
+  // Checks what is in no block, and embeds the tokens.
+  Status Begin();
+  // Quantizes the next block for every variant.
+  Status QuantizeBlock();
+  // The same for a block whose result is known: only the streams move on.
+  Status TakeBlock(const std::function<Result<StoredBlock>()>& read);
+
+  std::size_t layer() const { return layer_; }
+  double shared_seconds() const { return shared_seconds_; }
+
+ private:
+  // Tokens that the statistics are not made of: of whole sequences at the end, every so many.
+  struct HeldOut {
+    std::size_t first_token = 0;
+    std::size_t step = 1;
+    bool counted = false;  // too few sequences to spare one: held against them all the same
+  };
+  // Of one site, while its groups go by.
+  struct Gathering {
+    std::unique_ptr<search::StatisticsAccumulator> original;
+    std::vector<std::unique_ptr<search::StatisticsAccumulator>> sequential;  // as variants_
+  };
+  using SequentialBlocks = std::vector<std::unique_ptr<SequentialBlock>>;  // as variants_
+
+  bool Any(bool (*is)(const Method&)) const;
+  bool follows_original() const;
+  HeldOut ChooseHeldOut() const;
+  Gathering BeginSite(const model::SiteRow& site) const;
+  void GatherGroup(const model::SiteRow& site, const SequenceRunner::Group& group,
+                   const transformer::PreparedBlock& original, const SequentialBlocks& blocks,
+                   Gathering& gathering);
+  void Add(const SequenceRunner::Group& group, const kernels::Activations& x,
+           const kernels::Activations* targets, search::StatisticsAccumulator& to);
+  template <class T>
+  void AddRows(std::size_t first_token, MatrixView<const T> x, MatrixView<const T> targets,
+               search::StatisticsAccumulator& to);
+  Status SolveSite(const model::SiteRow& site, Gathering gathering, SequentialBlocks& blocks,
+                   BlockStatistics& original);
+  Status Finish(const model::BlockWeights& weights, SequentialBlocks& blocks,
+                const BlockStatistics& original, const Matrix<float>& sample);
+  std::string block_name() const;
+  void Progress(std::size_t pass, std::size_t tokens);
+
+  ThreadPool& pool_;
+  const checkpoint::ModelDirectory& model_;
+  const model::ModelConfig& config_;
+  const Matrix<std::int32_t>& tokens_;
+  math::Precision precision_;
+  std::vector<Variant*> variants_;
+  ProgressSink* progress_;
+  SequenceRunner runner_;
+  std::optional<HiddenStore> original_;
+  kernels::Activations x_;  // what a site reads in the original model
+  kernels::Activations quantized_x_;
+  HeldOut held_out_;
+  std::size_t layer_ = 0;
+  double shared_seconds_ = 0;
+};
+
+}  // namespace awq::pipeline

@@ -1,0 +1,100 @@
+#include "search/paired_error.h"
+
+#include <algorithm>
+
+#include "math/matmul.h"
+#include "math/vector.h"
+#include "search/awq.h"
+#include "search/for_rows.h"
+
+namespace awq::search {
+namespace {
+
+// sum_ij a_ij b_ij, row by row in order.
+double Product(const Matrix<float>& a, const Matrix<float>& b) {
+  double sum = 0;
+  for (std::size_t r = 0; r < a.rows(); ++r) {
+    sum += static_cast<double>(math::Dot(std::span<const float>(a.row(r), a.cols()),
+                                         std::span<const float>(b.row(r), b.cols())));
+  }
+  return sum;
+}
+
+Matrix<float> Outputs(ThreadPool& pool, MatrixView<const float> rows,
+                      MatrixView<const float> weights) {
+  Matrix<float> outputs(rows.rows, weights.rows);
+  math::ApplyWeights(pool, rows, weights, outputs);
+  return outputs;
+}
+
+}  // namespace
+
+PairedError::PairedError(ThreadPool& pool, MatrixView<const float> weights, const PairedRows& rows)
+    : pool_(pool), weights_(weights), rows_(rows) {
+  const bool paired = rows.targets.rows() > 0;
+  const Matrix<float> targets = Outputs(pool, paired ? rows.targets : rows.inputs, weights);
+  energy_ = Product(targets, targets);
+  if (!paired) return;
+  Matrix<float> difference(rows.rows(), weights.cols);
+  ForRows(pool, rows.rows(), [&](std::size_t r) {
+    for (std::size_t i = 0; i < weights.cols; ++i) {
+      difference(r, i) = rows.targets(r, i) - rows.inputs(r, i);
+    }
+  });
+  inherited_ = Outputs(pool, difference, weights);
+}
+
+double PairedError::Of(const quant::QuantizedLinear& linear, std::span<const float> scale) const {
+  AWQ_CHECK_EQ(scale.size(), weights_.cols);
+  Matrix<float> rounding(weights_.rows, weights_.cols);
+  ForRows(pool_, weights_.rows, [&](std::size_t r) {
+    float* row = rounding.row(r);
+    quant::Dequantize(linear, r, {row, 1, weights_.cols});
+    const float* w = weights_.row(r);
+    for (std::size_t i = 0; i < weights_.cols; ++i) row[i] = w[i] - row[i] / scale[i];
+  });
+  Matrix<float> errors = Outputs(pool_, rows_.inputs, rounding);
+  if (inherited_.rows() > 0) {
+    math::Add(std::span<const float>(inherited_.span()), errors.span());
+  }
+  return Product(errors, errors);
+}
+
+double PairedError::BestStep(MatrixView<const float> change) const {
+  if (inherited_.rows() == 0) return 0;
+  const Matrix<float> effect = Outputs(pool_, rows_.inputs, change);
+  const double size = Product(effect, effect);
+  return size > 0 ? std::clamp(Product(inherited_, effect) / size, 0.0, 1.0) : 0.0;
+}
+
+PairedRows SketchRows(const SiteStatistics& statistics) {
+  AWQ_CHECK_LT(std::size_t{0}, statistics.sketch.rows());
+  const auto copy = [](const Matrix<float>& from) {
+    Matrix<float> to(from.rows(), from.cols());
+    std::copy(from.span().begin(), from.span().end(), to.data());
+    return to;
+  };
+  // A sketch's squares sum to means over the tokens, rows' to sums over themselves.
+  return {copy(statistics.sketch), copy(statistics.target_sketch)};
+}
+
+LinearQuality MeasureQuality(ThreadPool& pool, MatrixView<const float> weights,
+                             const quant::QuantizedLinear& chosen, std::span<const float> scale,
+                             const SiteStatistics& statistics) {
+  const quant::QuantizedLinear rtn = Round(pool, weights, chosen.spec);
+  const std::vector<float> identity(weights.cols, 1.0F);
+  LinearQuality quality;
+  const auto measure = [&](const PairedRows& rows, double count, ErrorPair& errors) {
+    const PairedError error(pool, weights, rows);
+    errors = {error.Of(rtn, identity) / count, error.Of(chosen, scale) / count};
+    quality.energy = error.energy() / count;
+  };
+  measure(SketchRows(statistics), 1, quality.calibration);
+  quality.held_out = quality.calibration;
+  if (statistics.held_out.rows() > 0) {
+    measure(statistics.held_out, static_cast<double>(statistics.held_out.rows()), quality.held_out);
+  }
+  return quality;
+}
+
+}  // namespace awq::search

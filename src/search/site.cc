@@ -1,0 +1,292 @@
+#include "search/site.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <numeric>
+#include <utility>
+
+#include "math/matmul.h"
+#include "search/awq.h"
+#include "search/for_rows.h"
+#include "search/gptq.h"
+#include "search/paired_error.h"
+#include "search/ranges.h"
+
+namespace awq::search {
+namespace {
+
+// Exponents of the coarse grid, and how far its best one's neighbours are.
+constexpr std::array kActivationExponents = {0.0, 0.15, 0.3, 0.5};
+constexpr std::array kWeightExponents = {0.0, 0.5, 1.0};
+constexpr double kActivationStep = 0.08;
+constexpr double kWeightStep = 0.25;
+constexpr std::size_t kLeastSample = 256;  // rows
+constexpr double kPublishedDamping = 0.01;
+
+// What was tried with one scale: one rounding a linear.
+struct Attempt {
+  std::string_view name;
+  Scale scale;
+  Exponents exponents;
+  std::vector<quant::QuantizedLinear> linears;
+  std::vector<double> errors;  // on the judging rows
+
+  double total() const {
+    double sum = 0;
+    for (double error : errors) sum += error;
+    return sum;
+  }
+};
+
+GramFactor Factor(ThreadPool& pool, const SiteStatistics& statistics, const SiteOptions& options) {
+  if (options.published_damping) {
+    return FactorGram(pool, statistics.gram, kPublishedDamping, DampingForm::kMean);
+  }
+  return FactorGram(pool, statistics.gram, DampingFor(statistics.gram.cols(), statistics.tokens));
+}
+
+class Solver {
+ public:
+  Solver(ThreadPool& pool, const SiteProblem& problem, const SiteStatistics& statistics,
+         const SiteOptions& options)
+      : pool_(pool),
+        problem_(problem),
+        statistics_(statistics),
+        options_(options),
+        spec_(problem.linears.spec),
+        sketch_rows_(SketchRows(statistics)),
+        judging_rows_(statistics.held_out.rows() > 0 ? statistics.held_out : sketch_rows_),
+        factor_(Factor(pool, statistics, options)) {
+    const std::size_t in = statistics.gram.cols();
+    for (const MatrixView<const float>& weights : problem.linears.weights) {
+      AWQ_CHECK_EQ(weights.cols, in);
+      judges_.push_back(std::make_unique<PairedError>(pool, weights, judging_rows_));
+      targets_.push_back(weights);
+    }
+    corrections_.resize(targets_.size());
+    identity_ = Scale(in, 1.0F);
+  }
+
+  SiteSolution Go() {
+    if (options_.correct && statistics_.cross.rows() > 0) CorrectTargets();
+    std::vector<Attempt> attempts;
+    attempts.push_back(WithFeedback());
+    attempts.push_back(RoundedToNearest());
+    if (options_.keep_best) attempts.push_back(Published());
+    return Choose(std::move(attempts));
+  }
+
+ private:
+  void CorrectTargets() {
+    for (std::size_t i = 0; i < targets_.size(); ++i) {
+      const MatrixView<const float> weights = problem_.linears.weights[i];
+      Matrix<float> change(weights.rows, weights.cols);
+      math::ParallelMatMul(pool_, math::Plain(weights), math::Plain(statistics_.cross),
+                           weights.cols, change);
+      SolveRows(pool_, factor_, change);
+      const double alpha = judges_[i]->BestStep(change);
+      corrections_[i] = alpha;
+      if (alpha == 0) continue;
+      ForRows(pool_, weights.rows, [&](std::size_t r) {
+        for (std::size_t c = 0; c < weights.cols; ++c) {
+          change(r, c) = weights(r, c) + static_cast<float>(alpha) * change(r, c);
+        }
+      });
+      corrected_.push_back(std::move(change));
+      targets_[i] = corrected_.back();
+    }
+  }
+
+  quant::QuantizedLinear RoundIn(const GroupRanges& ranges, MatrixView<const float> target,
+                                 const Scale& scale, std::vector<double>& losses) {
+    quant::QuantizedLinear rounded = MapsOf(pool_, ranges, spec_, target.cols);
+    losses = RoundWithFeedback(pool_, target, scale, factor_, rounded);
+    return rounded;
+  }
+
+  // In full ranges and, where asked for, in searched ones: each row keeps the better.
+  quant::QuantizedLinear RoundTarget(MatrixView<const float> target, const Scale& scale) {
+    const Matrix<float> scaled = ScaledWeights(pool_, target, scale);
+    std::vector<double> losses;
+    quant::QuantizedLinear rounded =
+        RoundIn(FullRanges(pool_, scaled, spec_), target, scale, losses);
+    if (!options_.ranges) return rounded;
+    std::vector<double> other_losses;
+    const quant::QuantizedLinear other =
+        RoundIn(SearchRanges(pool_, scaled, scale, factor_.conditional_variances(), spec_), target,
+                scale, other_losses);
+    for (std::size_t row = 0; row < target.rows; ++row) {
+      if (!(other_losses[row] < losses[row])) continue;
+      std::copy_n(other.codes.row(row), other.codes.cols(), rounded.codes.row(row));
+      std::copy_n(other.scales.row(row), other.groups(), rounded.scales.row(row));
+      std::copy_n(other.zeros.row(row), other.groups(), rounded.zeros.row(row));
+    }
+    return rounded;
+  }
+
+  // What the scale search looks at: all rows of small targets, every fourth of others.
+  struct Sample {
+    Matrix<float> rows;
+    double weight = 1;
+  };
+  std::vector<Sample> SampleTargets() {
+    std::vector<Sample> samples;
+    for (const MatrixView<const float>& target : targets_) {
+      const std::size_t step = target.rows >= 4 * kLeastSample ? 4 : 1;
+      Sample sample{Matrix<float>(CeilDiv(target.rows, step), target.cols),
+                    static_cast<double>(step)};
+      ForRows(pool_, sample.rows.rows(), [&](std::size_t row) {
+        std::copy_n(target.row(row * step), target.cols, sample.rows.row(row));
+      });
+      samples.push_back(std::move(sample));
+    }
+    return samples;
+  }
+
+  double FeedbackLoss(const std::vector<Sample>& samples, const Scale& scale) {
+    double loss = 0;
+    std::vector<double> losses;
+    for (const Sample& sample : samples) {
+      const Matrix<float> scaled = ScaledWeights(pool_, sample.rows, scale);
+      RoundIn(FullRanges(pool_, scaled, spec_), sample.rows, scale, losses);
+      loss += sample.weight * std::accumulate(losses.begin(), losses.end(), 0.0);
+    }
+    return loss;
+  }
+
+  // A coarse grid of exponents, then the neighbours of its best: the loss after feedback has one
+  // valley, and it is wide.
+  void SearchScaleOf(Attempt& attempt) {
+    const std::vector<float> profile = Tied(WeightProfile(pool_, {targets_, spec_}), problem_.tie);
+    const std::vector<float> mean_abs = Tied(statistics_.mean_abs, problem_.tie);
+    const std::vector<Sample> samples = SampleTargets();
+    double least = FeedbackLoss(samples, identity_);
+    const auto consider = [&](const Exponents& exponents) {
+      Scale scale = TwoExponentScale(mean_abs, profile, exponents);
+      const double loss = FeedbackLoss(samples, scale);
+      if (!(loss < least)) return;
+      least = loss;
+      attempt.scale = std::move(scale);
+      attempt.exponents = exponents;
+    };
+    for (const double a : kActivationExponents) {
+      for (const double b : kWeightExponents) {
+        if (a != 0 || b != 0) consider({a, b});
+      }
+    }
+    const Exponents center = attempt.exponents;
+    for (const double step : {-kActivationStep, kActivationStep}) {
+      if (center.activation + step >= 0) consider({center.activation + step, center.weight});
+    }
+    for (const double step : {-kWeightStep, kWeightStep}) {
+      if (center.weight + step >= 0) consider({center.activation, center.weight + step});
+    }
+  }
+
+  Attempt WithFeedback() {
+    Attempt attempt{"feedback", identity_, {}, {}, {}};
+    if (options_.scales && problem_.scalable) SearchScaleOf(attempt);
+    for (const MatrixView<const float>& target : targets_) {
+      attempt.linears.push_back(RoundTarget(target, attempt.scale));
+    }
+    return attempt;
+  }
+
+  Attempt RoundedToNearest() {
+    Attempt attempt{"rtn", identity_, {}, {}, {}};
+    for (const MatrixView<const float>& weights : problem_.linears.weights) {
+      attempt.linears.push_back(search::Round(pool_, weights, spec_));
+    }
+    return attempt;
+  }
+
+  // The published method on these inputs: alpha on the sketch, then the clip.
+  Attempt Published() {
+    Attempt attempt{"awq", identity_, {}, {}, {}};
+    if (problem_.scalable && problem_.tie.shared == 1) {
+      ScaleChoice choice =
+          SearchScale(pool_, problem_.linears.weights, statistics_, spec_, {.finalists = 1});
+      attempt.scale = std::move(choice.scale);
+      attempt.exponents = {choice.alpha, 0};
+    }
+    for (std::size_t i = 0; i < problem_.linears.weights.size(); ++i) {
+      const Matrix<float> scaled = ScaledWeights(pool_, problem_.linears.weights[i], attempt.scale);
+      if (problem_.clipped[i] != 0) {
+        const Clip clip = SearchClip(pool_, scaled, statistics_.gram, spec_, attempt.scale);
+        attempt.linears.push_back(search::Round(pool_, scaled, spec_, &clip));
+      } else {
+        attempt.linears.push_back(search::Round(pool_, scaled, spec_));
+      }
+    }
+    return attempt;
+  }
+
+  SiteSolution Choose(std::vector<Attempt> attempts) {
+    for (Attempt& attempt : attempts) {
+      for (std::size_t i = 0; i < judges_.size(); ++i) {
+        attempt.errors.push_back(judges_[i]->Of(attempt.linears[i], attempt.scale));
+      }
+    }
+    const Attempt* site = &attempts.front();
+    if (options_.keep_best) {
+      for (const Attempt& each : attempts) {
+        if (each.total() < site->total()) site = &each;
+      }
+    }
+    SiteSolution solution{site->scale, site->exponents, factor_.damping, {}};
+    for (std::size_t i = 0; i < judges_.size(); ++i) {
+      Attempt* best = &attempts[static_cast<std::size_t>(site - attempts.data())];
+      for (Attempt& each : attempts) {
+        if (!options_.keep_best || each.scale != solution.scale) continue;
+        if (each.errors[i] < best->errors[i]) best = &each;
+      }
+      solution.linears.push_back(Describe(i, attempts, *best, solution.scale));
+    }
+    return solution;
+  }
+
+  LinearSolution Describe(std::size_t i, std::vector<Attempt>& attempts, Attempt& best,
+                          const Scale& scale) {
+    Attempt& rtn = attempts[1];
+    LinearSolution linear;
+    linear.chosen = best.name;
+    linear.correction = best.name == "feedback" ? corrections_[i] : 0;
+    // The sketch's squares sum to means already.
+    const bool held_out = &judging_rows_ != &sketch_rows_;
+    const double count = held_out ? static_cast<double>(judging_rows_.rows()) : 1.0;
+    linear.quality.held_out = {rtn.errors[i] / count, best.errors[i] / count};
+    linear.quality.energy = judges_[i]->energy() / count;
+    linear.quality.calibration = linear.quality.held_out;
+    if (held_out) {
+      const PairedError on_sketch(pool_, problem_.linears.weights[i], sketch_rows_);
+      linear.quality.calibration = {on_sketch.Of(rtn.linears[i], identity_),
+                                    on_sketch.Of(best.linears[i], scale)};
+    }
+    linear.weights = std::move(best.linears[i]);
+    return linear;
+  }
+
+  ThreadPool& pool_;
+  const SiteProblem& problem_;
+  const SiteStatistics& statistics_;
+  const SiteOptions& options_;
+  quant::Spec spec_;
+  PairedRows sketch_rows_;
+  const PairedRows& judging_rows_;
+  GramFactor factor_;
+  Scale identity_;
+  std::vector<std::unique_ptr<PairedError>> judges_;  // one a linear
+  std::vector<MatrixView<const float>> targets_;      // what is rounded, one a linear
+  std::vector<Matrix<float>> corrected_;              // what targets_ views where corrected
+  std::vector<double> corrections_;
+};
+
+}  // namespace
+
+SiteSolution SolveSite(ThreadPool& pool, const SiteProblem& problem,
+                       const SiteStatistics& statistics, const SiteOptions& options) {
+  return Solver(pool, problem, statistics, options).Go();
+}
+
+}  // namespace awq::search
