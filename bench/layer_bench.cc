@@ -79,7 +79,7 @@ Rounded RoundBy(ThreadPool& pool, const std::string& method, const Layer& layer,
   const std::uint8_t clipped = layer.clipped ? 1 : 0;
   const search::SiteProblem problem{.linears = {{&view, 1}, spec}, .clipped = {&clipped, 1}, .tie = {}};
   search::SiteSolution solution =
-      search::SolveSite(pool, problem, statistics,
+      search::SolveSite(pool, problem, std::move(statistics),
                         method == "gptq" ? search::kGptqOptions : search::SiteOptions{});
   return {std::move(solution.linears.front().weights), std::move(solution.scale)};
 }

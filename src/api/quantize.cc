@@ -56,15 +56,15 @@ Status CheckBeforeWork(const checkpoint::ModelDirectory& model,
 std::string MiB(std::size_t bytes) { return fmt::format("{} MiB", bytes >> 20); }
 
 // Says what will be allocated at the most, before any of it is; returns it.
-std::size_t AnnounceMemory(const checkpoint::ModelDirectory& model,
+std::size_t AnnounceMemory(const checkpoint::ModelDirectory& model, const pipeline::Method& method,
                            const api::PreparedCalibration& calibration, std::size_t threads,
                            const Runtime& runtime) {
   const calib::CalibrationOptions& options = calibration.options;
   const pipeline::MemoryBound bound = pipeline::BoundMemory(
-      model.config(), options.precision, options.samples, options.sequence_tokens, threads);
+      model.config(), method, options.precision, options.samples, options.sequence_tokens, threads);
   std::size_t total = bound.total();
   std::string line = fmt::format(
-      "memory: at most {} allocated (hidden states {}, statistics {}, weights of one block {}, "
+      "memory: at most {} allocated (hidden states {}, statistics {}, copies of weights {}, "
       "activations {}, program {})",
       MiB(total), MiB(bound.stream_bytes), MiB(bound.gram_bytes), MiB(bound.weights_bytes),
       MiB(bound.activation_bytes), MiB(bound.base_bytes));
@@ -104,7 +104,8 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
     if (run.method->calibrates()) {
       AWQ_ASSIGN(const api::PreparedCalibration calibration,
                  api::PrepareCalibration(*model, options.calibration, runtime));
-      run.memory_bound_bytes = AnnounceMemory(*model, calibration, pool.size(), runtime);
+      run.memory_bound_bytes =
+          AnnounceMemory(*model, *run.method, calibration, pool.size(), runtime);
       if (calibration.from_model()) AWQ_TRY(pipeline::CheckModel(pool, *model));
       AWQ_ASSIGN(tokens, api::Calibrate(pool, *model, calibration));
       run.calibration_source = tokens.source;

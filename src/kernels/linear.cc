@@ -154,14 +154,21 @@ std::size_t Linear::owned_bytes() const {
   return owned_f32_.size() * sizeof(float) + owned_bf16_.size() * sizeof(BF16);
 }
 
+MatrixView<const float> Linear::f32() const {
+  AWQ_CHECK(precision_ == Precision::kF32);
+  return {f32_ != nullptr ? f32_ : owned_f32_.data(), out_features_, in_features_};
+}
+MatrixView<const BF16> Linear::bf16() const {
+  AWQ_CHECK(precision_ == Precision::kBF16);
+  return {bf16_ != nullptr ? bf16_ : owned_bf16_.data(), out_features_, in_features_};
+}
+
 void Linear::Apply(ThreadPool& pool, const Activations& x, MatrixView<float> y) const {
   AWQ_CHECK(x.precision() == precision_);
   if (precision_ == Precision::kBF16) {
-    const BF16* weights = bf16_ != nullptr ? bf16_ : owned_bf16_.data();
-    math::ApplyWeights(pool, x.bf16(), {weights, out_features_, in_features_}, y);
+    math::ApplyWeights(pool, x.bf16(), bf16(), y);
   } else {
-    const float* weights = f32_ != nullptr ? f32_ : owned_f32_.data();
-    math::ApplyWeights(pool, x.f32(), {weights, out_features_, in_features_}, y);
+    math::ApplyWeights(pool, x.f32(), f32(), y);
   }
   if (bias_.empty()) return;
   ForRowBlocks(pool, y.rows, [&](std::size_t first, std::size_t count) {

@@ -61,6 +61,9 @@ class Linear {
   std::size_t out_features() const { return out_features_; }
   std::size_t in_features() const { return in_features_; }
   std::size_t owned_bytes() const;
+  // [out_features, in_features]; precondition: the precision is that of the type.
+  MatrixView<const float> f32() const;
+  MatrixView<const BF16> bf16() const;
 
   void Apply(ThreadPool& pool, const Activations& x, MatrixView<float> y) const;
 

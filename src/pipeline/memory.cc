@@ -5,6 +5,7 @@
 #include "model/arch.h"
 #include "pipeline/hidden_store.h"
 #include "pipeline/stream.h"
+#include "pipeline/walk.h"
 #include "search/statistics.h"
 #include "transformer/kv_cache.h"
 
@@ -17,43 +18,73 @@ constexpr std::size_t kBaseBytes = 96 * kMiB;
 // oneDNN's scratch and the search's blocks of residuals, per thread.
 constexpr std::size_t kPerThreadBytes = 24 * kMiB;
 
+// A site's input channels, and the weights of all its linears.
+struct SiteSize {
+  std::size_t in = 0;
+  std::size_t elements = 0;
+};
+
+SiteSize SizeOf(const model::ModelConfig& config, const model::SiteRow& site) {
+  SiteSize size;
+  for (const model::LinearRow& row : config.arch->linears) {
+    if (std::ranges::find(site.readers, row.role) == site.readers.end()) continue;
+    size.in = model::Width(config, row.in);
+    size.elements += size.in * model::Width(config, row.out);
+  }
+  return size;
+}
+
+// Gram matrix, sketches, and tokens held out; with feedback the Gram matrix's factor, and with
+// targets the cross matrix, or its product with the weights, which is gathered where it is smaller.
+std::size_t StatisticsBytes(const SiteSize& size, const Method& method) {
+  const std::size_t square = size.in * size.in;
+  const std::size_t sides = method.carries_targets() ? 2 : 1;
+  std::size_t elements = square + sides * size.in * (search::kSketchRows * 2 + kHeldOutRows);
+  if (method.inputs == Inputs::kSequential) elements += square;
+  if (method.carries_targets()) elements += std::min(square, size.elements);
+  return elements * sizeof(float) + size.in * 64;
+}
+
 }  // namespace
 
-MemoryBound BoundMemory(const model::ModelConfig& config, math::Precision precision,
-                        std::size_t sequences, std::size_t sequence_tokens, std::size_t threads) {
+MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
+                        math::Precision precision, std::size_t sequences,
+                        std::size_t sequence_tokens, std::size_t threads) {
   MemoryBound bound;
+  const bool sequential = method.inputs == Inputs::kSequential;
   const std::size_t element = precision == math::Precision::kBF16 ? 2 : 4;
+  const std::size_t streams = method.carries_targets() ? 2 : 1;
   bound.stream_bytes =
-      HiddenStore::Bytes(precision, sequences * sequence_tokens, config.hidden_size);
+      streams * HiddenStore::Bytes(precision, sequences * sequence_tokens, config.hidden_size);
 
   std::size_t block_elements = 0;
   std::size_t largest_site = 0;
   for (const model::SiteRow& site : config.arch->sites) {
-    std::size_t site_elements = 0;
-    std::size_t in = 0;
-    for (const model::LinearRow& row : config.arch->linears) {
-      if (std::find(site.readers.begin(), site.readers.end(), row.role) == site.readers.end()) {
-        continue;
-      }
-      in = model::Width(config, row.in);
-      site_elements += in * model::Width(config, row.out);
-    }
-    block_elements += site_elements;
-    largest_site = std::max(largest_site, site_elements);
-    bound.gram_bytes += in * in * sizeof(float) + in * 32;
-    if (in >= search::kSketchFrom) bound.gram_bytes += in * search::kSketchRows * sizeof(float);
+    const SiteSize size = SizeOf(config, site);
+    block_elements += size.elements;
+    largest_site = std::max(largest_site, size.elements);
+    const std::size_t statistics = StatisticsBytes(size, method);
+    bound.gram_bytes =
+        sequential ? std::max(bound.gram_bytes, statistics) : bound.gram_bytes + statistics;
   }
-  // The fold check holds one block as floats, and one linear of it twice for a moment; the search
-  // holds the largest site as floats, its codes, and blocks of residuals of 64 MiB at most.
-  const std::size_t search_bytes = largest_site * 5 + 64 * kMiB;
-  bound.weights_bytes = std::max(block_elements * sizeof(float) + largest_site, search_bytes);
+  // The fold check holds one block as floats, and one linear of it twice for a moment.
+  const std::size_t check_bytes = block_elements * sizeof(float) + largest_site;
+  // The search holds the largest site as floats, its codes, and blocks of residuals of 64 MiB; with
+  // feedback, four copies of the site as floats (W, W*, what is changed, W* diag(s)), its codes
+  // three times, and the block as far as it is quantized: as codes, and ready to compute with.
+  const std::size_t search_bytes =
+      sequential ? largest_site * (4 * sizeof(float) + 3) + block_elements * (1 + element)
+                 : largest_site * 5 + 64 * kMiB;
+  bound.weights_bytes = std::max(check_bytes, search_bytes);
 
   const std::size_t in_flight =
       std::max<std::size_t>(1, kTokensInFlight / sequence_tokens) * sequence_tokens;
   const std::size_t widest =
       std::max({config.intermediate_size, config.hidden_size, config.q_width()});
+  // With two streams, what a site reads in both, and their difference.
+  const std::size_t inputs = (streams + (streams > 1 ? 1 : 0)) * widest * element;
   bound.activation_bytes =
-      in_flight * (2 * widest * sizeof(float) + widest * element +
+      in_flight * (2 * widest * sizeof(float) + inputs +
                    2 * std::max(config.hidden_size, config.q_width()) * sizeof(float) +
                    config.hidden_size * sizeof(float) + 2 * config.kv_width() * element);
   bound.base_bytes = kBaseBytes + threads * kPerThreadBytes;

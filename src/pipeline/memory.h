@@ -6,13 +6,14 @@
 
 #include "math/matmul.h"
 #include "model/config.h"
+#include "pipeline/method.h"
 
 namespace awq::pipeline {
 
 struct MemoryBound {
   std::size_t stream_bytes = 0;      // hidden states of all tokens
-  std::size_t gram_bytes = 0;        // Gram matrices and sketches of one block
-  std::size_t weights_bytes = 0;     // one block's weights as floats, or the search's copies
+  std::size_t gram_bytes = 0;        // statistics: of one block, or of one site
+  std::size_t weights_bytes = 0;     // copies of one block's weights, and the search's
   std::size_t activation_bytes = 0;  // scratch of the forward pass, per tokens in flight
   std::size_t base_bytes = 0;        // program, libraries, tokenizer, threads
 
@@ -21,7 +22,8 @@ struct MemoryBound {
   }
 };
 
-MemoryBound BoundMemory(const model::ModelConfig& config, math::Precision precision,
-                        std::size_t sequences, std::size_t sequence_tokens, std::size_t threads);
+MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
+                        math::Precision precision, std::size_t sequences,
+                        std::size_t sequence_tokens, std::size_t threads);
 
 }  // namespace awq::pipeline

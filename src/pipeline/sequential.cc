@@ -17,19 +17,21 @@ using Clock = std::chrono::steady_clock;
 // place, 2^-11; more is lost only among fp16's subnormal numbers.
 constexpr float kMostLost = 0x1p-10F;
 
-// Divides each row's group scales by `by`. False, and nothing changed, where fp16 loses by it.
-bool DivideRows(const std::vector<float>& by, quant::QuantizedLinear& linear) {
-  Matrix<F16> divided(linear.scales.rows(), linear.scales.cols());
+// Error: fp16 loses by it.
+Result<Matrix<F16>> DivideRows(const Matrix<F16>& scales, const std::vector<float>& by) {
+  Matrix<F16> divided(scales.rows(), scales.cols());
   for (std::size_t r = 0; r < divided.rows(); ++r) {
     for (std::size_t g = 0; g < divided.cols(); ++g) {
-      const float exact = ToFloat(linear.scales(r, g)) / by[r];
+      const float exact = ToFloat(scales(r, g)) / by[r];
       divided(r, g) = ToF16(exact);
       const float stored = ToFloat(divided(r, g));
-      if (!(stored > 0) || !(std::abs(stored - exact) <= kMostLost * exact)) return false;
+      if (!(stored > 0) || !(std::abs(stored - exact) <= kMostLost * exact)) {
+        return MakeError(ErrorCode::kInternal, "row {}: {} is no scale that fp16 can hold", r,
+                         exact);
+      }
     }
   }
-  linear.scales = std::move(divided);
-  return true;
+  return divided;
 }
 
 }  // namespace
@@ -53,7 +55,7 @@ Status SequentialBlock::Begin() {
   return {};
 }
 
-Status SequentialBlock::Solve(const model::SiteRow& site, const search::SiteStatistics& statistics,
+Status SequentialBlock::Solve(const model::SiteRow& site, search::SiteStatistics statistics,
                               BlockReport& report) {
   const auto start = Clock::now();
   SiteReport of_site;
@@ -62,20 +64,14 @@ Status SequentialBlock::Solve(const model::SiteRow& site, const search::SiteStat
   if (!method_.site.scales) {
     tie = MakeError(ErrorCode::kUnsupported, "{} searches no scale", method_.name);
   }
-  AWQ_ASSIGN(Solved solved, SolveLinears(site, statistics, tie));
+  AWQ_ASSIGN(Solved solved, SolveLinears(site, std::move(statistics), tie));
   if (solved.roles.empty()) {
     of_site.obstacle = "none of its linears is quantized";
   } else if (!tie) {
     of_site.obstacle = tie.error().message;
   } else {
-    AWQ_ASSIGN(const bool folded, FoldIntoProducer(site, *tie, solved.solution.scale));
-    if (folded) {
-      of_site.exponents = solved.solution.exponents;
-    } else {
-      of_site.obstacle = "fp16 cannot hold what feeds it, divided by its scale";
-      tie = MakeError(ErrorCode::kUnsupported, "{}", of_site.obstacle);
-      AWQ_ASSIGN(solved, SolveLinears(site, statistics, tie));
-    }
+    of_site.exponents = solved.solution.exponents;
+    AWQ_TRY(FoldIntoProducer(site, *tie, solved.solution.scale));
   }
   if (!solved.roles.empty()) of_site.damping = solved.solution.damping;
   for (std::size_t i = 0; i < solved.roles.size(); ++i) {
@@ -97,9 +93,9 @@ Status SequentialBlock::Solve(const model::SiteRow& site, const search::SiteStat
   return {};
 }
 
-Result<SequentialBlock::Solved> SequentialBlock::SolveLinears(
-    const model::SiteRow& site, const search::SiteStatistics& statistics,
-    const Result<search::HeadTie>& tie) {
+Result<SequentialBlock::Solved> SequentialBlock::SolveLinears(const model::SiteRow& site,
+                                                              search::SiteStatistics statistics,
+                                                              const Result<search::HeadTie>& tie) {
   Solved solved;
   std::vector<Matrix<float>> owned;
   std::vector<MatrixView<const float>> views;
@@ -120,29 +116,34 @@ Result<SequentialBlock::Solved> SequentialBlock::SolveLinears(
   problem.linears.weights = views;
   problem.clipped = clipped;
   problem.scalable = tie.ok();
-  if (tie) problem.tie = *tie;
-  solved.solution = search::SolveSite(pool_, problem, statistics, method_.site);
+  if (tie) {
+    problem.tie = *tie;
+    problem.allows = [&](const search::Scale& scale) { return Divided(site, *tie, scale).ok(); };
+  }
+  solved.solution = search::SolveSite(pool_, problem, std::move(statistics), method_.site);
   return solved;
 }
 
-Result<bool> SequentialBlock::FoldIntoProducer(const model::SiteRow& site,
-                                               const search::HeadTie& tie,
-                                               const search::Scale& scale) {
-  FoldPlan folded = fold_;
-  folded.Add(site, scale, tie);
-  StoredLinear& producer = stored_.linear(site.producer);
-  if (site.fold == model::Fold::kRows && producer.quantized &&
-      !DivideRows(folded.rows_of(site.producer), *producer.quantized)) {
-    return false;
-  }
-  fold_ = std::move(folded);
-  if (site.fold == model::Fold::kRows) {
-    AWQ_TRY(Store(site.producer));
-    return true;
-  }
+// The group scales of what feeds the site, divided by the site's scale; empty where it has none.
+Result<Matrix<F16>> SequentialBlock::Divided(const model::SiteRow& site, const search::HeadTie& tie,
+                                             const search::Scale& scale) const {
+  if (site.fold == model::Fold::kNorm) return Matrix<F16>();
+  const auto& producer = stored_.linear(site.producer).quantized;
+  if (!producer) return Matrix<F16>();
+  FoldPlan fold;
+  fold.Add(site, scale, tie);
+  return DivideRows(producer->scales, fold.rows_of(site.producer));
+}
+
+Status SequentialBlock::FoldIntoProducer(const model::SiteRow& site, const search::HeadTie& tie,
+                                         const search::Scale& scale) {
+  AWQ_ASSIGN(Matrix<F16> divided, Divided(site, tie, scale));
+  fold_.Add(site, scale, tie);
+  if (divided.rows() > 0) stored_.linear(site.producer).quantized->scales = std::move(divided);
+  if (site.fold == model::Fold::kRows) return Store(site.producer);
   AWQ_TRY(StoreNorms(config_, layer_, weights_, fold_, stored_));
   prepared_.norm(site.producer) = PrepareNorm(stored_.norm(site.producer));
-  return true;
+  return {};
 }
 
 Status SequentialBlock::Store(Role role) {

@@ -28,8 +28,7 @@ class SequentialBlock {
 
   // Sites in the order of the architecture's table; the statistics are of what prepared() gives
   // the site, paired with what the original block gives it.
-  Status Solve(const model::SiteRow& site, const search::SiteStatistics& statistics,
-               BlockReport& report);
+  Status Solve(const model::SiteRow& site, search::SiteStatistics statistics, BlockReport& report);
 
   const FoldPlan& fold() const { return fold_; }
   const StoredBlock& stored() const { return stored_; }
@@ -40,12 +39,12 @@ class SequentialBlock {
     std::vector<model::Role> roles;  // of the site's quantized linears
     search::SiteSolution solution;
   };
-  Result<Solved> SolveLinears(const model::SiteRow& site, const search::SiteStatistics& statistics,
+  Result<Solved> SolveLinears(const model::SiteRow& site, search::SiteStatistics statistics,
                               const Result<search::HeadTie>& tie);
-  // Divides what feeds the site by its scale. False, and nothing changed, where fp16 would lose by
-  // it.
-  Result<bool> FoldIntoProducer(const model::SiteRow& site, const search::HeadTie& tie,
-                                const search::Scale& scale);
+  Result<Matrix<F16>> Divided(const model::SiteRow& site, const search::HeadTie& tie,
+                              const search::Scale& scale) const;
+  Status FoldIntoProducer(const model::SiteRow& site, const search::HeadTie& tie,
+                          const search::Scale& scale);
   // Bias, and weights that are not quantized, from the original ones; then makes the linear ready.
   Status Store(model::Role role);
 

@@ -18,7 +18,6 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kFoldSampleTokens = 64;
 constexpr std::size_t kSequencesPerHeldOut = 32;
 constexpr std::size_t kFewSequences = 8;
-constexpr std::size_t kHeldOutRows = 512;
 
 bool Calibrates(const Method& method) { return method.calibrates(); }
 bool ReadsOriginal(const Method& method) { return method.inputs == Inputs::kOriginal; }
@@ -117,7 +116,7 @@ Status Walk::QuantizeBlock() {
   if (Any(Calibrates)) {
     std::size_t pass = 0;
     for (const model::SiteRow& site : config_.arch->sites) {
-      Gathering gathering = BeginSite(site);
+      Gathering gathering = BeginSite(site, original);
       for (const SequenceRunner::Group& group : runner_.groups()) {
         GatherGroup(site, group, original, blocks, gathering);
         Progress(pass, group.first_token + group.tokens);
@@ -156,8 +155,10 @@ Status Walk::TakeBlock(const std::function<Result<StoredBlock>()>& read) {
   return {};
 }
 
-Walk::Gathering Walk::BeginSite(const model::SiteRow& site) const {
-  const std::size_t width = InputWidth(config_, site.readers.front());
+Walk::Gathering Walk::BeginSite(const model::SiteRow& site,
+                                const transformer::PreparedBlock& original) const {
+  const Role reader = site.readers.front();
+  const std::size_t width = InputWidth(config_, reader);
   const auto make = [&] {
     return std::make_unique<search::StatisticsAccumulator>(width, search::Gather::kSequential);
   };
@@ -165,6 +166,14 @@ Walk::Gathering Walk::BeginSite(const model::SiteRow& site) const {
   if (Any(ReadsOriginal)) gathering.original = make();
   for (const Variant* variant : variants_) {
     gathering.sequential.push_back(IsSequential(*variant->method) ? make() : nullptr);
+    if (!variant->method->carries_targets() || site.readers.size() > 1) continue;
+    const kernels::Linear& linear = original.linear(reader);
+    if (width <= 2 * linear.out_features()) continue;
+    if (precision_ == math::Precision::kBF16) {
+      gathering.sequential.back()->Project(linear.bf16());
+    } else {
+      gathering.sequential.back()->Project(linear.f32());
+    }
   }
   return gathering;
 }
@@ -237,10 +246,10 @@ Status Walk::SolveSite(const model::SiteRow& site, Gathering gathering, Sequenti
   for (std::size_t v = 0; v < variants_.size(); ++v) {
     if (!blocks[v]) continue;
     const Timer timer(variants_[v]->seconds);
-    AWQ_ASSIGN(const search::SiteStatistics statistics,
+    AWQ_ASSIGN(search::SiteStatistics statistics,
                calib::FinishSite(std::move(*gathering.sequential[v]), block_name()));
     gathering.sequential[v].reset();
-    AWQ_TRY(blocks[v]->Solve(site, statistics, variants_[v]->report));
+    AWQ_TRY(blocks[v]->Solve(site, std::move(statistics), variants_[v]->report));
   }
   return {};
 }

@@ -25,6 +25,9 @@
 
 namespace awq::pipeline {
 
+// Tokens of a site that are held out, about.
+inline constexpr std::size_t kHeldOutRows = 512;
+
 // One way of quantizing, and what it made of the block that was walked last.
 struct Variant {
   const Method* method = nullptr;
@@ -71,7 +74,7 @@ class Walk {
   bool Any(bool (*is)(const Method&)) const;
   bool follows_original() const;
   HeldOut ChooseHeldOut() const;
-  Gathering BeginSite(const model::SiteRow& site) const;
+  Gathering BeginSite(const model::SiteRow& site, const transformer::PreparedBlock& original) const;
   void GatherGroup(const model::SiteRow& site, const SequenceRunner::Group& group,
                    const transformer::PreparedBlock& original, const SequentialBlocks& blocks,
                    Gathering& gathering);

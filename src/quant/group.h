@@ -11,8 +11,6 @@
 
 #include <awq/result.h>
 
-#include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -41,11 +39,6 @@ struct GroupRange {
   float hi = 0;
   float largest_magnitude() const { return -lo > hi ? -lo : hi; }
 };
-
-// One code, as a float: the loops' arithmetic for a single weight.
-inline float CodeOf(float weight, float scale, float zero, float max_code) {
-  return std::clamp(std::nearbyint(weight / scale) + zero, 0.0F, max_code);
-}
 
 // The arithmetic of one Spec on the fastest instruction set; cheap to copy. Thread-safe.
 class GroupQuantizer {

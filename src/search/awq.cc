@@ -19,26 +19,46 @@ float ClipFraction(std::size_t choice) {
   return static_cast<float>(1 - static_cast<double>(choice) / 20);
 }
 
+double AlphaOf(std::size_t k) { return static_cast<double>(k) / static_cast<double>(kAlphas); }
+
+std::vector<Scale> PublishedGrid(const SiteStatistics& statistics) {
+  std::vector<Scale> candidates;
+  for (std::size_t k = 0; k < kAlphas; ++k) {
+    candidates.push_back(ActivationScale(statistics.mean_abs, AlphaOf(k)));
+  }
+  return candidates;
+}
+
 }  // namespace
 
 ScaleChoice SearchScale(ThreadPool& pool, std::span<const MatrixView<const float>> weights,
                         const SiteStatistics& statistics, const quant::Spec& spec,
                         const SearchOptions& options) {
-  std::vector<Scale> candidates;
-  for (std::size_t k = 0; k < kAlphas; ++k) {
-    candidates.push_back(ActivationScale(statistics.mean_abs,
-                                         static_cast<double>(k) / static_cast<double>(kAlphas)));
-  }
+  std::vector<Scale> candidates = PublishedGrid(statistics);
   const ScaleSelection selection = SelectScale(
       pool, {weights, spec}, candidates, statistics,
       {.always = 0, .finalists = options.finalists, .exact_below = options.exact_below});
-  ScaleChoice choice;
-  choice.scale = std::move(candidates[selection.best]);
-  choice.alpha = static_cast<double>(selection.best) / static_cast<double>(kAlphas);
-  choice.loss = selection.losses[selection.best];
-  choice.identity_loss = selection.losses[0];
-  choice.exact_evaluations = selection.exact_evaluations;
-  return choice;
+  return {.scale = std::move(candidates[selection.best]),
+          .alpha = AlphaOf(selection.best),
+          .loss = selection.losses[selection.best],
+          .identity_loss = selection.losses[0],
+          .exact_evaluations = selection.exact_evaluations};
+}
+
+ScaleChoice EstimateScale(ThreadPool& pool, std::span<const MatrixView<const float>> weights,
+                          const SiteStatistics& statistics, const quant::Spec& spec) {
+  std::vector<Scale> candidates = PublishedGrid(statistics);
+  const std::vector<double> losses =
+      SketchScaleLosses(pool, {weights, spec}, candidates, statistics.sketch);
+  std::size_t best = 0;
+  for (std::size_t k = 1; k < losses.size(); ++k) {
+    if (losses[k] < losses[best]) best = k;
+  }
+  return {.scale = std::move(candidates[best]),
+          .alpha = AlphaOf(best),
+          .loss = losses[best],
+          .identity_loss = losses[0],
+          .exact_evaluations = 0};
 }
 
 Clip SearchClip(ThreadPool& pool, MatrixView<const float> weights, MatrixView<const float> gram,

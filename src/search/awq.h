@@ -36,6 +36,10 @@ ScaleChoice SearchScale(ThreadPool& pool, std::span<const MatrixView<const float
                         const SiteStatistics& statistics, const quant::Spec& spec,
                         const SearchOptions& options = {});
 
+// The same chosen on the sketch alone, which the statistics must have: losses are estimates.
+ScaleChoice EstimateScale(ThreadPool& pool, std::span<const MatrixView<const float>> weights,
+                          const SiteStatistics& statistics, const quant::Spec& spec);
+
 // The largest |w| kept per group, chosen among 10 (1.00, 0.95, ..., 0.55 of the group's own) by the
 // group's own output error e H_gg e^T (auto_clip of the paper's code, on all tokens).
 struct Clip {

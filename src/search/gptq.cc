@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/isa.h"
 #include "math/matmul.h"
-#include "quant/group.h"
+#include "search/feedback_loops.h"
 
 namespace awq::search {
 namespace {
@@ -12,79 +13,136 @@ namespace {
 constexpr std::size_t kRowsPerTask = 64;
 constexpr std::size_t kBlock = 128;
 
-// Rows [first, first + count), their channels in the factor's order.
+const FeedbackLoops& Loops() {
+#if defined(__x86_64__)
+  switch (ActiveIsa()) {
+    case Isa::kAvx512:
+      return avx512::kFeedbackLoops;
+    case Isa::kAvx2:
+      return avx2::kFeedbackLoops;
+    case Isa::kBaseline:
+      break;
+  }
+#endif
+  return baseline::kFeedbackLoops;
+}
+
+// What all rows share, in the factor's order.
+struct Ordered {
+  std::vector<float> added;
+  std::vector<float> scale;
+  std::vector<std::uint32_t> group;
+
+  Ordered(const GramFactor& factor, std::span<const float> by_channel, std::size_t group_size) {
+    for (const std::uint32_t channel : factor.order) {
+      added.push_back(factor.added[channel]);
+      scale.push_back(by_channel[channel]);
+      group.push_back(static_cast<std::uint32_t>(channel / group_size));
+    }
+  }
+};
+
+// Rows [first, first + count), at most kRowsPerTask: matrices [channel, row], their channels in the
+// factor's order, missing rows zero.
 class RowTask {
  public:
-  RowTask(MatrixView<const float> weights, std::span<const float> scale, const GramFactor& factor,
+  RowTask(MatrixView<const float> weights, const GramFactor& factor, const Ordered& ordered,
           quant::QuantizedLinear& linear, std::size_t first, std::size_t count)
-      : weights_(weights),
-        scale_(scale),
-        factor_(factor),
+      : factor_(factor),
+        ordered_(ordered),
         linear_(linear),
         first_(first),
-        errors_(count, weights.cols),
-        feedback_(count, kBlock) {}
+        count_(count),
+        rows_(RoundUp(count, kFeedbackLanes)),
+        weights_(weights.cols, rows_, 0.0F),
+        errors_(weights.cols, rows_),
+        feedback_(kBlock, rows_),
+        codes_(kBlock * kFeedbackLanes),
+        losses_(rows_) {
+    for (std::size_t r = 0; r < count; ++r) {
+      const float* row = weights.row(first + r);
+      for (std::size_t k = 0; k < weights.cols; ++k) weights_(k, r) = row[factor.order[k]];
+    }
+    for (std::size_t lanes = 0; lanes < rows_; lanes += kFeedbackLanes) ReadMaps(lanes);
+  }
 
   // d H d^T of the rows.
   void Go(std::span<double> losses) {
-    const std::size_t n = weights_.cols;
+    const std::size_t n = weights_.rows();
     for (std::size_t end = n; end > 0;) {
       const std::size_t begin = (end - 1) / kBlock * kBlock;
       const std::size_t width = end - begin;
-      const MatrixView<float> feedback(feedback_.data(), errors_.rows(), width, kBlock);
+      const MatrixView<float> feedback = feedback_.view().Rows(0, width);
       if (end < n) {
         // sum over the rounded channels j of e_j L_jk
-        const MatrixView<const float> errors = errors_.view().Cols(end, n - end);
+        const MatrixView<const float> errors = errors_.view().Rows(end, n - end);
         const MatrixView<const float> lower =
             factor_.lower.view().Rows(end, n - end).Cols(begin, width);
-        math::MatMul(math::Plain(errors), math::Plain(lower), n - end, feedback);
+        math::MatMul(math::Transposed(lower), math::Plain(errors), n - end, feedback);
       } else {
-        for (std::size_t r = 0; r < feedback.rows; ++r) std::fill_n(feedback.row(r), width, 0.0F);
+        std::ranges::fill(feedback_.span(), 0.0F);
       }
-      for (std::size_t r = 0; r < feedback.rows; ++r) {
-        losses[r] += RoundBlock(r, begin, end, feedback.row(r));
+      for (std::size_t lanes = 0; lanes < rows_; lanes += kFeedbackLanes) {
+        RoundBlock(begin, width, lanes);
       }
       end = begin;
     }
+    std::copy_n(losses_.begin(), count_, losses.begin());
   }
 
  private:
-  double RoundBlock(std::size_t r, std::size_t begin, std::size_t end, float* feedback) {
-    const std::size_t group_size = linear_.spec.group_size;
-    const auto max_code = static_cast<float>(linear_.spec.max_code());
-    const float* weights = weights_.row(first_ + r);
-    const F16* scales = linear_.scales.row(first_ + r);
-    const std::uint8_t* zeros = linear_.zeros.row(first_ + r);
-    std::uint8_t* codes = linear_.codes.row(first_ + r);
-    double loss = 0;
-    for (std::size_t k = end; k-- > begin;) {
-      const float* lower = factor_.lower.row(k);
-      const std::size_t channel = factor_.order[k];
-      const float s = scale_[channel];
-      const float target = weights[channel] + feedback[k - begin] / lower[k];
-      const float step = ToFloat(scales[channel / group_size]);
-      const auto zero = static_cast<float>(zeros[channel / group_size]);
-      const float code = quant::CodeOf(target * s, step, zero, max_code);
-      codes[channel] = static_cast<std::uint8_t>(code);
-      const float rounded = (code - zero) * step / s;
-      const float error = weights[channel] - rounded;
-      errors_(r, k) = error;
-      // The damped loss is the sum of these squares: e L = L_kk (target - rounded) in column k.
-      const double part = static_cast<double>((target - rounded) * lower[k]);
-      loss += part * part - static_cast<double>(factor_.added[channel]) *
-                                static_cast<double>(error) * static_cast<double>(error);
-      for (std::size_t i = begin; i < k; ++i) feedback[i - begin] += error * lower[i];
+  // Steps and zeros of some rows, [group][lane].
+  void ReadMaps(std::size_t lanes) {
+    const std::size_t groups = linear_.groups();
+    Matrix<float> steps(groups, kFeedbackLanes, 1.0F);
+    Matrix<float> zeros(groups, kFeedbackLanes, 0.0F);
+    for (std::size_t r = lanes; r < std::min(lanes + kFeedbackLanes, count_); ++r) {
+      for (std::size_t g = 0; g < groups; ++g) {
+        steps(g, r - lanes) = ToFloat(linear_.scales(first_ + r, g));
+        zeros(g, r - lanes) = static_cast<float>(linear_.zeros(first_ + r, g));
+      }
     }
-    return loss;
+    steps_.push_back(std::move(steps));
+    zeros_.push_back(std::move(zeros));
   }
 
-  MatrixView<const float> weights_;
-  std::span<const float> scale_;
+  void RoundBlock(std::size_t begin, std::size_t width, std::size_t lanes) {
+    Loops().round({.width = width,
+                   .stride = rows_,
+                   .lower = factor_.lower.row(begin) + begin,
+                   .lower_stride = factor_.lower.cols(),
+                   .added = ordered_.added.data() + begin,
+                   .scale = ordered_.scale.data() + begin,
+                   .group = ordered_.group.data() + begin,
+                   .steps = steps_[lanes / kFeedbackLanes].data(),
+                   .zeros = zeros_[lanes / kFeedbackLanes].data(),
+                   .max_code = static_cast<float>(linear_.spec.max_code()),
+                   .weights = weights_.row(begin) + lanes,
+                   .feedback = feedback_.data() + lanes,
+                   .errors = errors_.row(begin) + lanes,
+                   .codes = codes_.data(),
+                   .losses = losses_.data() + lanes});
+    for (std::size_t r = lanes; r < std::min(lanes + kFeedbackLanes, count_); ++r) {
+      std::uint8_t* codes = linear_.codes.row(first_ + r);
+      for (std::size_t k = 0; k < width; ++k) {
+        codes[factor_.order[begin + k]] = codes_[k * kFeedbackLanes + r - lanes];
+      }
+    }
+  }
+
   const GramFactor& factor_;
+  const Ordered& ordered_;
   quant::QuantizedLinear& linear_;
   std::size_t first_;
-  Matrix<float> errors_;    // [rows, in]: w - w', in the factor's order
-  Matrix<float> feedback_;  // [rows, block]
+  std::size_t count_;
+  std::size_t rows_;  // with padding
+  Matrix<float> weights_;
+  Matrix<float> errors_;    // w - w'
+  Matrix<float> feedback_;  // of one block of channels
+  std::vector<std::uint8_t> codes_;
+  std::vector<double> losses_;
+  std::vector<Matrix<float>> steps_;  // by kFeedbackLanes rows
+  std::vector<Matrix<float>> zeros_;
 };
 
 }  // namespace
@@ -96,11 +154,12 @@ std::vector<double> RoundWithFeedback(ThreadPool& pool, MatrixView<const float> 
   AWQ_CHECK_EQ(weights.cols, linear.in_features());
   AWQ_CHECK_EQ(weights.cols, factor.order.size());
   AWQ_CHECK_EQ(weights.cols, scale.size());
+  const Ordered ordered(factor, scale, linear.spec.group_size);
   std::vector<double> losses(weights.rows);
   pool.ParallelFor(CeilDiv(weights.rows, kRowsPerTask), [&](std::size_t task, std::size_t) {
     const std::size_t first = task * kRowsPerTask;
     const std::size_t count = std::min(kRowsPerTask, weights.rows - first);
-    RowTask(weights, scale, factor, linear, first, count)
+    RowTask(weights, factor, ordered, linear, first, count)
         .Go(std::span(losses).subspan(first, count));
   });
   return losses;

@@ -19,19 +19,6 @@ using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::Ro
 using FloatMap = Eigen::Map<Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>,
                             0, Eigen::OuterStride<>>;
 
-// The diagonal block of a factor from `first` on, in doubles.
-RowMajor DiagonalBlock(const Matrix<float>& lower, std::size_t first, std::size_t width) {
-  RowMajor block =
-      RowMajor::Zero(static_cast<Eigen::Index>(width), static_cast<Eigen::Index>(width));
-  for (std::size_t i = 0; i < width; ++i) {
-    for (std::size_t j = 0; j <= i; ++j) {
-      block(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) =
-          static_cast<double>(lower(first + i, first + j));
-    }
-  }
-  return block;
-}
-
 FloatMap MapOf(Matrix<float>& m, std::size_t row, std::size_t col, std::size_t rows,
                std::size_t cols) {
   const auto index = [](std::size_t i) { return static_cast<Eigen::Index>(i); };
@@ -74,6 +61,24 @@ void CopyDamped(ThreadPool& pool, MatrixView<const float> gram, GramFactor& fact
   });
 }
 
+// The inverse of the diagonal block [first, first + width) of a lower triangle: all that is solved
+// with a block is then a product.
+Matrix<float> InverseOfBlock(const Matrix<float>& lower, std::size_t first, std::size_t width) {
+  const auto size = static_cast<Eigen::Index>(width);
+  RowMajor block = RowMajor::Zero(size, size);
+  for (std::size_t i = 0; i < width; ++i) {
+    for (std::size_t j = 0; j <= i; ++j) {
+      block(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) =
+          static_cast<double>(lower(first + i, first + j));
+    }
+  }
+  const RowMajor solved =
+      block.triangularView<Eigen::Lower>().solve(RowMajor::Identity(size, size));
+  Matrix<float> inverse(width, width);
+  MapOf(inverse, 0, 0, width, width) = solved.cast<float>();
+  return inverse;
+}
+
 // Right-looking, in place. False where a pivot is not positive.
 bool Factor(ThreadPool& pool, Matrix<float>& m) {
   const std::size_t n = m.rows();
@@ -91,17 +96,21 @@ bool Factor(ThreadPool& pool, Matrix<float>& m) {
     }
     const std::size_t below = first + width;
     if (below == n) break;
+    const Matrix<float> inverse = InverseOfBlock(m, first, width);
     negated = Matrix<float>(n - below, width);
     pool.ParallelFor(CeilDiv(n - below, kBlock), [&](std::size_t task, std::size_t) {
       const std::size_t row = task * kBlock;
       const std::size_t rows = std::min(kBlock, n - below - row);
-      FloatMap panel = MapOf(m, below + row, first, rows, width);
-      // X L^T = A, row by row.
-      const RowMajor solved = diagonal.triangularView<Eigen::Lower>()
-                                  .solve(panel.cast<double>().transpose())
-                                  .transpose();
-      panel = solved.cast<float>();
-      MapOf(negated, row, 0, rows, width) = -panel;
+      const MatrixView<float> panel = m.view().Rows(below + row, rows).Cols(first, width);
+      Matrix<float> solved(rows, width);
+      math::MatMul(math::Plain(MatrixView<const float>(panel)), math::Transposed(inverse.view()),
+                   width, solved);
+      for (std::size_t r = 0; r < rows; ++r) {
+        for (std::size_t c = 0; c < width; ++c) {
+          panel(r, c) = solved(r, c);
+          negated(row + r, c) = -solved(r, c);
+        }
+      }
     });
     const std::size_t tiles = CeilDiv(n - below, kTile);
     pool.ParallelFor(tiles * tiles, [&](std::size_t task, std::size_t) {
@@ -119,47 +128,38 @@ bool Factor(ThreadPool& pool, Matrix<float>& m) {
   return true;
 }
 
+// Columns [first, first + width) of `rows`, less solved columns times their part of L, times the
+// inverse of the diagonal block.
+void SolveColumns(Matrix<float>& rows, std::size_t first, std::size_t width,
+                  MatrixView<const float> solved, const math::Operand& factor,
+                  const math::Operand& inverse) {
+  Matrix<float> right(rows.rows(), width);
+  for (std::size_t r = 0; r < rows.rows(); ++r) {
+    for (std::size_t c = 0; c < width; ++c) right(r, c) = -rows(r, first + c);
+  }
+  if (solved.cols > 0) {
+    math::MatMul(math::Plain(solved), factor, solved.cols, right, /*accumulate=*/true);
+  }
+  for (float& x : right.span()) x = -x;
+  math::MatMul(math::Plain(right.view()), inverse, width, rows.view().Cols(first, width));
+}
+
 // X L L^T = B for the rows of B, in place: Y L^T = B from the first columns on, X L = Y from the
-// last.
-void SolveOrdered(const Matrix<float>& lower, Matrix<float>& rows) {
+// last. `inverses`: of the diagonal blocks.
+void SolveOrdered(const Matrix<float>& lower, const std::vector<Matrix<float>>& inverses,
+                  Matrix<float>& rows) {
   const std::size_t n = rows.cols();
-  Matrix<float> product(rows.rows(), kBlock);
-  // The columns from `first` on, less the product of solved columns with their part of L.
-  const auto solve = [&](std::size_t first, std::size_t width, std::size_t solved,
-                         std::size_t count, const math::Operand& factor, auto solve_block) {
-    FloatMap block = MapOf(rows, 0, first, rows.rows(), width);
-    if (count > 0) {
-      const MatrixView<float> out(product.data(), rows.rows(), width, kBlock);
-      math::MatMul(math::Plain(MatrixView<const float>(rows.view().Cols(solved, count))), factor,
-                   count, out);
-      block -= MapOf(product, 0, 0, rows.rows(), width);
-    }
-    const RowMajor diagonal = DiagonalBlock(lower, first, width);
-    const RowMajor right = block.cast<double>();
-    block = solve_block(diagonal, right);
-  };
   for (std::size_t first = 0; first < n; first += kBlock) {
     const std::size_t width = std::min(kBlock, n - first);
     const auto left = lower.view().Rows(first, width).Cols(0, first);
-    solve(first, width, 0, first, math::Transposed(left),
-          [](const RowMajor& diagonal, const RowMajor& right) -> Eigen::MatrixXf {
-            return diagonal.triangularView<Eigen::Lower>()
-                .solve(right.transpose())
-                .transpose()
-                .cast<float>();
-          });
+    SolveColumns(rows, first, width, rows.view().Cols(0, first), math::Transposed(left),
+                 math::Transposed(inverses[first / kBlock].view()));
   }
   for (std::size_t end = n; end > 0;) {
     const std::size_t first = (end - 1) / kBlock * kBlock;
     const auto below = lower.view().Rows(end, n - end).Cols(first, end - first);
-    solve(first, end - first, end, n - end, math::Plain(below),
-          [](const RowMajor& diagonal, const RowMajor& right) -> Eigen::MatrixXf {
-            return diagonal.transpose()
-                .triangularView<Eigen::Upper>()
-                .solve(right.transpose())
-                .transpose()
-                .cast<float>();
-          });
+    SolveColumns(rows, first, end - first, rows.view().Cols(end, n - end), math::Plain(below),
+                 math::Plain(inverses[first / kBlock].view()));
     end = first;
   }
 }
@@ -193,6 +193,11 @@ void SolveRows(ThreadPool& pool, const GramFactor& factor, MatrixView<float> row
   const std::size_t n = factor.order.size();
   AWQ_CHECK_EQ(rows.cols, n);
   constexpr std::size_t kRowsPerTask = 256;
+  std::vector<Matrix<float>> inverses(CeilDiv(n, kBlock));
+  pool.ParallelFor(inverses.size(), [&](std::size_t block, std::size_t) {
+    const std::size_t first = block * kBlock;
+    inverses[block] = InverseOfBlock(factor.lower, first, std::min(kBlock, n - first));
+  });
   pool.ParallelFor(CeilDiv(rows.rows, kRowsPerTask), [&](std::size_t task, std::size_t) {
     const MatrixView<float> part =
         rows.Rows(task * kRowsPerTask, std::min(kRowsPerTask, rows.rows - task * kRowsPerTask));
@@ -200,7 +205,7 @@ void SolveRows(ThreadPool& pool, const GramFactor& factor, MatrixView<float> row
     for (std::size_t r = 0; r < part.rows; ++r) {
       for (std::size_t i = 0; i < n; ++i) ordered(r, i) = part(r, factor.order[i]);
     }
-    SolveOrdered(factor.lower, ordered);
+    SolveOrdered(factor.lower, inverses, ordered);
     for (std::size_t r = 0; r < part.rows; ++r) {
       for (std::size_t i = 0; i < n; ++i) part(r, factor.order[i]) = ordered(r, i);
     }

@@ -20,10 +20,25 @@ double Product(const Matrix<float>& a, const Matrix<float>& b) {
   return sum;
 }
 
+Matrix<BF16> Rounded(ThreadPool& pool, MatrixView<const float> from) {
+  Matrix<BF16> to(from.rows, from.cols);
+  ForRows(pool, from.rows, [&](std::size_t r) {
+    math::Convert(std::span(from.row(r), from.cols), std::span(to.row(r), to.cols()));
+  });
+  return to;
+}
+
+// rows weights^T, in bf16 where the CPU multiplies it: only sums of many squares are asked for.
 Matrix<float> Outputs(ThreadPool& pool, MatrixView<const float> rows,
                       MatrixView<const float> weights) {
   Matrix<float> outputs(rows.rows, weights.rows);
-  math::ApplyWeights(pool, rows, weights, outputs);
+  if (math::HasFastBF16()) {
+    const Matrix<BF16> x = Rounded(pool, rows);
+    const Matrix<BF16> w = Rounded(pool, weights);
+    math::ApplyWeights(pool, x, w, outputs);
+  } else {
+    math::ApplyWeights(pool, rows, weights, outputs);
+  }
   return outputs;
 }
 

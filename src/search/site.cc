@@ -21,7 +21,8 @@ constexpr std::array kActivationExponents = {0.0, 0.15, 0.3, 0.5};
 constexpr std::array kWeightExponents = {0.0, 0.5, 1.0};
 constexpr double kActivationStep = 0.08;
 constexpr double kWeightStep = 0.25;
-constexpr std::size_t kLeastSample = 256;  // rows
+constexpr std::size_t kSampleRows = 512;  // of a large linear
+constexpr std::size_t kMostStep = 8;
 constexpr double kPublishedDamping = 0.01;
 
 // What was tried with one scale: one rounding a linear.
@@ -48,17 +49,17 @@ GramFactor Factor(ThreadPool& pool, const SiteStatistics& statistics, const Site
 
 class Solver {
  public:
-  Solver(ThreadPool& pool, const SiteProblem& problem, const SiteStatistics& statistics,
+  Solver(ThreadPool& pool, const SiteProblem& problem, SiteStatistics statistics,
          const SiteOptions& options)
       : pool_(pool),
         problem_(problem),
-        statistics_(statistics),
+        statistics_(std::move(statistics)),
         options_(options),
         spec_(problem.linears.spec),
-        sketch_rows_(SketchRows(statistics)),
-        judging_rows_(statistics.held_out.rows() > 0 ? statistics.held_out : sketch_rows_),
-        factor_(Factor(pool, statistics, options)) {
-    const std::size_t in = statistics.gram.cols();
+        sketch_rows_(SketchRows(statistics_)),
+        judging_rows_(statistics_.held_out.rows() > 0 ? statistics_.held_out : sketch_rows_),
+        factor_(Factor(pool, statistics_, options)) {
+    const std::size_t in = statistics_.gram.cols();
     for (const MatrixView<const float>& weights : problem.linears.weights) {
       AWQ_CHECK_EQ(weights.cols, in);
       judges_.push_back(std::make_unique<PairedError>(pool, weights, judging_rows_));
@@ -69,22 +70,35 @@ class Solver {
   }
 
   SiteSolution Go() {
-    if (options_.correct && statistics_.cross.rows() > 0) CorrectTargets();
     std::vector<Attempt> attempts;
-    attempts.push_back(WithFeedback());
     attempts.push_back(RoundedToNearest());
     if (options_.keep_best) attempts.push_back(Published());
+    statistics_.gram = {};
+    if (options_.correct) CorrectTargets();
+    attempts.push_back(WithFeedback());
     return Choose(std::move(attempts));
   }
 
  private:
+  bool Allows(const Scale& scale) const { return !problem_.allows || problem_.allows(scale); }
+
+  // W C (H + diag(added))^-1, where the inputs came in pairs.
+  Matrix<float> Change(MatrixView<const float> weights) {
+    Matrix<float> change = std::move(statistics_.projected);
+    if (change.rows() == 0) {
+      change = Matrix<float>(weights.rows, weights.cols);
+      math::ParallelMatMul(pool_, math::Plain(weights), math::Plain(statistics_.cross.view()),
+                           weights.cols, change);
+    }
+    SolveRows(pool_, factor_, change);
+    return change;
+  }
+
   void CorrectTargets() {
+    if (statistics_.cross.rows() == 0 && statistics_.projected.rows() == 0) return;
     for (std::size_t i = 0; i < targets_.size(); ++i) {
       const MatrixView<const float> weights = problem_.linears.weights[i];
-      Matrix<float> change(weights.rows, weights.cols);
-      math::ParallelMatMul(pool_, math::Plain(weights), math::Plain(statistics_.cross),
-                           weights.cols, change);
-      SolveRows(pool_, factor_, change);
+      Matrix<float> change = Change(weights);
       const double alpha = judges_[i]->BestStep(change);
       corrections_[i] = alpha;
       if (alpha == 0) continue;
@@ -96,6 +110,7 @@ class Solver {
       corrected_.push_back(std::move(change));
       targets_[i] = corrected_.back();
     }
+    statistics_.cross = {};
   }
 
   quant::QuantizedLinear RoundIn(const GroupRanges& ranges, MatrixView<const float> target,
@@ -125,7 +140,7 @@ class Solver {
     return rounded;
   }
 
-  // What the scale search looks at: all rows of small targets, every fourth of others.
+  // What the scale search looks at: some rows of large targets, all of small ones.
   struct Sample {
     Matrix<float> rows;
     double weight = 1;
@@ -133,7 +148,7 @@ class Solver {
   std::vector<Sample> SampleTargets() {
     std::vector<Sample> samples;
     for (const MatrixView<const float>& target : targets_) {
-      const std::size_t step = target.rows >= 4 * kLeastSample ? 4 : 1;
+      const std::size_t step = std::clamp<std::size_t>(target.rows / kSampleRows, 1, kMostStep);
       Sample sample{Matrix<float>(CeilDiv(target.rows, step), target.cols),
                     static_cast<double>(step)};
       ForRows(pool_, sample.rows.rows(), [&](std::size_t row) {
@@ -164,6 +179,7 @@ class Solver {
     double least = FeedbackLoss(samples, identity_);
     const auto consider = [&](const Exponents& exponents) {
       Scale scale = TwoExponentScale(mean_abs, profile, exponents);
+      if (!Allows(scale)) return;
       const double loss = FeedbackLoss(samples, scale);
       if (!(loss < least)) return;
       least = loss;
@@ -205,10 +221,11 @@ class Solver {
   Attempt Published() {
     Attempt attempt{"awq", identity_, {}, {}, {}};
     if (problem_.scalable && problem_.tie.shared == 1) {
-      ScaleChoice choice =
-          SearchScale(pool_, problem_.linears.weights, statistics_, spec_, {.finalists = 1});
-      attempt.scale = std::move(choice.scale);
-      attempt.exponents = {choice.alpha, 0};
+      ScaleChoice choice = EstimateScale(pool_, problem_.linears.weights, statistics_, spec_);
+      if (Allows(choice.scale)) {
+        attempt.scale = std::move(choice.scale);
+        attempt.exponents = {choice.alpha, 0};
+      }
     }
     for (std::size_t i = 0; i < problem_.linears.weights.size(); ++i) {
       const Matrix<float> scaled = ScaledWeights(pool_, problem_.linears.weights[i], attempt.scale);
@@ -228,27 +245,24 @@ class Solver {
         attempt.errors.push_back(judges_[i]->Of(attempt.linears[i], attempt.scale));
       }
     }
-    const Attempt* site = &attempts.front();
-    if (options_.keep_best) {
-      for (const Attempt& each : attempts) {
-        if (each.total() < site->total()) site = &each;
-      }
+    std::size_t site = attempts.size() - 1;
+    for (std::size_t k = 0; options_.keep_best && k < attempts.size(); ++k) {
+      if (attempts[k].total() < attempts[site].total()) site = k;
     }
-    SiteSolution solution{site->scale, site->exponents, factor_.damping, {}};
+    SiteSolution solution{attempts[site].scale, attempts[site].exponents, factor_.damping, {}};
     for (std::size_t i = 0; i < judges_.size(); ++i) {
-      Attempt* best = &attempts[static_cast<std::size_t>(site - attempts.data())];
-      for (Attempt& each : attempts) {
-        if (!options_.keep_best || each.scale != solution.scale) continue;
-        if (each.errors[i] < best->errors[i]) best = &each;
+      std::size_t best = site;
+      for (std::size_t k = 0; options_.keep_best && k < attempts.size(); ++k) {
+        if (attempts[k].scale != solution.scale) continue;
+        if (attempts[k].errors[i] < attempts[best].errors[i]) best = k;
       }
-      solution.linears.push_back(Describe(i, attempts, *best, solution.scale));
+      solution.linears.push_back(Describe(i, attempts[0], attempts[best], solution.scale));
     }
     return solution;
   }
 
-  LinearSolution Describe(std::size_t i, std::vector<Attempt>& attempts, Attempt& best,
-                          const Scale& scale) {
-    Attempt& rtn = attempts[1];
+  // `rtn` may be the best.
+  LinearSolution Describe(std::size_t i, Attempt& rtn, Attempt& best, const Scale& scale) {
     LinearSolution linear;
     linear.chosen = best.name;
     linear.correction = best.name == "feedback" ? corrections_[i] : 0;
@@ -269,7 +283,7 @@ class Solver {
 
   ThreadPool& pool_;
   const SiteProblem& problem_;
-  const SiteStatistics& statistics_;
+  SiteStatistics statistics_;
   const SiteOptions& options_;
   quant::Spec spec_;
   PairedRows sketch_rows_;
@@ -284,9 +298,9 @@ class Solver {
 
 }  // namespace
 
-SiteSolution SolveSite(ThreadPool& pool, const SiteProblem& problem,
-                       const SiteStatistics& statistics, const SiteOptions& options) {
-  return Solver(pool, problem, statistics, options).Go();
+SiteSolution SolveSite(ThreadPool& pool, const SiteProblem& problem, SiteStatistics statistics,
+                       const SiteOptions& options) {
+  return Solver(pool, problem, std::move(statistics), options).Go();
 }
 
 }  // namespace awq::search

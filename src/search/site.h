@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,7 @@ struct SiteProblem {
   std::span<const std::uint8_t> clipped;  // one a linear: whether the published method clips it
   bool scalable = true;                   // a scale can be folded into what feeds the site
   HeadTie tie;                            // how
+  std::function<bool(const Scale&)> allows = {};  // which ones; empty: any
 };
 
 struct SiteOptions {
@@ -60,8 +62,9 @@ struct SiteSolution {
 //    better.
 // 4. Keep-best: the whole site by the sum over its linears, then each linear among what was tried
 //    with the site's scale.
-// Without held-out tokens the sketch stands in for them.
-SiteSolution SolveSite(ThreadPool& pool, const SiteProblem& problem,
-                       const SiteStatistics& statistics, const SiteOptions& options = {});
+// Without held-out tokens the sketch stands in for them. The statistics, large as they are, are let
+// go of on the way.
+SiteSolution SolveSite(ThreadPool& pool, const SiteProblem& problem, SiteStatistics statistics,
+                       const SiteOptions& options = {});
 
 }  // namespace awq::search

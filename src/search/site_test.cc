@@ -167,7 +167,8 @@ TEST(SolveSite, ReportsTheHeldOutErrorAndIsNeverWorseThanRtnOrAwq) {
     for (const bool symmetric : {false, true}) {
       const quant::Spec spec{bits, 32, symmetric};
       const SiteStatistics statistics = Pairs(pool, 1200, in, 3, 0.05F);
-      const SiteSolution solution = SolveSite(pool, site.Problem(spec), statistics);
+      const SiteSolution solution =
+          SolveSite(pool, site.Problem(spec), Pairs(pool, 1200, in, 3, 0.05F));
       for (std::size_t i = 0; i < site.views.size(); ++i) {
         const LinearSolution& linear = solution.linears[i];
         const double error =
@@ -188,13 +189,47 @@ TEST(SolveSite, CorrectsTheTargets) {
   const std::size_t in = 96;
   const Site site(in);
   const quant::Spec spec{8, 32, false};
-  const SiteStatistics statistics = Pairs(pool, 4000, in, 3, 0.1F);
-  const SiteSolution corrected = SolveSite(pool, site.Problem(spec), statistics);
-  const SiteSolution plain = SolveSite(pool, site.Problem(spec), statistics, {.correct = false});
+  const SiteSolution corrected =
+      SolveSite(pool, site.Problem(spec), Pairs(pool, 4000, in, 3, 0.1F));
+  const SiteSolution plain =
+      SolveSite(pool, site.Problem(spec), Pairs(pool, 4000, in, 3, 0.1F), {.correct = false});
   EXPECT_GT(corrected.linears[0].correction, 0.5);
   EXPECT_EQ(plain.linears[0].correction, 0);
   EXPECT_LT(corrected.linears[0].quality.held_out.chosen,
             0.2 * plain.linears[0].quality.held_out.chosen);
+}
+
+// W C gathered at once is W times C gathered: sums of as many fp32 products.
+TEST(StatisticsAccumulator, ProjectsWhatItPairs) {
+  ThreadPool pool(2);
+  const std::size_t in = 96;
+  const Matrix<float> x = NormalMatrix(300, in, 1);
+  const Matrix<float> y = NormalMatrix(300, in, 2);
+  const Matrix<float> weights = NormalMatrix(20, in, 3);
+  StatisticsAccumulator whole(in, Gather::kSequential);
+  whole.Add(pool, x.view(), y.view());
+  StatisticsAccumulator projecting(in, Gather::kSequential);
+  projecting.Project(weights.view());
+  projecting.Add(pool, x.view(), y.view());
+  const SiteStatistics one = std::move(whole).Finish();
+  const SiteStatistics other = std::move(projecting).Finish();
+  EXPECT_EQ(other.cross.rows(), 0U);
+  for (std::size_t i = 0; i < in; ++i) {
+    for (std::size_t j = 0; j < in; ++j) {
+      double c = 0;
+      for (std::size_t t = 0; t < 300; ++t) {
+        c += (double{y(t, i)} - double{x(t, i)}) * double{x(t, j)} / 300;
+      }
+      EXPECT_NEAR(one.cross(i, j), c, 1e-5);
+    }
+  }
+  for (std::size_t r = 0; r < 20; ++r) {
+    for (std::size_t j = 0; j < in; ++j) {
+      double sum = 0;
+      for (std::size_t i = 0; i < in; ++i) sum += double{weights(r, i)} * double{one.cross(i, j)};
+      EXPECT_NEAR(other.projected(r, j), sum, 1e-4);
+    }
+  }
 }
 
 TEST(SolveSite, DoesNotDependOnThreads) {
@@ -202,11 +237,9 @@ TEST(SolveSite, DoesNotDependOnThreads) {
   const Site site(in);
   const quant::Spec spec{3, 32, false};
   ThreadPool one(1);
-  const SiteStatistics statistics = Pairs(one, 900, in, 8, 0.05F);
-  const SiteSolution first = SolveSite(one, site.Problem(spec), statistics);
+  const SiteSolution first = SolveSite(one, site.Problem(spec), Pairs(one, 900, in, 8, 0.05F));
   ThreadPool three(3);
-  const SiteStatistics again = Pairs(three, 900, in, 8, 0.05F);
-  const SiteSolution other = SolveSite(three, site.Problem(spec), again);
+  const SiteSolution other = SolveSite(three, site.Problem(spec), Pairs(three, 900, in, 8, 0.05F));
   EXPECT_EQ(first.scale, other.scale);
   for (std::size_t i = 0; i < site.views.size(); ++i) {
     EXPECT_TRUE(std::ranges::equal(first.linears[i].weights.codes.span(),
@@ -235,8 +268,8 @@ TEST(SolveSite, OddInputsAreSound) {
       const MatrixView<const float> view = x;
       accumulator.Add(pool, view, view);
       accumulator.HoldOut(view, view);
-      const SiteStatistics statistics = std::move(accumulator).Finish();
-      const SiteSolution solution = SolveSite(pool, site.Problem({4, 32, false}), statistics);
+      const SiteSolution solution =
+          SolveSite(pool, site.Problem({4, 32, false}), std::move(accumulator).Finish());
       for (float s : solution.scale) EXPECT_TRUE(std::isfinite(s) && s > 0);
       for (const LinearSolution& linear : solution.linears) {
         EXPECT_TRUE(std::isfinite(linear.quality.held_out.chosen));

@@ -62,6 +62,30 @@ void Subtract(const BF16* a, const BF16* b, std::size_t n, BF16* out) {
   }
 }
 
+// to += a^T b
+template <class T>
+void AccumulateProduct(ThreadPool& pool, MatrixView<const T> a, MatrixView<const T> b,
+                       MatrixView<float> to) {
+  math::ParallelMatMul(pool, math::Transposed(a), math::Plain(b), a.rows, to, /*accumulate=*/true);
+}
+
+// rows weights^T in the type of the arithmetic
+template <class T>
+Matrix<T> Projected(ThreadPool& pool, MatrixView<const T> rows, MatrixView<const T> weights) {
+  Matrix<float> outputs(rows.rows, weights.rows);
+  math::ApplyWeights(pool, rows, weights, outputs);
+  if constexpr (std::is_same_v<T, float>) {
+    return outputs;
+  } else {
+    Matrix<T> rounded(outputs.rows(), outputs.cols());
+    pool.ParallelFor(outputs.rows(), [&](std::size_t r, std::size_t) {
+      math::Convert(std::span<const float>(outputs.row(r), outputs.cols()),
+                    std::span(rounded.row(r), rounded.cols()));
+    });
+    return rounded;
+  }
+}
+
 template <class T>
 void Append(MatrixView<const T> rows, Matrix<float>& to) {
   Matrix<float> longer(to.rows() + rows.rows, rows.cols);
@@ -138,17 +162,31 @@ void StatisticsAccumulator::AddRows(ThreadPool& pool, MatrixView<const T> x) {
 }
 
 template <class T>
+void StatisticsAccumulator::BeginPairs(std::size_t in_features, MatrixView<const T> projection) {
+  AWQ_CHECK_EQ(tokens(), std::size_t{0});  // pairs, or none
+  if (projection.rows > 0) {
+    AWQ_CHECK_EQ(projection.cols, in_features);
+    sums_.projected = Matrix<float>(projection.rows, in_features, 0);
+  } else {
+    sums_.cross = Matrix<float>(in_features, in_features, 0);
+  }
+  sums_.target_sketch = Matrix<float>(kSketchRows, in_features, 0);
+  target_max_abs_.resize(in_features);
+  target_abs_sums_.resize(in_features);
+}
+
+template <class T>
 void StatisticsAccumulator::AddPairs(ThreadPool& pool, MatrixView<const T> x,
                                      MatrixView<const T> targets) {
   AWQ_CHECK_EQ(targets.rows, x.rows);
   AWQ_CHECK_EQ(targets.cols, x.cols);
-  if (sums_.cross.rows() == 0) {
-    AWQ_CHECK_EQ(tokens(), std::size_t{0});  // pairs, or none
-    sums_.cross = Matrix<float>(x.cols, x.cols, 0);
-    sums_.target_sketch = Matrix<float>(kSketchRows, x.cols, 0);
-    target_max_abs_.resize(x.cols);
-    target_abs_sums_.resize(x.cols);
+  MatrixView<const T> projection;
+  if constexpr (std::is_same_v<T, BF16>) {
+    projection = projection_bf16_;
+  } else {
+    projection = projection_f32_;
   }
+  if (sums_.target_sketch.rows() == 0) BeginPairs(x.cols, projection);
   Matrix<T> difference(std::min(kChunkTokens, x.rows), x.cols);
   for (std::size_t first = 0; first < x.rows; first += kChunkTokens) {
     const std::size_t count = std::min(kChunkTokens, x.rows - first);
@@ -156,8 +194,13 @@ void StatisticsAccumulator::AddPairs(ThreadPool& pool, MatrixView<const T> x,
       Subtract(targets.row(first + t), x.row(first + t), x.cols, difference.row(t));
     });
     const MatrixView<const T> minus = difference.view().Rows(0, count);
-    math::ParallelMatMul(pool, math::Transposed(minus), math::Plain(x.Rows(first, count)), count,
-                         sums_.cross, /*accumulate=*/true);
+    const MatrixView<const T> inputs = x.Rows(first, count);
+    if (projection.rows > 0) {
+      const Matrix<T> outputs = Projected(pool, minus, projection);
+      AccumulateProduct<T>(pool, outputs, inputs, sums_.projected);
+    } else {
+      AccumulateProduct(pool, minus, inputs, sums_.cross);
+    }
     AddToSums(pool, targets.Rows(first, count), tokens() + first, target_abs_sums_, target_max_abs_,
               sums_.target_sketch);
   }
@@ -176,6 +219,7 @@ SiteStatistics StatisticsAccumulator::Finish() && {
   const auto inverse = static_cast<float>(1 / tokens);
   for (float& x : sums_.gram.span()) x *= inverse;
   for (float& x : sums_.cross.span()) x *= inverse;
+  for (float& x : sums_.projected.span()) x *= inverse;
   math::MirrorUpper(sums_.gram);
   sums_.mean_abs.reserve(abs_sums_.size());
   for (double sum : abs_sums_) sums_.mean_abs.push_back(static_cast<float>(sum / tokens));

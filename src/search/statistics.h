@@ -35,6 +35,7 @@ struct SiteStatistics {
   // Of paired inputs X (here) and Y (in the original model): (Y - X)^T X / tokens [in, in], and
   // the sketch of Y with the signs and rows of `sketch`; else empty.
   Matrix<float> cross;
+  Matrix<float> projected;  // or, where asked for, W (Y - X)^T X / tokens [out, in]
   Matrix<float> target_sketch;
   PairedRows held_out;  // tokens that are in none of the above
 };
@@ -58,6 +59,11 @@ class StatisticsAccumulator {
   // Paired: x with the targets of the same tokens. Precondition: kSequential.
   void Add(ThreadPool& pool, MatrixView<const float> x, MatrixView<const float> targets);
   void Add(ThreadPool& pool, MatrixView<const BF16> x, MatrixView<const BF16> targets);
+  // Before any pair: W C is gathered instead of C, for the weights W [out, in] of a site's only
+  // linear. Less memory and less work where in > 2 out. W must outlive the accumulator, and be of
+  // the type of the pairs.
+  void Project(MatrixView<const float> weights) { projection_f32_ = weights; }
+  void Project(MatrixView<const BF16> weights) { projection_bf16_ = weights; }
   // Kept as they are, in the statistics of nothing; targets may have no rows.
   void HoldOut(MatrixView<const float> x, MatrixView<const float> targets);
   void HoldOut(MatrixView<const BF16> x, MatrixView<const BF16> targets);
@@ -79,10 +85,14 @@ class StatisticsAccumulator {
   void AddToSums(ThreadPool& pool, MatrixView<const T> x, std::size_t first_token,
                  std::vector<double>& abs_sums, std::vector<float>& max_abs, Matrix<float>& sketch);
   template <class T>
+  void BeginPairs(std::size_t in_features, MatrixView<const T> projection);
+  template <class T>
   void Keep(MatrixView<const T> x, MatrixView<const T> targets);
 
   SiteStatistics sums_;
   std::vector<double> abs_sums_;  // [in]
+  MatrixView<const float> projection_f32_;
+  MatrixView<const BF16> projection_bf16_;
   // Of the targets, whose magnitudes nobody asks for.
   std::vector<double> target_abs_sums_;
   std::vector<float> target_max_abs_;
