@@ -1,5 +1,5 @@
 // Percentile bootstrap over windows (Efron 1979): tokens of one window depend on one another, so
-// windows are what is drawn again.
+// windows are what is drawn again. Of a task, its items are.
 #pragma once
 
 #include <cstddef>

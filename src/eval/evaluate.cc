@@ -2,13 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <memory>
-#include <span>
 #include <utility>
 
 #include "base/error.h"
-#include "math/vector.h"
 #include "transformer/network.h"
 
 namespace awq::eval {
@@ -18,10 +15,7 @@ using transformer::Batch;
 using transformer::KvCache;
 using transformer::Network;
 
-constexpr std::size_t kBatchTokens = 2048;  // that go through a block together
 constexpr std::size_t kChunkTokens = 8192;  // that go through all blocks before the next, at least
-constexpr std::size_t kLogitsBytes = std::size_t{32} << 20;  // of one model's tile
-constexpr double kP99 = 0.99;
 
 // A model with the hidden states of one chunk.
 class Runner {
@@ -36,7 +30,6 @@ class Runner {
   }
 
   const model::ModelConfig& config() const { return source_.config(); }
-  MatrixView<const float> hidden() const { return hidden_.view().Rows(0, tokens_); }
 
   Status Embed(MatrixView<const std::int32_t> windows) {
     tokens_ = windows.rows * windows.cols;
@@ -57,8 +50,15 @@ class Runner {
     return {};
   }
 
-  void Logits(std::size_t first, MatrixView<float> logits) {
-    network_->Logits(hidden().Rows(first, logits.rows), logits);
+  // Valid until the next chunk.
+  ScoredModel Scored() {
+    return {config().vocab_size,
+            [this](std::size_t first, std::size_t count) {
+              return MatrixView<const float>(hidden_.view()).Rows(first, count);
+            },
+            [this](MatrixView<const float> hidden, MatrixView<float> logits) {
+              network_->Logits(hidden, logits);
+            }};
   }
 
  private:
@@ -78,24 +78,6 @@ class Runner {
   std::size_t tokens_ = 0;
 };
 
-// What is kept of every prediction.
-struct Scores {
-  std::vector<float> nll;
-  std::vector<float> reference_nll;
-  std::vector<float> kl;
-  std::vector<std::uint8_t> agree;
-
-  Scores(std::size_t predictions, bool with_reference)
-      : nll(predictions),
-        reference_nll(with_reference ? predictions : 0),
-        kl(with_reference ? predictions : 0),
-        agree(with_reference ? predictions : 0) {}
-};
-
-double NegativeLogLikelihood(std::span<const float> logits, std::int32_t token) {
-  return math::LogSumExp(logits) - static_cast<double>(logits[static_cast<std::size_t>(token)]);
-}
-
 class Evaluation {
  public:
   Evaluation(ThreadPool& pool, MatrixView<const std::int32_t> windows, const EvalOptions& options,
@@ -103,8 +85,8 @@ class Evaluation {
       : pool_(pool),
         windows_(windows),
         options_(options),
-        batch_windows_(std::max<std::size_t>(1, kBatchTokens / windows.cols)),
-        scores_(windows.rows * (windows.cols - 1), with_reference) {}
+        batch_windows_(WindowScorer::BatchWindows(windows.cols)),
+        scorer_(pool, windows, 1, with_reference) {}
 
   Result<EvalReport> Run(const model::WeightSource& model, const model::WeightSource* reference) {
     const auto start = std::chrono::steady_clock::now();
@@ -119,7 +101,7 @@ class Evaluation {
     for (std::size_t first = 0; first < windows_.rows; first += chunk) {
       AWQ_TRY(RunChunk(first, std::min(chunk, windows_.rows - first)));
     }
-    EvalReport report = MakeReport();
+    EvalReport report = std::move(std::move(scorer_).Reports().front());
     report.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return report;
@@ -155,111 +137,11 @@ class Evaluation {
                                windows_.rows * windows_.cols, "tokens", ""});
   }
 
-  // Tiles start anew with every batch, so that they are the same whatever the chunk.
   Status ScoreChunk(std::size_t first, std::size_t count) {
-    const std::size_t vocab = runners_.back()->config().vocab_size;
-    const std::size_t batch = batch_windows_ * windows_.cols;
-    const std::size_t tile =
-        std::clamp<std::size_t>(kLogitsBytes / (vocab * sizeof(float)), 1, batch);
-    std::vector<Matrix<float>> logits;
-    for (std::size_t i = 0; i < runners_.size(); ++i) logits.emplace_back(tile, vocab);
-    const std::size_t tokens = count * windows_.cols;
-    for (std::size_t begin = 0; begin < tokens; begin += batch) {
-      const std::size_t end = std::min(tokens, begin + batch);
-      for (std::size_t row = begin; row < end; row += tile) {
-        AWQ_TRY(ScoreTile(first * windows_.cols, row, std::min(tile, end - row), logits));
-      }
-    }
-    return {};
-  }
-
-  // Rows [row, row + rows) of the chunk that begins with token `chunk_token`.
-  Status ScoreTile(std::size_t chunk_token, std::size_t row, std::size_t rows,
-                   std::vector<Matrix<float>>& logits) {
-    for (std::size_t i = 0; i < runners_.size(); ++i) {
-      runners_[i]->Logits(row, logits[i].view().Rows(0, rows));
-    }
-    std::vector<std::uint8_t> finite(rows, 1);
-    pool_.ParallelFor(rows, [&](std::size_t r, std::size_t) {
-      finite[r] = ScoreRow(chunk_token + row + r, logits, r);
-    });
-    const auto bad = std::find(finite.begin(), finite.end(), 0);
-    if (bad == finite.end()) return {};
-    return NotFinite(chunk_token + row + static_cast<std::size_t>(bad - finite.begin()));
-  }
-
-  // False where the prediction is not finite. `token` counts tokens of all windows.
-  bool ScoreRow(std::size_t token, const std::vector<Matrix<float>>& logits, std::size_t row) {
-    const std::size_t window = token / windows_.cols;
-    const std::size_t position = token % windows_.cols;
-    if (position + 1 == windows_.cols) return true;  // what follows the window is not scored
-    const std::int32_t next = windows_(window, position + 1);
-    const std::size_t prediction = window * (windows_.cols - 1) + position;
-    const auto of = [&](std::size_t i) {
-      return std::span<const float>(logits[i].row(row), logits[i].cols());
-    };
-    const std::span<const float> model = of(logits.size() - 1);
-    const double nll = NegativeLogLikelihood(model, next);
-    scores_.nll[prediction] = static_cast<float>(nll);
-    if (logits.size() == 1) return std::isfinite(nll);
-    const std::span<const float> reference = of(0);
-    const double reference_nll = NegativeLogLikelihood(reference, next);
-    const double kl = math::KlDivergence(reference, model);
-    scores_.reference_nll[prediction] = static_cast<float>(reference_nll);
-    scores_.kl[prediction] = static_cast<float>(kl);
-    scores_.agree[prediction] = math::ArgMax(reference) == math::ArgMax(model);
-    return std::isfinite(nll) && std::isfinite(reference_nll) && std::isfinite(kl);
-  }
-
-  Error NotFinite(std::size_t token) const {
-    return MakeError(ErrorCode::kCorrupt,
-                     "window {}: the logits are not finite; the weights are damaged, or too large "
-                     "for the precision of the computation",
-                     token / windows_.cols);
-  }
-
-  template <class T>
-  std::vector<double> WindowMeans(const std::vector<T>& values) const {
-    const std::size_t per_window = windows_.cols - 1;
-    std::vector<double> means(windows_.rows, 0);
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      means[i / per_window] += static_cast<double>(values[i]);
-    }
-    for (double& mean : means) mean /= static_cast<double>(per_window);
-    return means;
-  }
-
-  EvalReport MakeReport() {
-    const auto exp = [](const Figure& f) {
-      return Figure{std::exp(f.value), std::exp(f.low), std::exp(f.high)};
-    };
-    const Resamples resamples(windows_.rows);
-    const std::vector<double> nll = WindowMeans(scores_.nll);
-    EvalReport report;
-    report.windows = windows_.rows;
-    report.ctx_tokens = windows_.cols;
-    report.predictions = scores_.nll.size();
-    report.nll_nats_per_token = MeanFigure(resamples, nll);
-    report.perplexity = exp(report.nll_nats_per_token);
-    if (runners_.size() > 1) {
-      Divergence d;
-      const std::vector<double> reference = WindowMeans(scores_.reference_nll);
-      std::vector<double> increase = nll;
-      for (std::size_t w = 0; w < increase.size(); ++w) increase[w] -= reference[w];
-      d.reference_nll_nats_per_token = MeanFigure(resamples, reference);
-      d.reference_perplexity = exp(d.reference_nll_nats_per_token);
-      d.nll_increase_nats_per_token = MeanFigure(resamples, increase);
-      d.kl_mean_nats = MeanFigure(resamples, WindowMeans(scores_.kl));
-      d.top1_agreement = MeanFigure(resamples, WindowMeans(scores_.agree));
-      const std::vector<Figure> quantiles =
-          QuantileFigures(pool_, resamples, scores_.kl, std::vector<double>{0.5, kP99});
-      d.kl_median_nats = quantiles[0];
-      d.kl_p99_nats = quantiles[1];
-      d.kl_nats = std::move(scores_.kl);
-      report.divergence = std::move(d);
-    }
-    report.nll_nats = std::move(scores_.nll);
-    return report;
+    const ScoredModel model = runners_.back()->Scored();
+    if (runners_.size() == 1) return scorer_.Score(first, count, nullptr, {&model, 1});
+    const ScoredModel reference = runners_.front()->Scored();
+    return scorer_.Score(first, count, &reference, {&model, 1});
   }
 
   ThreadPool& pool_;
@@ -268,7 +150,7 @@ class Evaluation {
   std::size_t batch_windows_;
   std::vector<std::unique_ptr<Runner>> runners_;  // the reference, if any, then the model
   std::size_t steps_ = 0;                         // of progress, per chunk
-  Scores scores_;
+  WindowScorer scorer_;
 };
 
 Status CheckWindows(const model::WeightSource& source, MatrixView<const std::int32_t> windows) {

@@ -99,6 +99,9 @@ std::size_t Tokenizer::vocab_size() const { return parts_->vocab_size; }
 std::int32_t Tokenizer::max_id() const {
   return static_cast<std::int32_t>(parts_->tokens.size()) - 1;
 }
+std::span<const std::int32_t> Tokenizer::prefix_ids() const {
+  return parts_->post_processor.prefix;
+}
 std::optional<std::int32_t> Tokenizer::bos_id() const { return parts_->bos_id; }
 std::optional<std::int32_t> Tokenizer::eos_id() const { return parts_->eos_id; }
 std::optional<bool> Tokenizer::add_bos_token() const { return parts_->add_bos_token; }

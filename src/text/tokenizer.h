@@ -53,6 +53,8 @@ class Tokenizer {
   // neither says or the vocabulary lacks it.
   std::optional<std::int32_t> bos_id() const;
   std::optional<std::int32_t> eos_id() const;
+  // What the post-processor puts before a text.
+  std::span<const std::int32_t> prefix_ids() const;
   // What tokenizer_config.json says of itself; the package does not heed it, Encode neither.
   std::optional<bool> add_bos_token() const;
 

@@ -251,6 +251,10 @@ void AppendLowercase(char32_t code, std::string& out) {
   AppendUtf8(addition != 0 ? addition : lower, out);
 }
 
+void AppendTitlecase(char32_t code, std::string& out) {
+  AppendUtf8(static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(code))), out);
+}
+
 bool IsNormalizationInert(char32_t code) {
   return code >= kNormalizationInert[0].first &&
          (FindRange(kNormalizationInert, code) != nullptr ||

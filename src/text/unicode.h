@@ -17,6 +17,9 @@ bool IsStrippedAccent(char32_t code);
 // Appends the lower case of `code`: one character, two for U+0130.
 void AppendLowercase(char32_t code, std::string& out);
 
+// Appends the title case of `code`, one character (Unicode's simple mapping).
+void AppendTitlecase(char32_t code, std::string& out);
+
 // True where the package's normalisation tables are older than the character: it neither
 // decomposes nor composes nor is reordered.
 bool IsNormalizationInert(char32_t code);
