@@ -109,6 +109,66 @@ struct EvaluateReport {
 
 Result<EvaluateReport> Evaluate(const EvaluateOptions& options, const Runtime& runtime = {});
 
+// --- Comparing ---
+
+// Quantizes a model in several ways, side by side over one calibration pass, and measures each
+// against the original on the same tokens. Nothing is written.
+struct CompareOptions {
+  std::string model;
+  // Those of QuantizeOptions, and "salient-act", "salient-weight", "salient-random": rtn with 1 %
+  // of the channels in 16 bits (section 3.1 of the AWQ paper).
+  std::vector<std::string> methods = {"rtn", "gptq", "awq", "awq-plus"};
+  std::vector<int> bits = {4, 3};  // 2 to 8: every method at each
+  std::optional<int> group_size = std::nullopt;
+  bool symmetric = false;
+  Calibration calibration;
+  std::string text;  // to measure on; empty: the model writes one, as for calibration, other seed
+  std::size_t ctx = 512;
+  std::optional<Bos> bos = std::nullopt;  // of text and tasks; none: as for calibration
+  std::size_t max_tokens = 16384;         // of the text, about
+  std::vector<std::string> tasks;         // multiple-choice files: ARC, HellaSwag, PIQA, Winogrande
+  std::size_t max_items = 200;            // of each task
+};
+
+struct TaskFigure {
+  std::string task;     // the file's name
+  std::string measure;  // "acc" or "acc_norm" (by length), whichever is usual for the task
+  std::size_t items = 0;
+  Estimate accuracy;    // 0 to 1
+  Estimate difference;  // from the original's, paired
+};
+
+struct CompareRow {
+  std::string method;  // "original" for the first
+  int bits = 16;
+  int group_size = 0;           // -1: whole rows; 0 for the original
+  double bits_per_weight = 16;  // all told: embeddings, scales and zeros included
+  Estimate perplexity;
+  Estimate nll_increase_nats;  // per token, over the original's, paired
+  Estimate kl_mean_nats;       // KL(original || row), as the next
+  Estimate kl_p99_nats;
+  Estimate top1_agreement;
+  std::vector<TaskFigure> tasks;
+  double seconds = 0;  // what quantizing takes by itself, without making calibration tokens
+  std::size_t memory_bound_bytes = 0;  // what `Quantize` promises; 0 without calibration
+};
+
+struct CompareReport {
+  std::string calibration;  // where the tokens came from; empty without calibration
+  std::string text;
+  std::size_t tokens = 0;  // predictions scored
+  std::size_t ctx = 0;
+  std::size_t windows = 0;
+  std::vector<CompareRow> rows;  // the original first
+  double seconds = 0;            // of everything
+  std::size_t peak_resident_bytes = 0;
+  std::string markdown;
+  std::string csv;
+  std::string json;
+};
+
+Result<CompareReport> Compare(const CompareOptions& options, const Runtime& runtime = {});
+
 // --- Running ---
 
 struct GenerateOptions {

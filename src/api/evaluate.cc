@@ -6,22 +6,18 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "api/estimate.h"
 #include "api/guard.h"
 #include "api/runtime.h"
+#include "api/windows.h"
 #include "base/memory.h"
-#include "calib/tokens.h"
 #include "checkpoint/reader.h"
-#include "io/file.h"
 
 namespace awq {
 namespace {
 
-Estimate ToEstimate(const eval::Figure& figure) { return {figure.value, figure.low, figure.high}; }
-
-void AddEstimate(nlohmann::json& json, const std::string& key, const Estimate& estimate) {
-  json[key] = estimate.value;
-  json[key + "_interval"] = {estimate.low, estimate.high};
-}
+using api::AddEstimate;
+using api::ToEstimate;
 
 std::string ToJson(const EvaluateReport& report) {
   nlohmann::json json = {{"tokens", report.tokens},
@@ -63,31 +59,6 @@ EvaluateReport ToPublic(const eval::EvalReport& figures) {
   return report;
 }
 
-Result<text::TokenWindows> ReadWindows(const checkpoint::ModelDirectory& model,
-                                       std::size_t most_tokens, const EvaluateOptions& options,
-                                       const Runtime& runtime) {
-  AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(model.path()));
-  AWQ_ASSIGN(const std::string text, io::ReadFile(options.text));
-  if (options.ctx < 2) {
-    return MakeError(ErrorCode::kInvalidArgument, "windows of {} tokens: expected at least 2",
-                     options.ctx);
-  }
-  text::WindowOptions cut;
-  cut.ctx_tokens = std::min(options.ctx, most_tokens);
-  if (cut.ctx_tokens < options.ctx) {
-    api::Note(runtime,
-              fmt::format("windows of {} tokens: the model takes no more", cut.ctx_tokens));
-  }
-  cut.bos = api::ToBosMode(options.bos);
-  cut.bos_token_id = calib::BosToken(model.config(), *tokenizer);
-  if (options.max_tokens) {
-    cut.max_windows = std::max<std::size_t>(1, *options.max_tokens / cut.ctx_tokens);
-  }
-  auto windows = text::CutWindows(*tokenizer, text, cut);
-  if (windows) return windows;
-  return MakeError(windows.error().code, "{}: {}", options.text, windows.error().message);
-}
-
 }  // namespace
 
 Result<EvaluateReport> Evaluate(const EvaluateOptions& options, const Runtime& runtime) {
@@ -102,8 +73,15 @@ Result<EvaluateReport> Evaluate(const EvaluateOptions& options, const Runtime& r
     if (reference) {
       most_tokens = std::min(most_tokens, reference->config().max_position_embeddings);
     }
+    AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(model->path()));
     AWQ_ASSIGN(const text::TokenWindows windows,
-               ReadWindows(*model, most_tokens, options, runtime));
+               api::ReadWindows(model->config(), *tokenizer,
+                                {.text = options.text,
+                                 .ctx = options.ctx,
+                                 .most_tokens = most_tokens,
+                                 .bos = options.bos,
+                                 .max_tokens = options.max_tokens},
+                                runtime));
     eval::EvalOptions run;
     run.precision = api::ResolvePrecision(runtime.precision);
     run.progress = runtime.progress;

@@ -24,15 +24,7 @@ Result<pipeline::QuantizeOptions> ToPipeline(const QuantizeOptions& options,
   }
   run.plan.bits = options.bits;
   run.plan.symmetric = options.symmetric;
-  if (options.group_size) {
-    if (*options.group_size == 0 || *options.group_size < -1) {
-      return MakeError(ErrorCode::kInvalidArgument,
-                       "group size {}: expected -1 (whole rows) or a positive number",
-                       *options.group_size);
-    }
-    run.plan.group_size =
-        *options.group_size == -1 ? 0 : static_cast<std::size_t>(*options.group_size);
-  }
+  AWQ_ASSIGN(run.plan.group_size, api::ReadGroupSize(options.group_size));
   run.precision = api::ResolvePrecision(runtime.precision);
   run.shard_bytes = options.shard_bytes;
   run.output = options.output;

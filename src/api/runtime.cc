@@ -32,6 +32,15 @@ text::BosMode ToBosMode(Bos bos) {
   return text::BosMode::kAuto;
 }
 
+Result<std::optional<std::size_t>> ReadGroupSize(const std::optional<int>& group_size) {
+  if (!group_size) return std::optional<std::size_t>();
+  if (*group_size == 0 || *group_size < -1) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "group size {}: expected -1 (whole rows) or a positive number", *group_size);
+  }
+  return std::optional<std::size_t>(*group_size == -1 ? 0 : static_cast<std::size_t>(*group_size));
+}
+
 Result<std::unique_ptr<checkpoint::ModelDirectory>> OpenModel(const std::string& path,
                                                               const Runtime& runtime) {
   if (!std::filesystem::exists(path)) {

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "checkpoint/reader.h"
@@ -16,6 +17,9 @@ namespace awq::api {
 math::Precision ResolvePrecision(ComputePrecision wanted);
 
 text::BosMode ToBosMode(Bos bos);
+
+// -1 becomes 0, as plans have it. Error: 0, or below -1.
+Result<std::optional<std::size_t>> ReadGroupSize(const std::optional<int>& group_size);
 
 // Opens a model and tells the sink of tensors that its architecture does not use.
 Result<std::unique_ptr<checkpoint::ModelDirectory>> OpenModel(const std::string& path,

@@ -29,38 +29,52 @@ Runtime RuntimeFlags::Make(ProgressSink& progress) const {
   return runtime;
 }
 
-JsonFlag::JsonFlag(CLI::App& command) {
-  command.add_option("--json", path_, "Also write the report as JSON; - is standard output")
-      ->check(NotEmpty());
+FileFlag::FileFlag(CLI::App& command, std::string flag, const std::string& help)
+    : flag_(std::move(flag)) {
+  command.add_option(flag_, path_, help)->check(NotEmpty());
 }
 
-std::FILE* JsonFlag::readable() const { return path_ == "-" ? stderr : stdout; }
-
-int JsonFlag::Check() const {
+int FileFlag::Check() const {
   if (path_.empty() || path_ == "-") return 0;
   const bool there = access(path_.c_str(), F_OK) == 0;
   std::FILE* file = std::fopen(path_.c_str(), "a");
   if (file == nullptr) {
     return Fail({ErrorCode::kIo,
-                 fmt::format("--json {}: cannot write it: {}", path_, std::strerror(errno))});
+                 fmt::format("{} {}: cannot write it: {}", flag_, path_, std::strerror(errno))});
   }
   std::fclose(file);
   if (!there) std::remove(path_.c_str());
   return 0;
 }
 
-int JsonFlag::Write(const std::string& json) const {
+int FileFlag::Write(const std::string& text) const {
   if (path_.empty()) return 0;
   if (path_ == "-") {
-    fmt::print("{}\n", json);
+    fmt::print("{}\n", text);
     return 0;
   }
   std::FILE* file = std::fopen(path_.c_str(), "w");
   const bool written =
-      file != nullptr && std::fputs(json.c_str(), file) >= 0 && std::fputc('\n', file) != EOF;
+      file != nullptr && std::fputs(text.c_str(), file) >= 0 && std::fputc('\n', file) != EOF;
   const bool closed = file != nullptr && std::fclose(file) == 0;
   if (written && closed) return 0;
-  return Fail({ErrorCode::kIo, fmt::format("{}: cannot write the JSON report", path_)});
+  return Fail({ErrorCode::kIo, fmt::format("{}: cannot write the report ({})", path_, flag_)});
+}
+
+GroupSizeFlag::GroupSizeFlag(CLI::App& command) {
+  given_ = command
+               .add_option("--group-size", group_size_,
+                           "Weights that share a scale; -1: whole rows. Default: 128, 64 or 32, "
+                           "the first that divides the inputs of every linear")
+               ->check([](const std::string& text) {
+                 return text == "-1" || WholeNumber(1)(text).empty()
+                            ? std::string()
+                            : "expected -1 or a positive number, found " + text;
+               });
+}
+
+std::optional<int> GroupSizeFlag::Read() const {
+  return given_->count() > 0 ? std::optional<int>(group_size_) : std::nullopt;
 }
 
 CalibrationFlags::CalibrationFlags(CLI::App& command, const std::string& source_help,

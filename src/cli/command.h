@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cli/progress_bar.h"
@@ -18,6 +19,7 @@ using Action = std::function<int()>;
 
 Action AddQuantize(CLI::App& app);
 Action AddEval(CLI::App& app);
+Action AddCompare(CLI::App& app);
 Action AddRun(CLI::App& app);
 Action AddTokenize(CLI::App& app);
 Action AddInspect(CLI::App& app);
@@ -33,19 +35,38 @@ class RuntimeFlags {
   std::string precision_ = "auto";
 };
 
-// Adds --json and says where the readable report goes: standard error when JSON takes standard
-// output.
-class JsonFlag {
+// A flag that names a file to write a report to; - is standard output.
+class FileFlag {
  public:
-  explicit JsonFlag(CLI::App& command);
-  std::FILE* readable() const;
+  FileFlag(CLI::App& command, std::string flag, const std::string& help);
+  bool is_standard_output() const { return path_ == "-"; }
   // Before any work: an exit status if the file cannot be written, else 0.
   int Check() const;
-  // Writes the report where --json says; nothing without the flag. The exit status.
-  int Write(const std::string& json) const;
+  // Writes the text and a line's end there; nothing without the flag. The exit status.
+  int Write(const std::string& text) const;
 
  private:
+  std::string flag_;
   std::string path_;
+};
+
+class JsonFlag : public FileFlag {
+ public:
+  explicit JsonFlag(CLI::App& command)
+      : FileFlag(command, "--json", "Also write the report as JSON; - is standard output") {}
+  // Where the readable report goes: standard output, unless the JSON takes it.
+  std::FILE* readable() const { return is_standard_output() ? stderr : stdout; }
+};
+
+// --group-size
+class GroupSizeFlag {
+ public:
+  explicit GroupSizeFlag(CLI::App& command);
+  std::optional<int> Read() const;
+
+ private:
+  int group_size_ = 0;
+  CLI::Option* given_ = nullptr;
 };
 
 // --calib, --samples, --seq-len, --seed, --bos.

@@ -17,13 +17,13 @@ struct Flags {
         calibration(command,
                     "Calibration text: a .txt file, or .jsonl with a \"text\" field (gzip or not), "
                     "or self, the default: the model writes its own",
-                    Calibration{}) {}
+                    Calibration{}),
+        group_size(command) {}
   RuntimeFlags runtime;
   JsonFlag json;
   CalibrationFlags calibration;
+  GroupSizeFlag group_size;
   QuantizeOptions options;
-  int group_size = 0;
-  CLI::Option* group_size_given = nullptr;
 };
 
 void Show(std::FILE* out, const QuantizeOptions& options, const QuantizeSummary& summary) {
@@ -82,7 +82,7 @@ class InterruptNotice {
 
 int Run(Flags& flags) {
   const InterruptNotice notice;
-  if (flags.group_size_given->count() > 0) flags.options.group_size = flags.group_size;
+  flags.options.group_size = flags.group_size.Read();
   flags.options.calibration = flags.calibration.Read();
   return RunAndReport(
       flags.runtime, flags.json,
@@ -110,16 +110,6 @@ Action AddQuantize(CLI::App& app) {
   command.add_option("--bits", options.bits, "Bits per weight; the AWQ layout holds 4")
       ->check(CLI::Range(2, 8))
       ->capture_default_str();
-  flags->group_size_given =
-      command
-          .add_option("--group-size", flags->group_size,
-                      "Weights that share a scale; -1: whole rows. Default: 128, 64 or 32, the "
-                      "first that divides the inputs of every linear")
-          ->check([](const std::string& text) {
-            return text == "-1" || WholeNumber(1)(text).empty()
-                       ? std::string()
-                       : "expected -1 or a positive number, found " + text;
-          });
   command.add_flag("--sym", options.symmetric, "Symmetric groups (absmax), zero point fixed");
   command.add_option("--shard-bytes", options.shard_bytes, "Begin another file past this size")
       ->check(WholeNumber(1))

@@ -34,15 +34,21 @@ SiteSize SizeOf(const model::ModelConfig& config, const model::SiteRow& site) {
   return size;
 }
 
-// Gram matrix, sketches, and tokens held out; with feedback the Gram matrix's factor, and with
-// targets the cross matrix, or its product with the weights, which is gathered where it is smaller.
+// Gram matrix, sketches, and tokens held out; with targets the cross matrix, or its product with
+// the weights, which is gathered where it is smaller.
 std::size_t StatisticsBytes(const SiteSize& size, const Method& method) {
   const std::size_t square = size.in * size.in;
   const std::size_t sides = method.carries_targets() ? 2 : 1;
   std::size_t elements = square + sides * size.in * (search::kSketchRows * 2 + kHeldOutRows);
-  if (method.inputs == Inputs::kSequential) elements += square;
   if (method.carries_targets()) elements += std::min(square, size.elements);
   return elements * sizeof(float) + size.in * 64;
+}
+
+// The Gram matrix's factor, and of the site's weights what rounding with feedback holds:
+// themselves, the corrected ones and scaled ones as floats, the codes of three attempts and one
+// more.
+std::size_t SolvingBytes(const SiteSize& size) {
+  return size.in * size.in * sizeof(float) + size.elements * (3 * sizeof(float) + 4);
 }
 
 }  // namespace
@@ -57,26 +63,6 @@ MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
   bound.stream_bytes =
       streams * HiddenStore::Bytes(precision, sequences * sequence_tokens, config.hidden_size);
 
-  std::size_t block_elements = 0;
-  std::size_t largest_site = 0;
-  for (const model::SiteRow& site : config.arch->sites) {
-    const SiteSize size = SizeOf(config, site);
-    block_elements += size.elements;
-    largest_site = std::max(largest_site, size.elements);
-    const std::size_t statistics = StatisticsBytes(size, method);
-    bound.gram_bytes =
-        sequential ? std::max(bound.gram_bytes, statistics) : bound.gram_bytes + statistics;
-  }
-  // The fold check holds one block as floats, and one linear of it twice for a moment.
-  const std::size_t check_bytes = block_elements * sizeof(float) + largest_site;
-  // The search holds the largest site as floats, its codes, and blocks of residuals of 64 MiB; with
-  // feedback, four copies of the site as floats (W, W*, what is changed, W* diag(s)), its codes
-  // three times, and the block as far as it is quantized: as codes, and ready to compute with.
-  const std::size_t search_bytes =
-      sequential ? largest_site * (4 * sizeof(float) + 3) + block_elements * (1 + element)
-                 : largest_site * 5 + 64 * kMiB;
-  bound.weights_bytes = std::max(check_bytes, search_bytes);
-
   const std::size_t in_flight =
       std::max<std::size_t>(1, kTokensInFlight / sequence_tokens) * sequence_tokens;
   const std::size_t widest =
@@ -87,6 +73,35 @@ MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
       in_flight * (2 * widest * sizeof(float) + inputs +
                    2 * std::max(config.hidden_size, config.q_width()) * sizeof(float) +
                    config.hidden_size * sizeof(float) + 2 * config.kv_width() * element);
+
+  std::size_t block_elements = 0;
+  std::size_t largest_site = 0;
+  for (const model::SiteRow& site : config.arch->sites) {
+    const SiteSize size = SizeOf(config, site);
+    block_elements += size.elements;
+    largest_site = std::max(largest_site, size.elements);
+  }
+  // The fold check holds one block as floats, and one linear of it twice for a moment.
+  const std::size_t check_bytes = block_elements * sizeof(float) + largest_site;
+  if (sequential) {
+    // One site at a time, and either running, with scratch memory, or solving, without.
+    std::size_t most = check_bytes;
+    for (const model::SiteRow& site : config.arch->sites) {
+      const SiteSize size = SizeOf(config, site);
+      bound.gram_bytes = std::max(bound.gram_bytes, StatisticsBytes(size, method));
+      most = std::max(most, StatisticsBytes(size, method) + SolvingBytes(size));
+    }
+    // The block as far as it is quantized: as codes, and ready to compute with.
+    bound.weights_bytes = block_elements * (1 + element);
+    bound.activation_bytes =
+        std::max(bound.activation_bytes, most - std::min(most, bound.gram_bytes));
+  } else {
+    for (const model::SiteRow& site : config.arch->sites) {
+      bound.gram_bytes += StatisticsBytes(SizeOf(config, site), method);
+    }
+    // The search holds the largest site as floats, its codes, and blocks of residuals of 64 MiB.
+    bound.weights_bytes = std::max(check_bytes, largest_site * 5 + 64 * kMiB);
+  }
   bound.base_bytes = kBaseBytes + threads * kPerThreadBytes;
   return bound;
 }

@@ -14,7 +14,7 @@ struct MemoryBound {
   std::size_t stream_bytes = 0;      // hidden states of all tokens
   std::size_t gram_bytes = 0;        // statistics: of one block, or of one site
   std::size_t weights_bytes = 0;     // copies of one block's weights, and the search's
-  std::size_t activation_bytes = 0;  // scratch of the forward pass, per tokens in flight
+  std::size_t activation_bytes = 0;  // scratch of the forward pass, or of solving a site
   std::size_t base_bytes = 0;        // program, libraries, tokenizer, threads
 
   std::size_t total() const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "quant/group.h"
 
 namespace awq::pipeline {
 namespace {
@@ -21,11 +22,16 @@ std::size_t DefaultGroupSize(const ModelConfig& config) {
 }
 
 PlannedLinear PlanLinear(const ModelConfig& config, const model::LinearRow& row,
-                         const pack::Format& format, const quant::Spec& spec) {
+                         const pack::Format* format, const quant::Spec& spec) {
   PlannedLinear linear{row.name, model::Width(config, row.out), model::Width(config, row.in), spec,
                        ""};
   if (spec.group_size == 0) linear.spec.group_size = linear.in_features;
-  linear.obstacle = format.refuses(linear.out_features, linear.in_features, linear.spec);
+  if (format != nullptr) {
+    linear.obstacle = format->refuses(linear.out_features, linear.in_features, linear.spec);
+  } else if (const Status sound = quant::CheckSpec(linear.spec, linear.in_features, row.name);
+             !sound) {
+    linear.obstacle = sound.error().message;
+  }
   return linear;
 }
 
@@ -73,7 +79,7 @@ std::vector<std::string> Plan::modules_to_not_convert() const {
 Result<Plan> MakePlan(const ModelConfig& config, const PlanOptions& options) {
   Plan plan;
   plan.format = pack::FindFormat(options.format);
-  if (plan.format == nullptr) {
+  if (plan.format == nullptr && !options.format.empty()) {
     return MakeError(ErrorCode::kInvalidArgument, "format {}: there is none of this name",
                      options.format);
   }
@@ -83,7 +89,7 @@ Result<Plan> MakePlan(const ModelConfig& config, const PlanOptions& options) {
   std::string first_obstacle;
   for (const model::LinearRow& row : config.arch->linears) {
     auto& slot = plan.linears[static_cast<std::size_t>(row.role)];
-    slot = PlanLinear(config, row, *plan.format, plan.spec);
+    slot = PlanLinear(config, row, plan.format, plan.spec);
     any = any || slot->quantized();
     if (first_obstacle.empty()) first_obstacle = slot->obstacle;
   }
@@ -95,6 +101,7 @@ Result<Plan> MakePlan(const ModelConfig& config, const PlanOptions& options) {
                      plan.spec.group_size == 0 ? "-1" : std::to_string(plan.spec.group_size),
                      first_obstacle);
   }
+  if (plan.format == nullptr) return plan;
   const Shape vocabulary{config.vocab_size, config.hidden_size};
   AddTensor(plan, std::string(config.arch->embedding) + ".weight", DType::kF16, vocabulary);
   for (std::size_t layer = 0; layer < config.num_hidden_layers; ++layer) {

@@ -16,7 +16,7 @@
 namespace awq::pipeline {
 
 struct PlanOptions {
-  std::string format = "awq-gemm";
+  std::string format = "awq-gemm";  // empty: none, nothing is going to be written
   int bits = 4;
   std::optional<std::size_t> group_size;  // 0: the whole row; none: 128, 64 or 32, what divides
   bool symmetric = false;
@@ -34,10 +34,10 @@ struct PlannedLinear {
 };
 
 struct Plan {
-  const pack::Format* format = nullptr;
+  const pack::Format* format = nullptr;  // null: none
   quant::Spec spec;  // as config.json will say it; group_size 0 is written as -1
   std::array<std::optional<PlannedLinear>, model::kRoles> linears;
-  std::vector<io::TensorInfo> tensors;  // names, types and shapes, in file order
+  std::vector<io::TensorInfo> tensors;  // names, types and shapes, in file order; with a format
 
   const PlannedLinear& linear(model::Role role) const {
     return *linears[static_cast<std::size_t>(role)];

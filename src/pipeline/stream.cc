@@ -46,6 +46,7 @@ SequenceRunner::SequenceRunner(ThreadPool& pool, const model::ModelConfig& confi
                                math::Precision precision,
                                std::span<const std::size_t> sequence_tokens)
     : pool_(pool),
+      precision_(precision),
       groups_(CutGroups(sequence_tokens)),
       rope_(config, Longest(sequence_tokens)),
       runner_(pool, config, rope_, precision),
@@ -88,6 +89,11 @@ void SequenceRunner::RunHalf(const transformer::PreparedBlock& block, std::size_
     MakeInput(block, layer, last, group, states, input_);
     AddOutput(block, last, group, input_, states);
   }
+}
+
+void SequenceRunner::ReleaseScratch() {
+  runner_.ReleaseScratch();
+  input_ = kernels::Activations(precision_);
 }
 
 }  // namespace awq::pipeline

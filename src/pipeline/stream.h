@@ -48,8 +48,12 @@ class SequenceRunner {
   void RunHalf(const transformer::PreparedBlock& block, std::size_t layer, model::Role last,
                HiddenStore& states);
 
+  // What is held only while a block runs; it comes back with the next call.
+  void ReleaseScratch();
+
  private:
   ThreadPool& pool_;
+  math::Precision precision_;
   std::size_t tokens_ = 0;
   std::vector<Group> groups_;
   transformer::RopeTable rope_;

@@ -79,6 +79,11 @@ Walk::HeldOut Walk::ChooseHeldOut() const {
           .counted = few};
 }
 
+double Walk::shared_seconds(const Method& method) const {
+  if (ReadsOriginal(method)) return shared_seconds_ + statistics_seconds_;
+  return CarriesTargets(method) ? shared_seconds_ : 0;
+}
+
 Status Walk::Begin() {
   AWQ_TRY(CheckRest(pool_, model_));
   const auto embed = [&](std::optional<HiddenStore>& states) -> Status {
@@ -188,7 +193,10 @@ void Walk::GatherGroup(const model::SiteRow& site, const SequenceRunner::Group& 
     if (reader == Role::kO || reader == Role::kDown) {
       runner_.AddOutput(original, reader, group, x_, *original_);
     }
-    if (gathering.original) Add(group, x_, nullptr, *gathering.original);
+  }
+  if (gathering.original) {
+    const Timer timer(statistics_seconds_);
+    Add(group, x_, nullptr, *gathering.original);
   }
   for (std::size_t v = 0; v < variants_.size(); ++v) {
     if (!blocks[v]) continue;
@@ -242,6 +250,11 @@ Status Walk::SolveSite(const model::SiteRow& site, Gathering gathering, Sequenti
     AWQ_ASSIGN(search::SiteStatistics statistics,
                calib::FinishSite(std::move(*gathering.original), block_name()));
     original.emplace(site.readers.front(), std::move(statistics));
+  }
+  if (Any(IsSequential)) {  // solving wants the memory that running held
+    runner_.ReleaseScratch();
+    x_ = kernels::Activations(precision_);
+    quantized_x_ = kernels::Activations(precision_);
   }
   for (std::size_t v = 0; v < variants_.size(); ++v) {
     if (!blocks[v]) continue;

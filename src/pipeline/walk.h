@@ -55,7 +55,8 @@ class Walk {
   Status TakeBlock(const std::function<Result<StoredBlock>()>& read);
 
   std::size_t layer() const { return layer_; }
-  double shared_seconds() const { return shared_seconds_; }
+  // So far: of what variants share, as much as a method by itself would need.
+  double shared_seconds(const Method& method) const;
 
  private:
   // Tokens that the statistics are not made of: of whole sequences at the end, every so many.
@@ -103,7 +104,8 @@ class Walk {
   kernels::Activations quantized_x_;
   HeldOut held_out_;
   std::size_t layer_ = 0;
-  double shared_seconds_ = 0;
+  double shared_seconds_ = 0;      // of the pass through the original model
+  double statistics_seconds_ = 0;  // of its statistics
 };
 
 }  // namespace awq::pipeline

@@ -182,6 +182,11 @@ void BlockRunner::AddOutput(const PreparedBlock& block, Role reader,
   });
 }
 
+void BlockRunner::ReleaseScratch() {
+  input_ = kernels::Activations(precision_);
+  for (Buffer<float>& each : scratch_) each = {};
+}
+
 MatrixView<float> BlockRunner::Take(std::size_t which, std::size_t rows, std::size_t cols) {
   if (scratch_[which].size() < rows * cols) scratch_[which] = Buffer<float>(rows * cols);
   return {scratch_[which].data(), rows, cols};

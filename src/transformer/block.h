@@ -65,6 +65,8 @@ class BlockRunner {
   void MakeInput(const PreparedBlock& block, Role reader, Place place, const Batch& batch,
                  KvCache& cache, MatrixView<const float> hidden, kernels::Activations& input,
                  Observer* observer = nullptr);
+  // Scratch memory comes back with the next call.
+  void ReleaseScratch();
   // hidden += what `reader`, kO or kDown, makes of its input.
   void AddOutput(const PreparedBlock& block, Role reader, const kernels::Activations& input,
                  MatrixView<float> hidden);

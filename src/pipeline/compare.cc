@@ -1,0 +1,166 @@
+#include "pipeline/compare.h"
+
+#include <utility>
+
+#include "base/error.h"
+#include "pipeline/memory.h"
+#include "pipeline/quantize.h"
+#include "pipeline/stream.h"
+#include "pipeline/walk.h"
+
+namespace awq::pipeline {
+namespace {
+
+using model::Role;
+
+// What is in no block, in 16 bits.
+Result<std::size_t> BitsOutsideBlocks(const checkpoint::ModelDirectory& model) {
+  AWQ_ASSIGN(const TensorView embedding, model.Embedding());
+  AWQ_ASSIGN(const TensorView norm, model.FinalNorm());
+  std::size_t elements = embedding.elements() + norm.elements();
+  if (!model.config().tie_word_embeddings) {
+    AWQ_ASSIGN(const TensorView head, model.Head());
+    elements += head.elements();
+  }
+  return elements * 16;
+}
+
+std::size_t ElementsOf(const model::BlockWeights& weights) {
+  std::size_t elements = 0;
+  for (const auto& linear : weights.linears) {
+    if (!linear) continue;
+    elements += linear->out_features * linear->in_features;
+    if (linear->bias) elements += linear->bias->elements();
+  }
+  for (const auto& norm : weights.norms) elements += norm ? norm->elements() : 0;
+  return elements;
+}
+
+class Comparer {
+ public:
+  Comparer(ThreadPool& pool, const checkpoint::ModelDirectory& model,
+           const Matrix<std::int32_t>& tokens, const std::vector<Probe>& probes,
+           const CompareOptions& options, std::vector<Variant> variants)
+      : pool_(pool),
+        model_(model),
+        config_(model.config()),
+        tokens_(tokens),
+        probes_(probes),
+        options_(options),
+        variants_(std::move(variants)),
+        walk_(pool, model, tokens, options.precision, Pointers(variants_), options.progress) {}
+
+  Result<Comparison> Go() {
+    AWQ_TRY(Begin());
+    while (walk_.layer() < config_.num_hidden_layers) AWQ_TRY(NextBlock());
+    AWQ_ASSIGN(const std::size_t outside, BitsOutsideBlocks(model_));
+    result_.original.stored_bits += outside;
+    for (std::size_t v = 0; v < variants_.size(); ++v) {
+      ComparedModel& compared = result_.contenders[v];
+      const Method& method = *variants_[v].method;
+      compared.spec = variants_[v].plan.spec;
+      compared.stored_bits += outside;
+      compared.seconds = variants_[v].seconds + walk_.shared_seconds(method);
+      if (!method.calibrates()) continue;
+      compared.memory_bound_bytes = BoundMemory(config_, method, options_.precision, tokens_.rows(),
+                                                tokens_.cols(), pool_.size())
+                                        .total();
+    }
+    model_.ReleaseAll();
+    return std::move(result_);
+  }
+
+ private:
+  static std::vector<Variant*> Pointers(std::vector<Variant>& variants) {
+    std::vector<Variant*> pointers;
+    for (Variant& variant : variants) pointers.push_back(&variant);
+    return pointers;
+  }
+
+  Status Begin() {
+    AWQ_TRY(walk_.Begin());
+    AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
+    for (const Probe& probe : probes_) {
+      runners_.push_back(std::make_unique<SequenceRunner>(pool_, config_, options_.precision,
+                                                          probe.sequence_tokens));
+    }
+    result_.contenders.resize(variants_.size());
+    std::vector<ComparedModel*> models = {&result_.original};
+    for (ComparedModel& each : result_.contenders) models.push_back(&each);
+    for (ComparedModel* each : models) {
+      for (std::size_t p = 0; p < probes_.size(); ++p) {
+        each->states.emplace_back(math::Precision::kF32, probes_[p].ids.size(),
+                                  config_.hidden_size);
+        AWQ_TRY(runners_[p]->Embed(embedding, probes_[p].ids, each->states.back()));
+      }
+    }
+    return {};
+  }
+
+  void RunProbes(const transformer::PreparedBlock& block, std::size_t layer,
+                 ComparedModel& compared) {
+    for (std::size_t p = 0; p < probes_.size(); ++p) {
+      for (const Role last : {Role::kO, Role::kDown}) {
+        runners_[p]->RunHalf(block, layer, last, compared.states[p]);
+      }
+      runners_[p]->ReleaseScratch();
+    }
+  }
+
+  Status NextBlock() {
+    const std::size_t layer = walk_.layer();
+    {
+      AWQ_ASSIGN(const model::BlockWeights weights, model_.Block(layer));
+      AWQ_ASSIGN(const transformer::PreparedBlock original,
+                 transformer::Prepare(pool_, weights, options_.precision));
+      RunProbes(original, layer, result_.original);
+      result_.original.stored_bits += 16 * ElementsOf(weights);
+    }
+    AWQ_TRY(walk_.QuantizeBlock());
+    for (std::size_t v = 0; v < variants_.size(); ++v) {
+      Variant& variant = variants_[v];
+      ComparedModel& compared = result_.contenders[v];
+      compared.stored_bits += StoredBits(variant.block);
+      compared.blocks.push_back(std::move(variant.report));
+      RunProbes(PrepareBlock(pool_, config_, variant.block, options_.precision), layer, compared);
+      variant.block = {};
+    }
+    return {};
+  }
+
+  ThreadPool& pool_;
+  const checkpoint::ModelDirectory& model_;
+  const model::ModelConfig& config_;
+  const Matrix<std::int32_t>& tokens_;
+  const std::vector<Probe>& probes_;
+  const CompareOptions& options_;
+  std::vector<Variant> variants_;
+  Walk walk_;
+  std::vector<std::unique_ptr<SequenceRunner>> runners_;  // one a probe
+  Comparison result_;
+};
+
+}  // namespace
+
+Result<Comparison> Compare(ThreadPool& pool, const checkpoint::ModelDirectory& model,
+                           const Matrix<std::int32_t>& tokens, const std::vector<Probe>& probes,
+                           const CompareOptions& options) {
+  AWQ_TRY(CheckQuantizable(model));
+  std::vector<Variant> variants;
+  for (const Contender& contender : options.contenders) {
+    PlanOptions plan_options = contender.plan;
+    plan_options.format.clear();
+    AWQ_ASSIGN(Plan plan, MakePlan(model.config(), plan_options));
+    Variant variant;
+    variant.method = contender.method;
+    variant.plan = std::move(plan);
+    variants.push_back(std::move(variant));
+    if (contender.method->calibrates() && tokens.size() == 0) {
+      return MakeError(ErrorCode::kInvalidArgument, "method {} needs calibration tokens",
+                       contender.method->name);
+    }
+  }
+  return Comparer(pool, model, tokens, probes, options, std::move(variants)).Go();
+}
+
+}  // namespace awq::pipeline

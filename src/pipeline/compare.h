@@ -1,0 +1,58 @@
+// Several ways of quantizing one model, side by side over one pass through it, and what each makes
+// of other tokens. Nothing is written.
+#pragma once
+
+#include <awq/progress.h>
+#include <awq/result.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/threads.h"
+#include "checkpoint/reader.h"
+#include "pipeline/hidden_store.h"
+#include "pipeline/method.h"
+#include "pipeline/plan.h"
+#include "pipeline/report.h"
+
+namespace awq::pipeline {
+
+// Tokens that every variant is run on, to be scored afterwards.
+struct Probe {
+  std::vector<std::size_t> sequence_tokens;
+  std::vector<std::int32_t> ids;  // of all sequences, one after another
+};
+
+struct Contender {
+  const Method* method = nullptr;
+  PlanOptions plan;  // the format is not looked at
+};
+
+struct CompareOptions {
+  std::vector<Contender> contenders;
+  math::Precision precision = math::Precision::kF32;
+  ProgressSink* progress = nullptr;
+};
+
+struct ComparedModel {
+  std::vector<HiddenStore> states;  // final hidden states of each probe's tokens, in f32
+  std::size_t stored_bits = 0;      // of the whole model; the original's at 16 bits a weight
+  // All below: of contenders.
+  quant::Spec spec;    // group_size 0: whole rows
+  double seconds = 0;  // what it would take by itself, without making the tokens
+  std::size_t memory_bound_bytes = 0;
+  std::vector<BlockReport> blocks;
+};
+
+struct Comparison {
+  ComparedModel original;
+  std::vector<ComparedModel> contenders;  // as asked for
+};
+
+// tokens [sequences, sequence_tokens]: calibration; may be empty where no method calibrates.
+Result<Comparison> Compare(ThreadPool& pool, const checkpoint::ModelDirectory& model,
+                           const Matrix<std::int32_t>& tokens, const std::vector<Probe>& probes,
+                           const CompareOptions& options);
+
+}  // namespace awq::pipeline
