@@ -199,6 +199,63 @@ class Reports(CliTest):
 
 
 class BadInput(CliTest):
+    def test_compare_is_quantize_and_eval(self):
+        tasks = self.work / "task.jsonl"
+        tasks.write_text("".join(json.dumps({"query": f"Question: Is {n} a number?\nAnswer:",
+                                             "choices": ["yes, it is", "no"], "gold": n % 2}) + "\n"
+                                 for n in range(6)))
+        csv = self.work / "rows.csv"
+        done = self.succeed("compare", MODEL, *CALIBRATED, "--methods", "rtn,awq,awq-plus,salient-act",
+                            "--bits", "4,3", "--text", TEXT, "--ctx", "64", "--max-tokens", "512",
+                            "--tasks", tasks, "--json", "-", "--csv", csv)
+        report = strict_json(done.stdout)
+        rows = {(row["method"], row["bits"]): row for row in report["rows"]}
+        self.assertEqual(len(rows), 9)
+        self.assertEqual(rows["original", 16]["kl_mean_nats"], 0)
+        self.assertEqual(len(csv.read_text().splitlines()), 10)
+        for method in ("rtn", "awq", "awq-plus"):
+            self.succeed("quantize", MODEL, "-o", self.work / method, *CALIBRATED, "--method", method)
+            figures = strict_json(self.succeed(
+                "eval", self.work / method, "--reference", MODEL, "--text", TEXT, "--ctx", "64",
+                "--bos", "window", "--max-tokens", "512", "--json", "-").stdout)
+            # The same windows through the same codes; products may be cut otherwise.
+            for key in ("kl_mean_nats", "perplexity", "top1_agreement"):
+                self.assertAlmostEqual(rows[method, 4][key], figures[key],
+                                       delta=1e-3 * figures[key], msg=f"{method} {key}")
+            size = (self.work / method / "model.safetensors").stat().st_size
+            original = (MODEL / "model.safetensors").stat().st_size
+            self.assertAlmostEqual(rows[method, 4]["bits_per_weight"], 16 * size / original, delta=0.05)
+        for bits in (4, 3):
+            self.assertLess(rows["awq-plus", bits]["kl_mean_nats"], rows["rtn", bits]["kl_mean_nats"])
+        self.assertGreater(rows["rtn", 3]["kl_mean_nats"], rows["rtn", 4]["kl_mean_nats"])
+        self.assertGreater(rows["salient-act", 3]["bits_per_weight"], rows["rtn", 3]["bits_per_weight"])
+        for row in report["rows"]:
+            self.assertEqual(row["tasks"][0]["items"], 6)
+            self.assertTrue(0 <= row["tasks"][0]["accuracy"] <= 1)
+
+    def test_what_compare_refuses(self):
+        self.fail(1, ["method best", "awq-plus"], "compare", MODEL, "--methods", "best")
+        self.fail(2, ["--bits"], "compare", MODEL, "--bits", "9")
+        bad = self.work / "bad.jsonl"
+        bad.write_text('{"what": 1}\n')
+        self.fail(1, ["bad.jsonl", "what"], "compare", MODEL, "--methods", "rtn", "--text", TEXT,
+                  "--tasks", bad)
+        self.fail(2, ["--method"], "quantize", MODEL, "-o", self.out, "--method", "salient-act")
+        self.fail(1, ["3 bits"], "quantize", MODEL, "-o", self.out, "--bits", "3")
+
+    def test_inspect_shows_what_was_lost(self):
+        self.succeed("quantize", MODEL, "-o", self.out, *CALIBRATED)
+        seen = strict_json(self.succeed("inspect", self.out, "--json", "-").stdout)
+        linears = [row for row in seen["linears"] if row["bits"] == 4]
+        self.assertTrue(linears)
+        for row in linears:
+            self.assertIn(row["rounding"], ("feedback", "awq", "rtn"))
+            self.assertLessEqual(row["relative_error"], row["rtn_relative_error"] * 1.0001)
+        # A report that is damaged is said to be, and hides nothing.
+        (self.out / "quantization_report.json").write_text('{"blocks": [{"sites": 3}]}')
+        done = self.succeed("inspect", self.out)
+        self.assertIn("quantization_report.json", done.stderr.decode())
+
     def test_damaged_weights(self):
         whole = (MODEL / "model.safetensors").read_bytes()
         header = struct.unpack("<Q", whole[:8])[0]

@@ -219,6 +219,11 @@ struct LinearInfo {
   int bits = 16;
   std::size_t group_size = 0;  // 0 where not quantized
   std::size_t bytes = 0;
+  // From quantization_report.json, where it is there: what was kept ("feedback", "awq", "rtn"), and
+  // the mean squared output error on held-out tokens as a share of the output's mean square.
+  std::string rounding;
+  std::optional<double> relative_error = std::nullopt;
+  std::optional<double> rtn_relative_error = std::nullopt;  // rounded to nearest instead
 };
 
 struct SalientChannel {

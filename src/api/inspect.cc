@@ -1,5 +1,6 @@
 #include <awq/awq.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "api/calibration.h"
@@ -7,6 +8,7 @@
 #include "api/runtime.h"
 #include "calib/saliency.h"
 #include "checkpoint/reader.h"
+#include "pipeline/report.h"
 
 namespace awq {
 namespace {
@@ -17,7 +19,8 @@ LinearInfo Describe(const model::Linear& linear) {
                   .in_features = linear.in_features,
                   .bits = 16,
                   .group_size = 0,
-                  .bytes = linear.weight.bytes.size()};
+                  .bytes = linear.weight.bytes.size(),
+                  .rounding = ""};
   if (linear.is_packed()) {
     info.bits = linear.packed->spec().bits;
     info.group_size = linear.packed->spec().group_size;
@@ -34,7 +37,8 @@ LinearInfo Describe(std::string_view name, const TensorView& table) {
           .in_features = table.shape[1],
           .bits = static_cast<int>(8 * ElementBytes(table.dtype)),
           .group_size = 0,
-          .bytes = table.bytes.size()};
+          .bytes = table.bytes.size(),
+          .rounding = ""};
 }
 
 Status DescribeTensors(const checkpoint::ModelDirectory& model, InspectReport& report) {
@@ -86,6 +90,26 @@ Status DescribeSites(ThreadPool& pool, const checkpoint::ModelDirectory& model,
   return {};
 }
 
+// What quantizing said of each linear. A report that cannot be read is no reason to show nothing.
+void AddErrors(const checkpoint::ModelDirectory& model, const Runtime& runtime,
+               InspectReport& report) {
+  const auto blocks = pipeline::ReadBlockReports(model.path());
+  if (!blocks) return api::Note(runtime, blocks.error().message);
+  std::map<std::string_view, const pipeline::LinearReport*> by_name;
+  for (const pipeline::BlockReport& block : *blocks) {
+    for (const pipeline::LinearReport& linear : block.linears) by_name[linear.name] = &linear;
+  }
+  for (LinearInfo& row : report.linears) {
+    const auto found = by_name.find(row.name);
+    if (found == by_name.end()) continue;
+    row.rounding = found->second->rounding;
+    const auto& quality = found->second->quality;
+    if (!quality || !(quality->energy > 0)) continue;
+    row.relative_error = quality->held_out.chosen / quality->energy;
+    row.rtn_relative_error = quality->held_out.rtn / quality->energy;
+  }
+}
+
 std::string ToJson(const InspectReport& report) {
   nlohmann::json linears = nlohmann::json::array();
   for (const LinearInfo& row : report.linears) {
@@ -95,6 +119,11 @@ std::string ToJson(const InspectReport& report) {
                        {"bits", row.bits},
                        {"group_size", row.group_size},
                        {"bytes", row.bytes}});
+    if (!row.rounding.empty()) linears.back()["rounding"] = row.rounding;
+    if (row.relative_error) {
+      linears.back()["relative_error"] = *row.relative_error;
+      linears.back()["rtn_relative_error"] = *row.rtn_relative_error;
+    }
   }
   nlohmann::json sites = nlohmann::json::array();
   for (const SiteInfo& site : report.sites) {
@@ -141,6 +170,7 @@ Result<InspectReport> Inspect(const InspectOptions& options, const Runtime& runt
                       spec.symmetric ? "symmetric" : "with zero points");
     }
     AWQ_TRY(DescribeTensors(*model, report));
+    if (config.quantization) AddErrors(*model, runtime, report);
     if (options.calibration) {
       AWQ_TRY(DescribeSites(pool, *model, options, runtime, report));
     }

@@ -22,12 +22,24 @@ struct Flags {
 void PrintTensors(std::FILE* out, const InspectReport& report) {
   std::size_t width = 6;
   for (const LinearInfo& row : report.linears) width = std::max(width, row.name.size());
-  fmt::print(out, "{:<{}}  {:>7} {:>7}  {:>4} {:>6} {:>12}\n", "tensor", width, "out", "in", "bits",
-             "group", "bytes");
+  const bool errors = std::ranges::any_of(
+      report.linears, [](const LinearInfo& row) { return row.relative_error.has_value(); });
+  fmt::print(out, "{:<{}}  {:>7} {:>7}  {:>4} {:>6} {:>12}{}\n", "tensor", width, "out", "in",
+             "bits", "group", "bytes", errors ? "  rounding    error, %   rtn's, %" : "");
   for (const LinearInfo& row : report.linears) {
-    fmt::print(out, "{:<{}}  {:>7} {:>7}  {:>4} {:>6} {:>12}\n", row.name, width, row.out_features,
-               row.in_features, row.bits,
+    fmt::print(out, "{:<{}}  {:>7} {:>7}  {:>4} {:>6} {:>12}", Printable(row.name), width,
+               row.out_features, row.in_features, row.bits,
                row.group_size == 0 ? "-" : std::to_string(row.group_size), row.bytes);
+    if (row.relative_error) {
+      fmt::print(out, "  {:<9} {:>10.3f} {:>10.3f}", Printable(row.rounding),
+                 100 * *row.relative_error, 100 * *row.rtn_relative_error);
+    }
+    fmt::print(out, "\n");
+  }
+  if (errors) {
+    fmt::print(out,
+               "\nError: mean squared output error on held-out tokens, of the output's mean "
+               "square\n");
   }
 }
 

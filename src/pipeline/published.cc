@@ -124,7 +124,7 @@ class Rounder {
                              const search::SiteStatistics* statistics, LinearReport& report) {
     const auto start = Clock::now();
     const model::Linear& linear = weights_.linear(role);
-    const Matrix<float> folded = FoldedWeight(pool_, linear, role, fold_);
+    Matrix<float> folded = FoldedWeight(pool_, linear, role, fold_);
     AWQ_TRY(quant::CheckWeights(pool_, folded, planned.spec, linear.name));
     StoredLinear stored;
     report.rounding = "rtn";
@@ -138,7 +138,7 @@ class Rounder {
     }
     if (method_.keeps != Salience::kNone) KeepSalient(method_.keeps, folded, statistics, stored);
     if (statistics != nullptr && method_.keeps == Salience::kNone) {
-      report.quality = Quality(role, folded, *stored.quantized, *statistics);
+      report.quality = Quality(role, std::move(folded), *stored.quantized, *statistics);
     }
     report.name = linear.name;
     report.bits = planned.spec.bits;
@@ -149,15 +149,15 @@ class Rounder {
 
  private:
   // Against the weights with only their rows folded: what reads this linear takes the rest.
-  search::LinearQuality Quality(Role role, const Matrix<float>& folded,
+  search::LinearQuality Quality(Role role, Matrix<float> weights,
                                 const quant::QuantizedLinear& chosen,
                                 const search::SiteStatistics& statistics) {
     std::vector<float> scale = fold_.columns_of(role);
-    if (scale.empty()) scale.assign(folded.cols(), 1.0F);
-    std::vector<float> inverse;
-    for (float s : scale) inverse.push_back(1 / s);
-    const Matrix<float> unscaled = search::ScaledWeights(pool_, folded, inverse);
-    return search::MeasureQuality(pool_, unscaled, chosen, scale, statistics);
+    if (scale.empty()) scale.assign(weights.cols(), 1.0F);
+    pool_.ParallelFor(weights.rows(), [&](std::size_t r, std::size_t) {
+      for (std::size_t c = 0; c < weights.cols(); ++c) weights(r, c) /= scale[c];
+    });
+    return search::MeasureQuality(pool_, weights, chosen, scale, statistics);
   }
 
   ThreadPool& pool_;

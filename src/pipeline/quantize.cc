@@ -44,7 +44,7 @@ class Run {
     report_.seconds = std::chrono::duration<double>(Clock::now() - options_.meter->start).count();
     report_.peak_resident_bytes = ReadMemoryUse().peak_resident_bytes;
     report_.peak_allocated_bytes = options_.meter->allocated.peak_bytes();
-    AWQ_TRY(writer_->WriteFile("quantization_report.json", ToText(report_)));
+    AWQ_TRY(writer_->WriteFile(std::string(kReportName), ToText(report_)));
     AWQ_TRY(writer_->Finish());
     return std::move(report_);
   }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "io/json.h"
 
 namespace awq::pipeline {
 
@@ -112,7 +113,7 @@ Result<BlockReport> BlockReportFromJson(const json& from) {
     for (const json& row : from.at("linears")) block.linears.push_back(LinearFromJson(row));
     return block;
   } catch (const json::exception& failure) {
-    return MakeError(ErrorCode::kCorrupt, "the journal of the interrupted run: {}", failure.what());
+    return MakeError(ErrorCode::kCorrupt, "the report of a block: {}", failure.what());
   }
 }
 
@@ -143,6 +144,24 @@ json ToJson(const QuantizeReport& report) {
           {"held_out_rtn_relative_error", totals.held_out_rtn_relative_error},
           {"kept", std::move(kept)},
           {"blocks", std::move(blocks)}};
+}
+
+Result<std::vector<BlockReport>> ReadBlockReports(const std::filesystem::path& directory) {
+  const std::filesystem::path path = directory / kReportName;
+  std::vector<BlockReport> reports;
+  std::error_code failure;
+  if (!std::filesystem::exists(path, failure)) return reports;
+  AWQ_ASSIGN(const json report, io::ReadJson(path));
+  if (!report.is_object() || !report.contains("blocks") || !report["blocks"].is_array()) {
+    return MakeError(ErrorCode::kCorrupt, "{}: expected an object with a list \"blocks\"",
+                     path.string());
+  }
+  for (const json& block : report["blocks"]) {
+    Result<BlockReport> read = BlockReportFromJson(block);
+    if (!read) return MakeError(read.error().code, "{}: {}", path.string(), read.error().message);
+    reports.push_back(std::move(*read));
+  }
+  return reports;
 }
 
 std::string ToText(const QuantizeReport& report) {

@@ -4,9 +4,11 @@
 #include <awq/result.h>
 
 #include <cstddef>
+#include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -14,6 +16,8 @@
 #include "search/scale_family.h"
 
 namespace awq::pipeline {
+
+inline constexpr std::string_view kReportName = "quantization_report.json";
 
 struct SiteReport {
   std::string name;  // "qkv"
@@ -75,6 +79,9 @@ nlohmann::json ToJson(const BlockReport& block);
 // Reads what ToJson wrote (the journal of an interrupted run).
 Result<BlockReport> BlockReportFromJson(const nlohmann::json& json);
 nlohmann::json ToJson(const QuantizeReport& report);
+// The blocks of the report in a directory that was quantized; none where there is no report.
+// kCorrupt: one that is not ours (names the file).
+Result<std::vector<BlockReport>> ReadBlockReports(const std::filesystem::path& directory);
 // Indented, and valid whatever bytes a path in it has.
 std::string ToText(const QuantizeReport& report);
 

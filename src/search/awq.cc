@@ -1,6 +1,7 @@
 #include "search/awq.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "math/matmul.h"
 #include "math/vector.h"
@@ -47,13 +48,31 @@ ScaleChoice SearchScale(ThreadPool& pool, std::span<const MatrixView<const float
 
 ScaleChoice EstimateScale(ThreadPool& pool, std::span<const MatrixView<const float>> weights,
                           const SiteStatistics& statistics, const quant::Spec& spec) {
+  // Every third of the grid, then the neighbours of the best: the curve has one valley.
   std::vector<Scale> candidates = PublishedGrid(statistics);
-  const std::vector<double> losses =
-      SketchScaleLosses(pool, {weights, spec}, candidates, statistics.sketch);
-  std::size_t best = 0;
-  for (std::size_t k = 1; k < losses.size(); ++k) {
-    if (losses[k] < losses[best]) best = k;
+  std::vector<double> losses(candidates.size(), std::numeric_limits<double>::infinity());
+  const auto estimate = [&](const std::vector<std::size_t>& places) {
+    std::vector<Scale> scales;
+    for (const std::size_t place : places) scales.push_back(candidates[place]);
+    const std::vector<double> found =
+        SketchScaleLosses(pool, {weights, spec}, scales, statistics.sketch);
+    for (std::size_t i = 0; i < places.size(); ++i) losses[places[i]] = found[i];
+  };
+  constexpr std::size_t kStep = 3;
+  std::vector<std::size_t> places;
+  for (std::size_t k = 0; k < kAlphas; k += kStep) places.push_back(k);
+  estimate(places);
+  const auto best_place = [&] {
+    return static_cast<std::size_t>(std::ranges::min_element(losses) - losses.begin());
+  };
+  const std::size_t center = best_place();
+  places.clear();
+  for (std::size_t k = center - std::min(center, kStep - 1); k < std::min(kAlphas, center + kStep);
+       ++k) {
+    if (k != center) places.push_back(k);
   }
+  estimate(places);
+  const std::size_t best = best_place();
   return {.scale = std::move(candidates[best]),
           .alpha = AlphaOf(best),
           .loss = losses[best],

@@ -42,45 +42,63 @@ struct Ordered {
   }
 };
 
-// Rows [first, first + count), at most kRowsPerTask: matrices [channel, row], their channels in the
-// factor's order, missing rows zero.
+// Matrices [channel, row] of one worker, their channels in the factor's order. Large, so they go
+// from task to task.
+struct Scratch {
+  Matrix<float> weights;
+  Matrix<float> errors;    // w - w'
+  Matrix<float> feedback;  // of one block of channels
+  std::vector<std::uint8_t> codes;
+
+  void Reserve(std::size_t channels) {
+    if (weights.rows() == channels) return;
+    weights = Matrix<float>(channels, kRowsPerTask);
+    errors = Matrix<float>(channels, kRowsPerTask);
+    feedback = Matrix<float>(kBlock, kRowsPerTask);
+    codes.resize(kBlock * kFeedbackLanes);
+  }
+};
+
+// Rows [first, first + count), at most kRowsPerTask; missing ones are zero.
 class RowTask {
  public:
   RowTask(MatrixView<const float> weights, const GramFactor& factor, const Ordered& ordered,
-          quant::QuantizedLinear& linear, std::size_t first, std::size_t count)
+          quant::QuantizedLinear& linear, std::size_t first, std::size_t count, Scratch& scratch)
       : factor_(factor),
         ordered_(ordered),
         linear_(linear),
         first_(first),
         count_(count),
         rows_(RoundUp(count, kFeedbackLanes)),
-        weights_(weights.cols, rows_, 0.0F),
-        errors_(weights.cols, rows_),
-        feedback_(kBlock, rows_),
-        codes_(kBlock * kFeedbackLanes),
+        weights_(scratch.weights.view().Cols(0, rows_)),
+        errors_(scratch.errors.view().Cols(0, rows_)),
+        feedback_(scratch.feedback.view().Cols(0, rows_)),
+        codes_(scratch.codes),
         losses_(rows_) {
-    for (std::size_t r = 0; r < count; ++r) {
-      const float* row = weights.row(first + r);
-      for (std::size_t k = 0; k < weights.cols; ++k) weights_(k, r) = row[factor.order[k]];
+    for (std::size_t r = 0; r < rows_; ++r) {
+      const float* row = r < count ? weights.row(first + r) : nullptr;
+      for (std::size_t k = 0; k < weights.cols; ++k) {
+        weights_(k, r) = row != nullptr ? row[factor.order[k]] : 0.0F;
+      }
     }
     for (std::size_t lanes = 0; lanes < rows_; lanes += kFeedbackLanes) ReadMaps(lanes);
   }
 
   // d H d^T of the rows.
   void Go(std::span<double> losses) {
-    const std::size_t n = weights_.rows();
+    const std::size_t n = weights_.rows;
     for (std::size_t end = n; end > 0;) {
       const std::size_t begin = (end - 1) / kBlock * kBlock;
       const std::size_t width = end - begin;
-      const MatrixView<float> feedback = feedback_.view().Rows(0, width);
+      const MatrixView<float> feedback = feedback_.Rows(0, width);
       if (end < n) {
         // sum over the rounded channels j of e_j L_jk
-        const MatrixView<const float> errors = errors_.view().Rows(end, n - end);
+        const MatrixView<const float> errors = errors_.Rows(end, n - end);
         const MatrixView<const float> lower =
             factor_.lower.view().Rows(end, n - end).Cols(begin, width);
         math::MatMul(math::Transposed(lower), math::Plain(errors), n - end, feedback);
       } else {
-        std::ranges::fill(feedback_.span(), 0.0F);
+        for (std::size_t k = 0; k < width; ++k) std::fill_n(feedback.row(k), rows_, 0.0F);
       }
       for (std::size_t lanes = 0; lanes < rows_; lanes += kFeedbackLanes) {
         RoundBlock(begin, width, lanes);
@@ -108,7 +126,7 @@ class RowTask {
 
   void RoundBlock(std::size_t begin, std::size_t width, std::size_t lanes) {
     Loops().round({.width = width,
-                   .stride = rows_,
+                   .stride = kRowsPerTask,
                    .lower = factor_.lower.row(begin) + begin,
                    .lower_stride = factor_.lower.cols(),
                    .added = ordered_.added.data() + begin,
@@ -118,7 +136,7 @@ class RowTask {
                    .zeros = zeros_[lanes / kFeedbackLanes].data(),
                    .max_code = static_cast<float>(linear_.spec.max_code()),
                    .weights = weights_.row(begin) + lanes,
-                   .feedback = feedback_.data() + lanes,
+                   .feedback = feedback_.data + lanes,
                    .errors = errors_.row(begin) + lanes,
                    .codes = codes_.data(),
                    .losses = losses_.data() + lanes});
@@ -136,10 +154,10 @@ class RowTask {
   std::size_t first_;
   std::size_t count_;
   std::size_t rows_;  // with padding
-  Matrix<float> weights_;
-  Matrix<float> errors_;    // w - w'
-  Matrix<float> feedback_;  // of one block of channels
-  std::vector<std::uint8_t> codes_;
+  MatrixView<float> weights_;
+  MatrixView<float> errors_;
+  MatrixView<float> feedback_;
+  std::vector<std::uint8_t>& codes_;
   std::vector<double> losses_;
   std::vector<Matrix<float>> steps_;  // by kFeedbackLanes rows
   std::vector<Matrix<float>> zeros_;
@@ -156,10 +174,12 @@ std::vector<double> RoundWithFeedback(ThreadPool& pool, MatrixView<const float> 
   AWQ_CHECK_EQ(weights.cols, scale.size());
   const Ordered ordered(factor, scale, linear.spec.group_size);
   std::vector<double> losses(weights.rows);
-  pool.ParallelFor(CeilDiv(weights.rows, kRowsPerTask), [&](std::size_t task, std::size_t) {
+  std::vector<Scratch> scratch(pool.size());
+  pool.ParallelFor(CeilDiv(weights.rows, kRowsPerTask), [&](std::size_t task, std::size_t worker) {
     const std::size_t first = task * kRowsPerTask;
     const std::size_t count = std::min(kRowsPerTask, weights.rows - first);
-    RowTask(weights, factor, ordered, linear, first, count)
+    scratch[worker].Reserve(weights.cols);
+    RowTask(weights, factor, ordered, linear, first, count, scratch[worker])
         .Go(std::span(losses).subspan(first, count));
   });
   return losses;

@@ -59,20 +59,28 @@ PairedError::PairedError(ThreadPool& pool, MatrixView<const float> weights, cons
   inherited_ = Outputs(pool, difference, weights);
 }
 
+// Some rows of W at a time: a whole copy of W would be the largest thing that is held.
 double PairedError::Of(const quant::QuantizedLinear& linear, std::span<const float> scale) const {
   AWQ_CHECK_EQ(scale.size(), weights_.cols);
-  Matrix<float> rounding(weights_.rows, weights_.cols);
-  ForRows(pool_, weights_.rows, [&](std::size_t r) {
-    float* row = rounding.row(r);
-    quant::Dequantize(linear, r, {row, 1, weights_.cols});
-    const float* w = weights_.row(r);
-    for (std::size_t i = 0; i < weights_.cols; ++i) row[i] = w[i] - row[i] / scale[i];
-  });
-  Matrix<float> errors = Outputs(pool_, rows_.inputs, rounding);
-  if (inherited_.rows() > 0) {
-    math::Add(std::span<const float>(inherited_.span()), errors.span());
+  constexpr std::size_t kRows = 1024;
+  double sum = 0;
+  Matrix<float> rounding(std::min(kRows, weights_.rows), weights_.cols);
+  for (std::size_t first = 0; first < weights_.rows; first += kRows) {
+    const MatrixView<float> part = rounding.view().Rows(0, std::min(kRows, weights_.rows - first));
+    ForRows(pool_, part.rows, [&](std::size_t r) {
+      float* row = part.row(r);
+      quant::Dequantize(linear, first + r, {row, 1, weights_.cols});
+      const float* w = weights_.row(first + r);
+      for (std::size_t i = 0; i < weights_.cols; ++i) row[i] = w[i] - row[i] / scale[i];
+    });
+    Matrix<float> errors = Outputs(pool_, rows_.inputs, part);
+    for (std::size_t t = 0; inherited_.rows() > 0 && t < errors.rows(); ++t) {
+      math::Add(std::span<const float>(inherited_.row(t) + first, errors.cols()),
+                std::span(errors.row(t), errors.cols()));
+    }
+    sum += Product(errors, errors);
   }
-  return Product(errors, errors);
+  return sum;
 }
 
 double PairedError::BestStep(MatrixView<const float> change) const {

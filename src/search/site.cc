@@ -17,7 +17,8 @@ namespace awq::search {
 namespace {
 
 // Exponents of the coarse grid, and how far its best one's neighbours are.
-constexpr std::array kActivationExponents = {0.0, 0.15, 0.3, 0.5};
+constexpr std::array kActivationExponents = {0.0, 0.15, 0.3};
+constexpr double kNextActivationExponent = 0.5;  // where the last of these is the best
 constexpr std::array kWeightExponents = {0.0, 0.5, 1.0};
 constexpr double kActivationStep = 0.08;
 constexpr double kWeightStep = 0.25;
@@ -190,6 +191,9 @@ class Solver {
       for (const double b : kWeightExponents) {
         if (a != 0 || b != 0) consider({a, b});
       }
+    }
+    if (attempt.exponents.activation == kActivationExponents.back()) {
+      for (const double b : kWeightExponents) consider({kNextActivationExponent, b});
     }
     const Exponents center = attempt.exponents;
     for (const double step : {-kActivationStep, kActivationStep}) {

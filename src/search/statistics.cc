@@ -181,13 +181,18 @@ void StatisticsAccumulator::AddPairs(ThreadPool& pool, MatrixView<const T> x,
   AWQ_CHECK_EQ(targets.rows, x.rows);
   AWQ_CHECK_EQ(targets.cols, x.cols);
   MatrixView<const T> projection;
+  Matrix<T>* scratch = nullptr;
   if constexpr (std::is_same_v<T, BF16>) {
     projection = projection_bf16_;
+    scratch = &difference_bf16_;
   } else {
     projection = projection_f32_;
+    scratch = &difference_f32_;
   }
   if (sums_.target_sketch.rows() == 0) BeginPairs(x.cols, projection);
-  Matrix<T> difference(std::min(kChunkTokens, x.rows), x.cols);
+  Matrix<T>& difference = *scratch;
+  const std::size_t most = std::min(kChunkTokens, x.rows);
+  if (difference.rows() < most) difference = Matrix<T>(most, x.cols);
   for (std::size_t first = 0; first < x.rows; first += kChunkTokens) {
     const std::size_t count = std::min(kChunkTokens, x.rows - first);
     pool.ParallelFor(count, [&](std::size_t t, std::size_t) {

@@ -91,6 +91,9 @@ class StatisticsAccumulator {
 
   SiteStatistics sums_;
   std::vector<double> abs_sums_;  // [in]
+  // Scratch of pairs, kept from call to call.
+  Matrix<float> difference_f32_;
+  Matrix<BF16> difference_bf16_;
   MatrixView<const float> projection_f32_;
   MatrixView<const BF16> projection_bf16_;
   // Of the targets, whose magnitudes nobody asks for.
