@@ -144,8 +144,9 @@ struct CompareRow {
   int group_size = 0;           // -1: whole rows; 0 for the original
   double bits_per_weight = 16;  // all told: embeddings, scales and zeros included
   Estimate perplexity;
-  Estimate nll_increase_nats;  // per token, over the original's, paired
-  Estimate kl_mean_nats;       // KL(original || row), as the next
+  Estimate nll_increase_nats;   // per token, over the original's, paired
+  Estimate kl_mean_nats;        // KL(original || row), as the next two
+  Estimate kl_difference_nats;  // of the mean, from the first method's at the same bits, paired
   Estimate kl_p99_nats;
   Estimate top1_agreement;
   std::vector<TaskFigure> tasks;

@@ -202,6 +202,11 @@ class Comparing {
         row.group_size = spec.group_size == 0 ? -1 : static_cast<int>(spec.group_size);
       }
       Fill(figures[m], row);
+      if (m == 0) continue;
+      const std::size_t first = 1 + (m - 1) / options_.methods.size() * options_.methods.size();
+      AWQ_ASSIGN(const eval::PairedFigures paired,
+                 eval::PairedDifference(figures[m], figures[first]));
+      row.kl_difference_nats = ToEstimate(*paired.kl_mean_nats);
     }
     return ScoreTasks(models);
   }

@@ -99,6 +99,7 @@ std::string ToJson(const CompareReport& report) {
     AddEstimate(json, "perplexity", row.perplexity);
     AddEstimate(json, "nll_increase_nats", row.nll_increase_nats);
     AddEstimate(json, "kl_mean_nats", row.kl_mean_nats);
+    AddEstimate(json, "kl_difference_nats", row.kl_difference_nats);
     AddEstimate(json, "kl_p99_nats", row.kl_p99_nats);
     AddEstimate(json, "top1_agreement", row.top1_agreement);
     json["tasks"] = nlohmann::json::array();

@@ -22,7 +22,6 @@ enum class Salience : std::uint8_t { kNone, kActivation, kWeight, kRandom };
 
 struct Method {
   std::string_view name;
-  std::string_view what;
   Inputs inputs = Inputs::kNone;
   bool published_search = false;  // AWQ's scales and clip
   search::SiteOptions site;       // of kSequential

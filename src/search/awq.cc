@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "math/matmul.h"
-#include "math/vector.h"
 #include "quant/group.h"
 #include "search/for_rows.h"
 #include "search/gram_loss.h"
@@ -140,25 +138,6 @@ double MeasureOutputError(ThreadPool& pool, MatrixView<const float> weights,
     for (std::size_t i = 0; i < weights.cols; ++i) d[i] = w[i] - d[i];
   };
   return GramLoss(pool, weights.rows, residual, gram);
-}
-
-double MeasureOutputEnergy(ThreadPool& pool, MatrixView<const float> weights,
-                           const SiteStatistics& statistics) {
-  AWQ_CHECK_EQ(weights.cols, statistics.gram.cols());
-  if (statistics.sketch.rows() == 0) {
-    const auto copy = [&](std::size_t row, float* d) {
-      std::copy_n(weights.row(row), weights.cols, d);
-    };
-    return GramLoss(pool, weights.rows, copy, statistics.gram);
-  }
-  Matrix<float> outputs(statistics.sketch.rows(), weights.rows);
-  math::ApplyWeights(pool, statistics.sketch, weights, outputs);
-  double energy = 0;
-  for (std::size_t row = 0; row < outputs.rows(); ++row) {
-    const std::span<const float> of_row(outputs.row(row), outputs.cols());
-    energy += static_cast<double>(math::Dot(of_row, of_row));
-  }
-  return energy;
 }
 
 Matrix<float> ScaledWeights(ThreadPool& pool, MatrixView<const float> weights,

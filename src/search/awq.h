@@ -60,11 +60,6 @@ quant::QuantizedLinear Round(ThreadPool& pool, MatrixView<const float> weights,
 double MeasureOutputError(ThreadPool& pool, MatrixView<const float> weights,
                           const quant::QuantizedLinear& linear, MatrixView<const float> gram);
 
-// tr(W H W^T), the mean square of the outputs, summed over them. Exact where the site has no
-// sketch; else estimated on it, to a few percent: it is only reported.
-double MeasureOutputEnergy(ThreadPool& pool, MatrixView<const float> weights,
-                           const SiteStatistics& statistics);
-
 // W diag(s).
 Matrix<float> ScaledWeights(ThreadPool& pool, MatrixView<const float> weights,
                             std::span<const float> scale);

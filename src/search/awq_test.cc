@@ -234,7 +234,6 @@ TEST(Search, DegenerateProblemsAreSound) {
       for (std::size_t g = 0; g < 4; ++g) EXPECT_EQ(clip.choice(1, g), 0) << "nothing to clip";
       const double error = MeasureOutputError(pool, w, linear, statistics.gram);
       EXPECT_TRUE(std::isfinite(error));
-      EXPECT_LT(error, MeasureOutputEnergy(pool, w, statistics));
     }
   }
 }
@@ -338,7 +337,6 @@ TEST(ScaleStatistics, LossesDoNotChange) {
       scaled(r, i) = problem.weights[0](r, i) * choice.scale[i];
     }
   }
-  const double energy = MeasureOutputEnergy(pool, problem.weights[0], problem.statistics);
   ScaleStatistics(pool, choice.scale, problem.statistics);
   const Matrix<float>& gram = problem.statistics.gram;
   for (std::size_t i = 0; i < 256; ++i) {
@@ -347,25 +345,25 @@ TEST(ScaleStatistics, LossesDoNotChange) {
   const double error = MeasureOutputError(pool, scaled, Round(pool, scaled, spec), gram);
   // A few roundings of weights and of H, 2^-24 of the terms, which exceed the loss tenfold at most.
   EXPECT_NEAR(error / choice.loss, 1, 1e-4);
-  EXPECT_GT(energy, 10 * error);
-  EXPECT_NEAR(MeasureOutputEnergy(pool, scaled, problem.statistics) / energy, 1, 1e-4);
 }
 
-// The estimate is a sum of squares over the sketch's 256 rows: a relative deviation of at most
-// sqrt(2 / 256) = 0.09, and it does not depend on the scale.
-TEST(MeasureOutputEnergy, TheSketchIsNearTheGramMatrix) {
+// Coarse to fine on the sketch finds what looking at every alpha on it finds.
+TEST(EstimateScale, IsTheBestOfTheGridOnTheSketch) {
   ThreadPool pool(2);
-  Problem problem(3000, 1152, {70});
-  Matrix<float>& w = problem.weights[0];
-  const double estimate = MeasureOutputEnergy(pool, w, problem.statistics);
-  const std::vector<float> scale = ActivationScale(problem.statistics.mean_abs, 0.5);
-  ScaleStatistics(pool, scale, problem.statistics);
-  for (std::size_t r = 0; r < w.rows(); ++r) {
-    for (std::size_t i = 0; i < w.cols(); ++i) w(r, i) *= scale[i];
+  for (const std::size_t rows : {40U, 300U}) {
+    const Problem problem(600, 1152, {rows});
+    const quant::Spec spec{3, 128, false};
+    std::vector<Scale> grid;
+    for (int k = 0; k < 20; ++k) {
+      grid.push_back(ActivationScale(problem.statistics.mean_abs, k / 20.0));
+    }
+    const std::vector<double> losses =
+        SketchScaleLosses(pool, {problem.views, spec}, grid, problem.statistics.sketch);
+    const ScaleChoice found = EstimateScale(pool, problem.views, problem.statistics, spec);
+    EXPECT_EQ(found.loss, std::ranges::min(losses));
+    EXPECT_EQ(found.identity_loss, losses[0]);
+    EXPECT_EQ(found.scale, grid[static_cast<std::size_t>(found.alpha * 20 + 0.5)]);
   }
-  EXPECT_NEAR(MeasureOutputEnergy(pool, w, problem.statistics) / estimate, 1, 1e-4);
-  problem.statistics.sketch = {};
-  EXPECT_NEAR(estimate / MeasureOutputEnergy(pool, w, problem.statistics), 1, 0.27);
 }
 
 TEST(Search, DoesNotDependOnThreads) {
@@ -376,7 +374,6 @@ TEST(Search, DoesNotDependOnThreads) {
   const Clip clip = SearchClip(one, problem.weights[0], problem.statistics.gram, spec);
   const quant::QuantizedLinear linear = Round(one, problem.weights[0], spec, &clip);
   const double error = MeasureOutputError(one, problem.weights[0], linear, problem.statistics.gram);
-  const double energy = MeasureOutputEnergy(one, problem.weights[0], problem.statistics);
   const std::vector<Scale> scales = {scale.scale,
                                      ActivationScale(problem.statistics.mean_abs, 0.3)};
   const std::vector<double> estimates =
@@ -396,7 +393,6 @@ TEST(Search, DoesNotDependOnThreads) {
     EXPECT_TRUE(SameBits(other_linear.codes, linear.codes));
     EXPECT_TRUE(SameBits(other_linear.zeros, linear.zeros));
     EXPECT_EQ(MeasureOutputError(pool, problem.weights[0], linear, problem.statistics.gram), error);
-    EXPECT_EQ(MeasureOutputEnergy(pool, problem.weights[0], problem.statistics), energy);
   }
 }
 
