@@ -234,7 +234,10 @@ class BadInput(CliTest):
             self.assertTrue(0 <= row["tasks"][0]["accuracy"] <= 1)
 
     def test_what_compare_refuses(self):
-        self.fail(1, ["method best", "awq-plus"], "compare", MODEL, "--methods", "best")
+        self.fail(2, ["best", "awq-plus"], "compare", MODEL, "--methods", "best")
+        self.fail(2, ["--csv"], "compare", MODEL, "--json", "-", "--csv", "-")
+        self.fail(1, ["group size 100"], "compare", MODEL, "--methods", "rtn", "--text", TEXT,
+                  "--group-size", "100")
         self.fail(2, ["--bits"], "compare", MODEL, "--bits", "9")
         bad = self.work / "bad.jsonl"
         bad.write_text('{"what": 1}\n')

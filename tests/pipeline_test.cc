@@ -331,6 +331,33 @@ TEST(Pipeline, AnInterruptedRunContinuesToTheSameBytes) {
   }
 }
 
+// gptq judges nothing by held-out tokens: what stands in the window that is held out of nine cannot
+// change its codes, what stands in any other does.
+TEST(Pipeline, HeldOutTokensAreInNoStatistic) {
+  const fs::path path = testing::GoldenDir() / "models" / "llama";
+  testing::TemporaryDirectory scratch;
+  const auto quantize = [&](const std::string& name, std::size_t changed_window) {
+    ThreadPool pool(2);
+    const auto model = ModelDirectory::Open(path).value();
+    const auto vocab = static_cast<std::int32_t>(model->config().vocab_size);
+    Matrix<std::int32_t> tokens = SomeTokens(9, 24, model->config().vocab_size);
+    for (std::size_t t = 0; changed_window < 9 && t < 24; ++t) {
+      tokens(changed_window, t) = (tokens(changed_window, t) + 7) % vocab;
+    }
+    pipeline::QuantizeOptions options;
+    options.method = pipeline::FindMethod("gptq");
+    options.output = scratch.path() / name;
+    options.plan.group_size = 16;
+    const auto report = pipeline::Quantize(pool, *model, tokens, options);
+    EXPECT_TRUE(report.ok());
+    EXPECT_EQ(report->held_out_tokens, 24U);
+    return FilesOf(scratch.path() / name);
+  };
+  const auto as_it_is = quantize("a", 9);
+  EXPECT_EQ(quantize("b", 8), as_it_is);
+  EXPECT_NE(quantize("c", 7), as_it_is);
+}
+
 TEST(Pipeline, MethodsLoseLessThanRoundToNearest) {
   for (const char* name : {"awq", "gptq", "awq-plus"}) {
     testing::TemporaryDirectory scratch;

@@ -4,6 +4,7 @@
 
 #include "api/runtime.h"
 #include "base/error.h"
+#include "pipeline/memory.h"
 
 namespace awq::api {
 
@@ -44,6 +45,13 @@ Result<PreparedCalibration> PrepareCalibration(const checkpoint::ModelDirectory&
                               options.sequence_tokens));
   }
   return prepared;
+}
+
+std::size_t SelfCalibrationBound(const checkpoint::ModelDirectory& model,
+                                 const PreparedCalibration& calibration, std::size_t threads) {
+  if (!calibration.from_model()) return 0;
+  return pipeline::ProgramBytes(threads) +
+         calib::SelfCalibrationBytes(model.config(), calibration.options);
 }
 
 Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool,

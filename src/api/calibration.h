@@ -24,6 +24,10 @@ struct PreparedCalibration {
 Result<PreparedCalibration> PrepareCalibration(const checkpoint::ModelDirectory& model,
                                                const Calibration& request, const Runtime& runtime);
 
+// The most that is allocated while the model writes its calibration text; 0 where it does not.
+std::size_t SelfCalibrationBound(const checkpoint::ModelDirectory& model,
+                                 const PreparedCalibration& calibration, std::size_t threads);
+
 Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool,
                                            const checkpoint::ModelDirectory& model,
                                            const PreparedCalibration& calibration);

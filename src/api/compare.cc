@@ -33,12 +33,15 @@ struct Measured {
   std::vector<std::string> task_names;
   std::vector<eval::Task> tasks;
 
-  std::vector<pipeline::Probe> Probes() const {
+  // Tasks are long and only compared choice by choice: their states are kept as coarse as the
+  // arithmetic is.
+  std::vector<pipeline::Probe> Probes(math::Precision precision) const {
     std::vector<pipeline::Probe> probes(1);
     probes[0].sequence_tokens.assign(windows.rows(), windows.cols());
     probes[0].ids.assign(windows.span().begin(), windows.span().end());
     for (const eval::Task& task : tasks) {
       pipeline::Probe& probe = probes.emplace_back();
+      probe.precision = precision;
       for (const eval::TaskItem& item : task.items) {
         for (const eval::TaskSequence& sequence : item.sequences) {
           const auto inputs = sequence.inputs();
@@ -51,14 +54,23 @@ struct Measured {
   }
 };
 
+template <class T>
+std::vector<T> Distinct(const std::vector<T>& values) {
+  std::vector<T> distinct;
+  for (const T& value : values) {
+    if (std::ranges::find(distinct, value) == distinct.end()) distinct.push_back(value);
+  }
+  return distinct;
+}
+
 Result<std::vector<pipeline::Contender>> ReadContenders(const CompareOptions& options) {
   if (options.methods.empty() || options.bits.empty()) {
     return MakeError(ErrorCode::kInvalidArgument, "nothing to compare: give methods and bits");
   }
   AWQ_ASSIGN(const auto group_size, api::ReadGroupSize(options.group_size));
   std::vector<pipeline::Contender> contenders;
-  for (const int bits : options.bits) {
-    for (const std::string& name : options.methods) {
+  for (const int bits : Distinct(options.bits)) {
+    for (const std::string& name : Distinct(options.methods)) {
       const pipeline::Method* method = pipeline::FindMethod(name);
       if (method == nullptr) {
         return MakeError(ErrorCode::kInvalidArgument, "method {}: expected one of {}", name,
@@ -94,12 +106,13 @@ class Comparing {
       AWQ_TRY(pipeline::CheckModel(pool_, *model_));
     }
     AWQ_TRY(ReadMeasured());
+    Announce(run.contenders.size());
     calib::CalibrationTokens tokens;
     if (calibrates) {
       AWQ_ASSIGN(tokens, api::Calibrate(pool_, *model_, calibration_));
     }
     AWQ_ASSIGN(pipeline::Comparison compared,
-               pipeline::Compare(pool_, *model_, tokens.ids, measured_.Probes(), run));
+               pipeline::Compare(pool_, *model_, tokens.ids, measured_.Probes(run.precision), run));
     AWQ_TRY(Score(run, compared));
     report_.calibration = tokens.source;
     report_.text = measured_.text;
@@ -157,6 +170,25 @@ class Comparing {
     return {};
   }
 
+  // What comes on top of what the methods themselves take, and what could mislead.
+  void Announce(std::size_t contenders) const {
+    const std::size_t width = model_->config().hidden_size * (contenders + 1);
+    std::size_t bytes = measured_.windows.size() * width * sizeof(float);
+    for (const eval::Task& task : measured_.tasks) {
+      bytes += eval::InputTokens(task.items) * width * sizeof(float);
+    }
+    api::Note(runtime_, fmt::format("memory: up to {} MiB for what is measured, on top of what the "
+                                    "methods take together",
+                                    bytes >> 20));
+    std::error_code failure;
+    if (!options_.text.empty() && !calibration_.from_model() &&
+        std::filesystem::equivalent(options_.text, calibration_.source, failure)) {
+      api::Note(runtime_, fmt::format("{} is both calibrated on and measured on: the figures will "
+                                      "flatter the methods that calibrate",
+                                      options_.text));
+    }
+  }
+
   Bos OwnBos() const {
     return calibration_.options.bos == text::BosMode::kWindow ? Bos::kWindow : Bos::kNever;
   }
@@ -196,6 +228,10 @@ class Comparing {
       row.bits_per_weight = static_cast<double>(models[m]->stored_bits) / parameters;
       row.seconds = models[m]->seconds;
       row.memory_bound_bytes = models[m]->memory_bound_bytes;
+      if (row.memory_bound_bytes > 0) {
+        row.memory_bound_bytes = std::max(
+            row.memory_bound_bytes, api::SelfCalibrationBound(*model_, calibration_, pool_.size()));
+      }
       if (m > 0) {
         const quant::Spec& spec = models[m]->spec;
         row.bits = spec.bits;
@@ -203,7 +239,8 @@ class Comparing {
       }
       Fill(figures[m], row);
       if (m == 0) continue;
-      const std::size_t first = 1 + (m - 1) / options_.methods.size() * options_.methods.size();
+      const std::size_t methods = Distinct(options_.methods).size();
+      const std::size_t first = 1 + (m - 1) / methods * methods;
       AWQ_ASSIGN(const eval::PairedFigures paired,
                  eval::PairedDifference(figures[m], figures[first]));
       row.kl_difference_nats = ToEstimate(*paired.kl_mean_nats);

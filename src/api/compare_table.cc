@@ -63,8 +63,8 @@ std::string ToMarkdown(const CompareReport& report) {
 std::string ToCsv(const CompareReport& report) {
   std::string text =
       "method,bits,group_size,bits_per_weight,perplexity,perplexity_low,perplexity_high,"
-      "nll_increase_nats,kl_mean_nats,kl_mean_low,kl_mean_high,kl_p99_nats,top1_agreement,seconds,"
-      "memory_bound_bytes";
+      "nll_increase_nats,kl_mean_nats,kl_mean_low,kl_mean_high,kl_difference_nats,"
+      "kl_difference_low,kl_difference_high,kl_p99_nats,top1_agreement,seconds,memory_bound_bytes";
   if (!report.rows.empty()) {
     for (const TaskFigure& task : report.rows.front().tasks) {
       std::string name;
@@ -75,10 +75,11 @@ std::string ToCsv(const CompareReport& report) {
   text += "\n";
   for (const CompareRow& row : report.rows) {
     text +=
-        fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}", row.method, row.bits,
+        fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}", row.method, row.bits,
                     row.group_size, row.bits_per_weight, row.perplexity.value, row.perplexity.low,
                     row.perplexity.high, row.nll_increase_nats.value, row.kl_mean_nats.value,
-                    row.kl_mean_nats.low, row.kl_mean_nats.high, row.kl_p99_nats.value,
+                    row.kl_mean_nats.low, row.kl_mean_nats.high, row.kl_difference_nats.value,
+                    row.kl_difference_nats.low, row.kl_difference_nats.high, row.kl_p99_nats.value,
                     row.top1_agreement.value, row.seconds, row.memory_bound_bytes);
     for (const TaskFigure& task : row.tasks) {
       text += fmt::format(",{},{}", task.accuracy.value, task.difference.value);

@@ -61,8 +61,7 @@ std::size_t AnnounceMemory(const checkpoint::ModelDirectory& model, const pipeli
       MiB(total), MiB(bound.stream_bytes), MiB(bound.gram_bytes), MiB(bound.weights_bytes),
       MiB(bound.activation_bytes), MiB(bound.base_bytes));
   if (calibration.from_model()) {
-    const std::size_t self =
-        bound.base_bytes + calib::SelfCalibrationBytes(model.config(), options);
+    const std::size_t self = api::SelfCalibrationBound(model, calibration, threads);
     line += fmt::format("; {} while the model writes its calibration text", MiB(self));
     total = std::max(total, self);
   }

@@ -45,16 +45,22 @@ void Show(std::FILE* out, const CompareOptions& options, const CompareReport& re
   }
   fmt::print(out, "\n");
   PrintTable(out, report.markdown);
-  fmt::print(out,
-             "\nIntervals are 95 %, paired with the original. Seconds and memory are those of each "
-             "method by itself.\nAll took {}, {} at the peak (file pages included).\n",
-             Duration(report.seconds), Bytes(report.peak_resident_bytes));
+  fmt::print(
+      out,
+      "\nIntervals are 95 %, over windows or items. Bits a weight are those of the whole model, "
+      "with its embedding in 16 bits. Seconds and memory are those of each method by itself."
+      "\nAll took {}, {} at the peak (file pages included).\n",
+      Duration(report.seconds), Bytes(report.peak_resident_bytes));
 }
 
 int Run(Flags& flags) {
   flags.options.calibration = flags.calibration.Read();
   flags.options.bos = flags.options.calibration.bos;
   flags.options.group_size = flags.group_size.Read();
+  if (flags.csv.is_standard_output() && flags.json.is_standard_output()) {
+    PrintError("awq: --json and --csv cannot both go to standard output\n");
+    return 2;
+  }
   if (const int failed = flags.csv.Check(); failed != 0) return failed;
   std::string csv;
   const int status = RunAndReport(
@@ -78,11 +84,12 @@ Action AddCompare(CLI::App& app) {
       ->check(NotEmpty())
       ->required();
   command
-      .add_option(
-          "--methods", options.methods,
-          "rtn, gptq, awq, awq-plus, and, with 1 % of the channels in 16 bits, salient-act, "
-          "salient-weight, salient-random")
+      .add_option("--methods", options.methods,
+                  "Separated by commas. With 1 % of the channels in 16 bits: salient-act, "
+                  "salient-weight, salient-random")
       ->delimiter(',')
+      ->check(CLI::IsMember(
+          {"rtn", "gptq", "awq", "awq-plus", "salient-act", "salient-weight", "salient-random"}))
       ->capture_default_str();
   command.add_option("--bits", options.bits, "Bits per weight, 2 to 8: every method at each")
       ->delimiter(',')

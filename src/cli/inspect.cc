@@ -37,9 +37,11 @@ void PrintTensors(std::FILE* out, const InspectReport& report) {
     fmt::print(out, "\n");
   }
   if (errors) {
-    fmt::print(out,
-               "\nError: mean squared output error on held-out tokens, of the output's mean "
-               "square\n");
+    fmt::print(
+        out,
+        "\nError: mean squared output error against the original, of the output's mean square, "
+        "on held-out\ntokens (on calibration tokens, if it had fewer than 8 windows). rtn's: "
+        "on the same inputs.\n");
   }
 }
 

@@ -89,8 +89,7 @@ class Comparer {
     for (ComparedModel& each : result_.contenders) models.push_back(&each);
     for (ComparedModel* each : models) {
       for (std::size_t p = 0; p < probes_.size(); ++p) {
-        each->states.emplace_back(math::Precision::kF32, probes_[p].ids.size(),
-                                  config_.hidden_size);
+        each->states.emplace_back(probes_[p].precision, probes_[p].ids.size(), config_.hidden_size);
         AWQ_TRY(runners_[p]->Embed(embedding, probes_[p].ids, each->states.back()));
       }
     }

@@ -22,6 +22,8 @@ namespace awq::pipeline {
 struct Probe {
   std::vector<std::size_t> sequence_tokens;
   std::vector<std::int32_t> ids;  // of all sequences, one after another
+  // Of the hidden states that are held, for every contender, until the end.
+  math::Precision precision = math::Precision::kF32;
 };
 
 struct Contender {
@@ -36,7 +38,7 @@ struct CompareOptions {
 };
 
 struct ComparedModel {
-  std::vector<HiddenStore> states;  // final hidden states of each probe's tokens, in f32
+  std::vector<HiddenStore> states;  // final hidden states of each probe's tokens
   std::size_t stored_bits = 0;      // of the whole model; the original's at 16 bits a weight
   // All below: of contenders.
   quant::Spec spec;    // group_size 0: whole rows

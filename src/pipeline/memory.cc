@@ -53,6 +53,8 @@ std::size_t SolvingBytes(const SiteSize& size) {
 
 }  // namespace
 
+std::size_t ProgramBytes(std::size_t threads) { return kBaseBytes + threads * kPerThreadBytes; }
+
 MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
                         math::Precision precision, std::size_t sequences,
                         std::size_t sequence_tokens, std::size_t threads) {
@@ -91,8 +93,9 @@ MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
       bound.gram_bytes = std::max(bound.gram_bytes, StatisticsBytes(size, method));
       most = std::max(most, StatisticsBytes(size, method) + SolvingBytes(size));
     }
-    // The block as far as it is quantized: as codes, and ready to compute with.
-    bound.weights_bytes = block_elements * (1 + element);
+    // The block as far as it is quantized, as codes and ready to compute with, and the original
+    // one, where it is not used as the file has it.
+    bound.weights_bytes = block_elements * (1 + 2 * element);
     bound.activation_bytes =
         std::max(bound.activation_bytes, most - std::min(most, bound.gram_bytes));
   } else {
@@ -100,9 +103,10 @@ MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
       bound.gram_bytes += StatisticsBytes(SizeOf(config, site), method);
     }
     // The search holds the largest site as floats, its codes, and blocks of residuals of 64 MiB.
-    bound.weights_bytes = std::max(check_bytes, largest_site * 5 + 64 * kMiB);
+    // Beside it or the check, the block's codes.
+    bound.weights_bytes = block_elements + std::max(check_bytes, largest_site * 5 + 64 * kMiB);
   }
-  bound.base_bytes = kBaseBytes + threads * kPerThreadBytes;
+  bound.base_bytes = ProgramBytes(threads);
   return bound;
 }
 

@@ -22,6 +22,9 @@ struct MemoryBound {
   }
 };
 
+// Program, libraries, tokenizer and threads: what any run takes.
+std::size_t ProgramBytes(std::size_t threads);
+
 MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
                         math::Precision precision, std::size_t sequences,
                         std::size_t sequence_tokens, std::size_t threads);

@@ -94,12 +94,13 @@ Result<Plan> MakePlan(const ModelConfig& config, const PlanOptions& options) {
     if (first_obstacle.empty()) first_obstacle = slot->obstacle;
   }
   if (!any) {
-    return MakeError(ErrorCode::kUnsupported,
-                     "no linear of this model can be stored as {} with {} bits and group size {}: "
-                     "{}",
-                     options.format, plan.spec.bits,
-                     plan.spec.group_size == 0 ? "-1" : std::to_string(plan.spec.group_size),
-                     first_obstacle);
+    const std::string stored_as =
+        plan.format == nullptr ? std::string() : fmt::format(" be stored as {}", options.format);
+    return MakeError(
+        ErrorCode::kUnsupported, "no linear of this model can{}{} {} bits and group size {}: {}",
+        plan.format == nullptr ? " have" : "", stored_as.empty() ? "" : stored_as + " with",
+        plan.spec.bits, plan.spec.group_size == 0 ? "-1" : std::to_string(plan.spec.group_size),
+        first_obstacle);
   }
   if (plan.format == nullptr) return plan;
   const Shape vocabulary{config.vocab_size, config.hidden_size};

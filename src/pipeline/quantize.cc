@@ -85,6 +85,7 @@ class Run {
     report_.symmetric = spec.symmetric;
     report_.calibration = options_.calibration_source;
     report_.calibration_tokens = tokens_.size();
+    report_.held_out_tokens = walk_.held_out_tokens();
     report_.modules_to_not_convert = plan().modules_to_not_convert();
     for (const auto& linear : plan().linears) {
       if (linear && !linear->quantized()) {

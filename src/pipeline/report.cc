@@ -131,6 +131,7 @@ json ToJson(const QuantizeReport& report) {
           {"symmetric", report.symmetric},
           {"calibration", report.calibration},
           {"calibration_tokens", report.calibration_tokens},
+          {"held_out_tokens", report.held_out_tokens},
           {"modules_to_not_convert", report.modules_to_not_convert},
           {"not_converted_because", report.obstacles},
           {"resumed_blocks", report.resumed_blocks},

@@ -54,6 +54,7 @@ struct QuantizeReport {
   bool symmetric = false;
   std::string calibration;  // where the tokens came from; empty without calibration
   std::size_t calibration_tokens = 0;
+  std::size_t held_out_tokens = 0;  // of these; 0: what the linears have as held out was counted
   std::vector<std::string> modules_to_not_convert;
   std::vector<std::string> obstacles;  // why, one line each
   std::size_t resumed_blocks = 0;      // taken over from an interrupted run

@@ -1,5 +1,6 @@
 #include "pipeline/sequential.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -13,19 +14,21 @@ namespace {
 using model::Role;
 using Clock = std::chrono::steady_clock;
 
-// A group's scale divided by s and rounded to fp16 again may be off by half a unit in the last
-// place, 2^-11; more is lost only among fp16's subnormal numbers.
-constexpr float kMostLost = 0x1p-10F;
+constexpr float kSmallestNormalHalf = 0x1p-14F;
+constexpr float kSmallestHalf = 0x1p-24F;
 
-// Error: fp16 loses by it.
+// Rounded to fp16 again, a scale may be off by half a unit in the last place, 2^-11; more is lost
+// only among fp16's subnormal numbers. A scale that is there already is of a group of (nearly)
+// nothing, and may stay. Error: one that would be pushed there, or past the largest.
 Result<Matrix<F16>> DivideRows(const Matrix<F16>& scales, const std::vector<float>& by) {
   Matrix<F16> divided(scales.rows(), scales.cols());
   for (std::size_t r = 0; r < divided.rows(); ++r) {
     for (std::size_t g = 0; g < divided.cols(); ++g) {
-      const float exact = ToFloat(scales(r, g)) / by[r];
-      divided(r, g) = ToF16(exact);
-      const float stored = ToFloat(divided(r, g));
-      if (!(stored > 0) || !(std::abs(stored - exact) <= kMostLost * exact)) {
+      const float scale = ToFloat(scales(r, g));
+      const float exact = scale / by[r];
+      divided(r, g) = ToF16(std::max(exact, kSmallestHalf));
+      const bool pushed = exact < kSmallestNormalHalf && scale >= kSmallestNormalHalf;
+      if (pushed || !std::isfinite(ToFloat(divided(r, g)))) {
         return MakeError(ErrorCode::kInternal, "row {}: {} is no scale that fp16 can hold", r,
                          exact);
       }

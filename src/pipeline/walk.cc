@@ -75,13 +75,24 @@ Walk::HeldOut Walk::ChooseHeldOut() const {
   const bool few = sequences < kFewSequences;
   const std::size_t kept = few ? sequences : CeilDiv(sequences, kSequencesPerHeldOut);
   return {.first_token = (sequences - kept) * tokens_.cols(),
-          .step = std::max<std::size_t>(1, kept * tokens_.cols() / kHeldOutRows),
+          .step = std::max<std::size_t>(1, CeilDiv(kept * tokens_.cols(), kHeldOutRows)),
           .counted = few};
 }
 
 double Walk::shared_seconds(const Method& method) const {
   if (ReadsOriginal(method)) return shared_seconds_ + statistics_seconds_;
   return CarriesTargets(method) ? shared_seconds_ : 0;
+}
+
+std::size_t Walk::held_out_tokens() const {
+  if (!Any(Calibrates) || held_out_.counted) return 0;
+  return CeilDiv(tokens_.size() - held_out_.first_token, held_out_.step);
+}
+
+void Walk::ReleaseScratch() {
+  runner_.ReleaseScratch();
+  x_ = kernels::Activations(precision_);
+  quantized_x_ = kernels::Activations(precision_);
 }
 
 Status Walk::Begin() {
@@ -130,6 +141,9 @@ Status Walk::QuantizeBlock() {
       AWQ_TRY(SolveSite(site, std::move(gathering), blocks, statistics));
     }
   }
+  // Deciding wants the memory that running held.
+  original = {};
+  ReleaseScratch();
   AWQ_TRY(Finish(weights, blocks, statistics, sample));
   model_.Release(layer_);
   ++layer_;
@@ -247,15 +261,12 @@ void Walk::AddRows(std::size_t first_token, MatrixView<const T> x, MatrixView<co
 Status Walk::SolveSite(const model::SiteRow& site, Gathering gathering, SequentialBlocks& blocks,
                        BlockStatistics& original) {
   if (gathering.original) {
+    const Timer timer(statistics_seconds_);
     AWQ_ASSIGN(search::SiteStatistics statistics,
                calib::FinishSite(std::move(*gathering.original), block_name()));
     original.emplace(site.readers.front(), std::move(statistics));
   }
-  if (Any(IsSequential)) {  // solving wants the memory that running held
-    runner_.ReleaseScratch();
-    x_ = kernels::Activations(precision_);
-    quantized_x_ = kernels::Activations(precision_);
-  }
+  if (Any(IsSequential)) ReleaseScratch();
   for (std::size_t v = 0; v < variants_.size(); ++v) {
     if (!blocks[v]) continue;
     const Timer timer(variants_[v]->seconds);

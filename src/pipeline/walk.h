@@ -55,6 +55,8 @@ class Walk {
   Status TakeBlock(const std::function<Result<StoredBlock>()>& read);
 
   std::size_t layer() const { return layer_; }
+  // Kept of every site, and in no statistic; 0 where there were too few sequences to spare one.
+  std::size_t held_out_tokens() const;
   // So far: of what variants share, as much as a method by itself would need.
   double shared_seconds(const Method& method) const;
 
@@ -74,6 +76,7 @@ class Walk {
 
   bool Any(bool (*is)(const Method&)) const;
   bool follows_original() const;
+  void ReleaseScratch();
   HeldOut ChooseHeldOut() const;
   Gathering BeginSite(const model::SiteRow& site, const transformer::PreparedBlock& original) const;
   void GatherGroup(const model::SiteRow& site, const SequenceRunner::Group& group,

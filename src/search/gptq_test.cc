@@ -96,6 +96,20 @@ TEST(FactorGram, ItsSquareIsTheMatrix) {
   }
 }
 
+// As published for GPTQ: one hundredth of the mean of the diagonal, alike for all channels; and the
+// rule of tokens to width.
+TEST(FactorGram, PublishedDamping) {
+  ThreadPool pool(2);
+  const SiteStatistics statistics = Correlated(pool, 300, 64, 3);
+  double mean = 0;
+  for (std::size_t i = 0; i < 64; ++i) mean += double{statistics.gram(i, i)} / 64;
+  const GramFactor factor = FactorGram(pool, statistics.gram, 0.01, DampingForm::kMean);
+  for (float added : factor.added) EXPECT_NEAR(double{added}, 0.01 * mean, 1e-6 * mean);
+  EXPECT_DOUBLE_EQ(DampingFor(1000, 6000), 0.1);
+  EXPECT_DOUBLE_EQ(DampingFor(1000, 1000000), 0.01);
+  EXPECT_DOUBLE_EQ(DampingFor(1000, 100), 0.3);
+}
+
 TEST(FactorGram, NeverFails) {
   ThreadPool pool(2);
   // One token, a dead channel, all zeros, and one huge channel.

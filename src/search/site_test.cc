@@ -173,8 +173,9 @@ TEST(SolveSite, ReportsTheHeldOutErrorAndIsNeverWorseThanRtnOrAwq) {
         const LinearSolution& linear = solution.linears[i];
         const double error =
             HeldOutError(site.views[i], linear.weights, solution.scale, statistics.held_out);
-        // Products of bf16 numbers where the CPU has them: 2^-8 each, independent.
-        EXPECT_NEAR(linear.quality.held_out.chosen, error, 0.01 * error) << bits;
+        // Products of bf16 numbers where the CPU has them, of two parts that may nearly cancel: at
+        // 8 bits the inherited error is some ten times what is left of it.
+        EXPECT_NEAR(linear.quality.held_out.chosen, error, 10 * 0x1p-8 * error) << bits;
         EXPECT_LE(error, 1.02 * HeldOutError(site.views[i], Round(pool, site.views[i], spec),
                                              Scale(in, 1.0F), statistics.held_out));
       }
@@ -228,6 +229,89 @@ TEST(StatisticsAccumulator, ProjectsWhatItPairs) {
       double sum = 0;
       for (std::size_t i = 0; i < in; ++i) sum += double{weights(r, i)} * double{one.cross(i, j)};
       EXPECT_NEAR(other.projected(r, j), sum, 1e-4);
+    }
+  }
+}
+
+// Each part pays, on inputs with outlier channels, in few bits: what it is switched off by loses
+// more on held-out tokens.
+TEST(SolveSite, EachPartPays) {
+  ThreadPool pool(2);
+  const std::size_t in = 192;
+  const Site site(in);
+  const quant::Spec spec{3, 64, false};
+  const PairedRows judges = Pairs(pool, 4000, in, 3, 0.05F).held_out;
+  const auto error = [&](const SiteOptions& options) {
+    const SiteSolution solution =
+        SolveSite(pool, site.Problem(spec), Pairs(pool, 4000, in, 3, 0.05F), options);
+    double sum = 0;
+    for (std::size_t i = 0; i < site.views.size(); ++i) {
+      sum += HeldOutError(site.views[i], solution.linears[i].weights, solution.scale, judges);
+    }
+    return sum;
+  };
+  const double all = error({});
+  EXPECT_LT(all, 0.98 * error({.scales = false}));
+  EXPECT_LT(all, 0.98 * error({.ranges = false}));
+  EXPECT_LT(all, 0.98 * error({.correct = false}));
+}
+
+// The published AWQ by its own functions, on the same inputs. (1.02: bf16 products judge.)
+TEST(SolveSite, IsNeverWorseThanThePublishedAwq) {
+  ThreadPool pool(2);
+  const std::size_t in = 96;
+  const Site site(in);
+  for (const int bits : {2, 4}) {
+    const quant::Spec spec{bits, 32, false};
+    const SiteStatistics statistics = Pairs(pool, 200, in, 21, 0.3F);
+    const ScaleChoice choice = EstimateScale(pool, site.views, statistics, spec);
+    const SiteSolution solution =
+        SolveSite(pool, site.Problem(spec), Pairs(pool, 200, in, 21, 0.3F));
+    double published = 0;
+    double found = 0;
+    for (std::size_t i = 0; i < site.views.size(); ++i) {
+      const Matrix<float> scaled = ScaledWeights(pool, site.views[i], choice.scale);
+      const Clip clip = SearchClip(pool, scaled, statistics.gram, spec, choice.scale);
+      const auto rounded = Round(pool, scaled, spec, site.clipped[i] != 0 ? &clip : nullptr);
+      published += HeldOutError(site.views[i], rounded, choice.scale, statistics.held_out);
+      found += HeldOutError(site.views[i], solution.linears[i].weights, solution.scale,
+                            statistics.held_out);
+    }
+    EXPECT_LE(found, 1.02 * published) << bits;
+  }
+}
+
+// A parabola's least point, held to [0, 1].
+TEST(PairedError, TheBestStepIsTheLeastPoint) {
+  ThreadPool pool(2);
+  const Matrix<float> weights = NormalMatrix(7, 40, 1);
+  PairedRows rows;
+  rows.inputs = NormalMatrix(60, 40, 2);
+  rows.targets = NormalMatrix(60, 40, 3);
+  const PairedError error(pool, weights, rows);
+  Matrix<float> change = NormalMatrix(7, 40, 4);
+  const auto at = [&](double alpha) {
+    double sum = 0;
+    for (std::size_t t = 0; t < 60; ++t) {
+      for (std::size_t r = 0; r < 7; ++r) {
+        double e = 0;
+        for (std::size_t i = 0; i < 40; ++i) {
+          e += double{weights(r, i)} * double{rows.targets(t, i)} -
+               (double{weights(r, i)} + alpha * double{change(r, i)}) * double{rows.inputs(t, i)};
+        }
+        sum += e * e;
+      }
+    }
+    return sum;
+  };
+  for (const float sign : {1.0F, -1.0F}) {
+    for (float& c : change.span()) c *= sign;
+    const double least = error.BestStep(change);
+    EXPECT_GE(least, 0);
+    EXPECT_LE(least, 1);
+    // bf16 products move it by a few thousandths, and the parabola is flat there.
+    for (const double other : {0.0, 0.25, 0.5, 0.75, 1.0}) {
+      EXPECT_LE(at(least), at(other) * (1 + 1e-4)) << sign << " " << other;
     }
   }
 }

@@ -86,8 +86,10 @@ Matrix<T> Projected(ThreadPool& pool, MatrixView<const T> rows, MatrixView<const
   }
 }
 
+// Returns the number of infinities and NaNs.
 template <class T>
-void Append(MatrixView<const T> rows, Matrix<float>& to) {
+std::size_t Append(MatrixView<const T> rows, Matrix<float>& to) {
+  std::size_t nonfinite = 0;
   Matrix<float> longer(to.rows() + rows.rows, rows.cols);
   std::copy(to.span().begin(), to.span().end(), longer.data());
   for (std::size_t r = 0; r < rows.rows; ++r) {
@@ -98,9 +100,11 @@ void Append(MatrixView<const T> rows, Matrix<float>& to) {
       } else {
         row[i] = rows(r, i);
       }
+      nonfinite += std::isfinite(row[i]) ? 0U : 1U;
     }
   }
   to = std::move(longer);
+  return nonfinite;
 }
 
 }  // namespace
@@ -214,8 +218,8 @@ void StatisticsAccumulator::AddPairs(ThreadPool& pool, MatrixView<const T> x,
 
 template <class T>
 void StatisticsAccumulator::Keep(MatrixView<const T> x, MatrixView<const T> targets) {
-  Append(x, sums_.held_out.inputs);
-  if (targets.rows > 0) Append(targets, sums_.held_out.targets);
+  nonfinite_ += Append(x, sums_.held_out.inputs);
+  if (targets.rows > 0) nonfinite_ += Append(targets, sums_.held_out.targets);
 }
 
 SiteStatistics StatisticsAccumulator::Finish() && {
