@@ -262,8 +262,10 @@ class Comparing {
       AWQ_ASSIGN(const eval::TaskReport original,
                  eval::ScoreTask(pool_, task, Scored(*models.front(), t + 1)));
       for (std::size_t m = 0; m < models.size(); ++m) {
-        AWQ_ASSIGN(const eval::TaskReport report,
-                   eval::ScoreTask(pool_, task, Scored(*models[m], t + 1)));
+        eval::TaskReport report = original;
+        if (m > 0) {
+          AWQ_ASSIGN(report, eval::ScoreTask(pool_, task, Scored(*models[m], t + 1)));
+        }
         AWQ_ASSIGN(const eval::Figure difference, eval::PairedDifference(report, original));
         report_.rows[m].tasks.push_back({.task = measured_.task_names[t],
                                          .measure = std::string(eval::Name(report.reported)),

@@ -69,6 +69,11 @@ class GroupSizeFlag {
   CLI::Option* given_ = nullptr;
 };
 
+// Of commands that calibrate whether or not --calib is given.
+inline constexpr const char* kCalibrationHelp =
+    "Calibration text: a .txt file, or .jsonl with a \"text\" field (gzip or not), or self, the "
+    "default: the model writes its own";
+
 // --calib, --samples, --seq-len, --seed, --bos.
 class CalibrationFlags {
  public:

@@ -13,10 +13,7 @@ struct Flags {
   explicit Flags(CLI::App& command)
       : runtime(command),
         json(command),
-        calibration(command,
-                    "Calibration text: a .txt file, or .jsonl with a \"text\" field (gzip or not), "
-                    "or self, the default: the model writes its own",
-                    Calibration{}),
+        calibration(command, kCalibrationHelp, Calibration{}),
         group_size(command),
         csv(command, "--csv", "Also write the table as CSV; - is standard output") {}
   RuntimeFlags runtime;

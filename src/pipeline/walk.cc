@@ -37,13 +37,6 @@ class Timer {
   Clock::time_point start_ = Clock::now();
 };
 
-std::size_t InputWidth(const model::ModelConfig& config, Role reader) {
-  for (const model::LinearRow& row : config.arch->linears) {
-    if (row.role == reader) return model::Width(config, row.in);
-  }
-  return 0;
-}
-
 }  // namespace
 
 Walk::Walk(ThreadPool& pool, const checkpoint::ModelDirectory& model,
@@ -177,7 +170,7 @@ Status Walk::TakeBlock(const std::function<Result<StoredBlock>()>& read) {
 Walk::Gathering Walk::BeginSite(const model::SiteRow& site,
                                 const transformer::PreparedBlock& original) const {
   const Role reader = site.readers.front();
-  const std::size_t width = InputWidth(config_, reader);
+  const std::size_t width = variants_.front()->plan.linear(reader).in_features;
   const auto make = [&] {
     return std::make_unique<search::StatisticsAccumulator>(width, search::Gather::kSequential);
   };
