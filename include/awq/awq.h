@@ -47,7 +47,7 @@ struct Calibration {
 struct QuantizeOptions {
   std::string model;                // a Hugging Face model directory
   std::string output;               // must not exist
-  std::string method = "awq-plus";  // or "awq", "gptq", "rtn"
+  std::string method = "awq-plus";  // or "awq-plus-polish", "awq", "gptq", "rtn"
   int bits = 4;
   std::optional<int> group_size =
       std::nullopt;  // none: 128, 64 or 32, the first that divides all; -1: whole rows

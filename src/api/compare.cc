@@ -205,8 +205,10 @@ class Comparing {
                   model.states[probe].Load(pool_, first, rows);
                   return MatrixView<const float>(rows);
                 },
-            .logits = [this](MatrixView<const float> hidden,
-                             MatrixView<float> logits) { network_->Logits(hidden, logits); }};
+            .logits =
+                [this, &model](MatrixView<const float> hidden, MatrixView<float> logits) {
+                  network_->Logits(hidden, model.final_norm, logits);
+                }};
   }
 
   Status Score(const pipeline::CompareOptions& run, pipeline::Comparison& compared) {

@@ -21,6 +21,7 @@ struct Flags {
   CalibrationFlags calibration;
   GroupSizeFlag group_size;
   QuantizeOptions options;
+  bool polish = false;
 };
 
 void Show(std::FILE* out, const QuantizeOptions& options, const QuantizeSummary& summary) {
@@ -79,6 +80,7 @@ class InterruptNotice {
 
 int Run(Flags& flags) {
   const InterruptNotice notice;
+  if (flags.polish) flags.options.method = "awq-plus-polish";
   flags.options.group_size = flags.group_size.Read();
   flags.options.calibration = flags.calibration.Read();
   return RunAndReport(
@@ -101,9 +103,12 @@ Action AddQuantize(CLI::App& app) {
       ->required();
   command
       .add_option("--method", options.method,
-                  "awq-plus; awq or gptq: as published; rtn: round to nearest, no calibration")
-      ->check(CLI::IsMember({"awq-plus", "awq", "gptq", "rtn"}))
+                  "awq-plus; awq-plus-polish: slower, then improved by gradient; awq or gptq: as "
+                  "published; rtn: round to nearest, no calibration")
+      ->check(CLI::IsMember({"awq-plus", "awq-plus-polish", "awq", "gptq", "rtn"}))
       ->capture_default_str();
+  command.add_flag("--polish", flags->polish, "The same as --method awq-plus-polish")
+      ->excludes("--method");
   command.add_option("--bits", options.bits, "Bits per weight; the AWQ layout holds 4")
       ->check(CLI::Range(2, 8))
       ->capture_default_str();

@@ -55,11 +55,15 @@ class Comparer {
     while (walk_.layer() < config_.num_hidden_layers) AWQ_TRY(NextBlock());
     AWQ_ASSIGN(const std::size_t outside, BitsOutsideBlocks(model_));
     result_.original.stored_bits += outside;
+    AWQ_ASSIGN(const TensorView norm, model_.FinalNorm());
+    result_.original.final_norm = transformer::ToFloats(norm);
     for (std::size_t v = 0; v < variants_.size(); ++v) {
       ComparedModel& compared = result_.contenders[v];
       const Method& method = *variants_[v].method;
       compared.spec = variants_[v].plan.spec;
       compared.stored_bits += outside;
+      AWQ_ASSIGN(const std::vector<F16> refitted, walk_.FinalNorm(variants_[v]));
+      compared.final_norm = PrepareNorm(refitted);
       compared.seconds = variants_[v].seconds + walk_.shared_seconds(method);
       if (!method.calibrates()) continue;
       compared.memory_bound_bytes = BoundMemory(config_, method, options_.precision, tokens_.rows(),

@@ -40,6 +40,7 @@ struct CompareOptions {
 struct ComparedModel {
   std::vector<HiddenStore> states;  // final hidden states of each probe's tokens
   std::size_t stored_bits = 0;      // of the whole model; the original's at 16 bits a weight
+  std::vector<float> final_norm;    // [hidden_size]
   // All below: of contenders.
   quant::Spec spec;    // group_size 0: whole rows
   double seconds = 0;  // what it would take by itself, without making the tokens

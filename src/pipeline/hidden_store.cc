@@ -15,6 +15,14 @@ HiddenStore::HiddenStore(math::Precision precision, std::size_t tokens, std::siz
   }
 }
 
+HiddenStore HiddenStore::Copy() const {
+  HiddenStore copy(precision_, std::max(f32_.rows(), bf16_.rows()),
+                   std::max(f32_.cols(), bf16_.cols()));
+  std::ranges::copy(f32_.span(), copy.f32_.span().begin());
+  std::ranges::copy(bf16_.span(), copy.bf16_.span().begin());
+  return copy;
+}
+
 std::size_t HiddenStore::Bytes(math::Precision precision, std::size_t tokens, std::size_t width) {
   return tokens * width * (precision == math::Precision::kBF16 ? sizeof(BF16) : sizeof(float));
 }

@@ -96,6 +96,11 @@ MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
     // The block as far as it is quantized, as codes and ready to compute with, and the original
     // one, where it is not used as the file has it.
     bound.weights_bytes = block_elements * (1 + 2 * element);
+    if (method.polish.epochs > 0) {
+      bound.stream_bytes += bound.stream_bytes / streams;  // what the block began with
+      most = std::max(most,
+                      PolishBytes(config, method.polish, sequence_tokens, block_elements, threads));
+    }
     bound.activation_bytes =
         std::max(bound.activation_bytes, most - std::min(most, bound.gram_bytes));
   } else {

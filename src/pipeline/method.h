@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "pipeline/polish.h"
 #include "search/site.h"
 
 namespace awq::pipeline {
@@ -26,6 +27,7 @@ struct Method {
   bool published_search = false;  // AWQ's scales and clip
   search::SiteOptions site;       // of kSequential
   Salience keeps = Salience::kNone;
+  PolishOptions polish;  // of kSequential that carries targets
 
   bool calibrates() const { return inputs != Inputs::kNone; }
   // Files can hold what it makes.

@@ -119,8 +119,9 @@ class Run {
     AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
     AWQ_TRY(WriteDense(*writer_, std::string(config_.arch->embedding) + ".weight", embedding));
     model_.ReleaseAll();
-    AWQ_ASSIGN(const TensorView norm, model_.FinalNorm());
-    AWQ_TRY(WriteDense(*writer_, std::string(config_.arch->final_norm) + ".weight", norm));
+    AWQ_ASSIGN(const std::vector<F16> norm, walk_.FinalNorm(variant_));
+    AWQ_TRY(writer_->WriteTensor(std::string(config_.arch->final_norm) + ".weight",
+                                 std::as_bytes(std::span(norm))));
     if (!config_.tie_word_embeddings) {
       AWQ_ASSIGN(const TensorView head, model_.Head());
       AWQ_TRY(WriteDense(*writer_, std::string(config_.arch->head) + ".weight", head));

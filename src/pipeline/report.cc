@@ -100,9 +100,15 @@ json ToJson(const BlockReport& block) {
   for (const SiteReport& site : block.sites) sites.push_back(ToJson(site));
   json linears = json::array();
   for (const LinearReport& linear : block.linears) linears.push_back(ToJson(linear));
-  return {{"fold_difference", block.fold_difference},
-          {"sites", std::move(sites)},
-          {"linears", std::move(linears)}};
+  json row = {{"fold_difference", block.fold_difference},
+              {"sites", std::move(sites)},
+              {"linears", std::move(linears)}};
+  if (block.polish) {
+    row["polish"] = {{"relative_error_before", block.polish->before},
+                     {"relative_error", block.polish->after},
+                     {"epochs_kept", block.polish->epochs_kept}};
+  }
+  return row;
 }
 
 Result<BlockReport> BlockReportFromJson(const json& from) {
@@ -111,6 +117,12 @@ Result<BlockReport> BlockReportFromJson(const json& from) {
     block.fold_difference = from.at("fold_difference").get<double>();
     for (const json& row : from.at("sites")) block.sites.push_back(SiteFromJson(row));
     for (const json& row : from.at("linears")) block.linears.push_back(LinearFromJson(row));
+    if (from.contains("polish")) {
+      const json& polish = from.at("polish");
+      block.polish = {.before = polish.at("relative_error_before").get<double>(),
+                      .after = polish.at("relative_error").get<double>(),
+                      .epochs_kept = polish.at("epochs_kept").get<std::size_t>()};
+    }
     return block;
   } catch (const json::exception& failure) {
     return MakeError(ErrorCode::kCorrupt, "the report of a block: {}", failure.what());

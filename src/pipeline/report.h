@@ -38,11 +38,19 @@ struct LinearReport {
   double seconds = 0;                            // 0 where the site's are those of all its linears
 };
 
+// What the gradient made of a block's error, relative to its output, on held-out tokens.
+struct PolishResult {
+  double before = 0;
+  double after = 0;  // never above `before`
+  std::size_t epochs_kept = 0;
+};
+
 struct BlockReport {
   // What folding the scales changed, relative, in f32; 0 where nothing was folded.
   double fold_difference = 0;
   std::vector<SiteReport> sites;
   std::vector<LinearReport> linears;
+  std::optional<PolishResult> polish;
 };
 
 struct QuantizeReport {

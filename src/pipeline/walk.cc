@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "calib/collector.h"
 #include "pipeline/check.h"
+#include "pipeline/dense.h"
+#include "pipeline/final_norm.h"
 
 namespace awq::pipeline {
 namespace {
@@ -18,6 +20,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kFoldSampleTokens = 64;
 constexpr std::size_t kSequencesPerHeldOut = 32;
 constexpr std::size_t kFewSequences = 8;
+constexpr std::size_t kPassesPerEpoch = 3;  // forward, and twice as much back
 
 bool Calibrates(const Method& method) { return method.calibrates(); }
 bool ReadsOriginal(const Method& method) { return method.inputs == Inputs::kOriginal; }
@@ -77,6 +80,18 @@ double Walk::shared_seconds(const Method& method) const {
   return CarriesTargets(method) ? shared_seconds_ : 0;
 }
 
+Result<std::vector<F16>> Walk::FinalNorm(const Variant& variant) {
+  AWQ_CHECK_EQ(layer_, config_.num_hidden_layers);
+  AWQ_ASSIGN(const TensorView norm, model_.FinalNorm());
+  std::vector<float> weight = transformer::ToFloats(norm);
+  if (variant.method->carries_targets()) {
+    RefitNorm(pool_, config_, tokens_.size(), *original_, *variant.states, weight);
+  }
+  std::vector<F16> stored(weight.size());
+  AWQ_TRY(ToHalves(weight, std::string(config_.arch->final_norm) + ".weight", stored));
+  return stored;
+}
+
 std::size_t Walk::held_out_tokens() const {
   if (!Any(Calibrates) || held_out_.counted) return 0;
   return CeilDiv(tokens_.size() - held_out_.first_token, held_out_.step);
@@ -120,6 +135,8 @@ Status Walk::QuantizeBlock() {
     blocks[v] = std::make_unique<SequentialBlock>(
         pool_, config_, variants_[v]->plan, *variants_[v]->method, precision_, layer_, weights);
     AWQ_TRY(blocks[v]->Begin());
+    if (variants_[v]->method->polish.epochs > 0)
+      variants_[v]->entered = variants_[v]->states->Copy();
   }
   BlockStatistics statistics;
   if (Any(Calibrates)) {
@@ -278,10 +295,16 @@ Status Walk::Finish(const model::BlockWeights& weights, SequentialBlocks& blocks
     const Timer timer(variant.seconds);
     FoldPlan fold;
     if (blocks[v]) {
-      runner_.RunHalf(blocks[v]->prepared(), layer_, Role::kDown, *variant.states);
       fold = blocks[v]->fold();
-      variant.block = blocks[v]->TakeStored();
-      blocks[v].reset();
+      if (variant.entered) {
+        variant.block = blocks[v]->TakeStored();
+        blocks[v].reset();
+        PolishBlock(variant);
+      } else {
+        runner_.RunHalf(blocks[v]->prepared(), layer_, Role::kDown, *variant.states);
+        variant.block = blocks[v]->TakeStored();
+        blocks[v].reset();
+      }
     } else {
       AWQ_ASSIGN(PublishedBlock published,
                  QuantizePublished(pool_, config_, variant.plan, *variant.method, layer_, weights,
@@ -296,10 +319,35 @@ Status Walk::Finish(const model::BlockWeights& weights, SequentialBlocks& blocks
   return {};
 }
 
+void Walk::PolishBlock(Variant& variant) {
+  variant.states = std::move(variant.entered);
+  variant.entered.reset();
+  const PolishTask task{
+      .config = &config_,
+      .layer = layer_,
+      .sequences = tokens_.rows(),
+      .sequence_tokens = tokens_.cols(),
+      .held_out_sequences =
+          held_out_.counted ? 0 : tokens_.rows() - held_out_.first_token / tokens_.cols(),
+      .inputs = &*variant.states,
+      .targets = &*original_,
+      .on_progress = [&](std::size_t epoch, std::size_t tokens) {
+        Progress(config_.arch->sites.size() + kPassesPerEpoch * epoch, kPassesPerEpoch * tokens);
+      }};
+  variant.report.polish = Polish(pool_, task, variant.method->polish, variant.block);
+  const transformer::PreparedBlock block = PrepareBlock(pool_, config_, variant.block, precision_);
+  runner_.RunHalf(block, layer_, Role::kO, *variant.states);
+  runner_.RunHalf(block, layer_, Role::kDown, *variant.states);
+}
+
 void Walk::Progress(std::size_t pass, std::size_t tokens) {
   if (progress_ == nullptr) return;
   // A block is as many passes as it has sites, and one for what is decided after them.
-  const std::size_t passes = config_.arch->sites.size() + 1;
+  std::size_t passes = config_.arch->sites.size() + 1;
+  for (const Variant* variant : variants_) {
+    passes = std::max(
+        passes, config_.arch->sites.size() + 1 + kPassesPerEpoch * variant->method->polish.epochs);
+  }
   const std::size_t per_pass = std::max<std::size_t>(1, runner_.tokens());
   progress_->Update({.stage = "quantizing",
                      .done = layer_ * passes * per_pass + pass * per_pass + tokens,

@@ -35,8 +35,9 @@ struct Variant {
 
   StoredBlock block;
   BlockReport report;
-  double seconds = 0;                 // so far: its own share, without what is shared
-  std::optional<HiddenStore> states;  // Walk's: its own inputs, where the method is sequential
+  double seconds = 0;                  // so far: its own share, without what is shared
+  std::optional<HiddenStore> states;   // Walk's: its own inputs, where the method is sequential
+  std::optional<HiddenStore> entered;  // Walk's: the same as the block began, where it is polished
 };
 
 class Walk {
@@ -53,6 +54,9 @@ class Walk {
   Status QuantizeBlock();
   // The same for a block whose result is known: only the streams move on.
   Status TakeBlock(const std::function<Result<StoredBlock>()>& read);
+
+  // After the last block: the final norm's weight as the output will hold it.
+  Result<std::vector<F16>> FinalNorm(const Variant& variant);
 
   std::size_t layer() const { return layer_; }
   // Kept of every site, and in no statistic; 0 where there were too few sequences to spare one.
@@ -91,6 +95,8 @@ class Walk {
                    BlockStatistics& original);
   Status Finish(const model::BlockWeights& weights, SequentialBlocks& blocks,
                 const BlockStatistics& original, const Matrix<float>& sample);
+  // variant.block, and its states on through it.
+  void PolishBlock(Variant& variant);
   std::string block_name() const;
   void Progress(std::size_t pass, std::size_t tokens);
 

@@ -75,10 +75,11 @@ Status Network::RunBlock(std::size_t layer, std::span<const Batch> batches, KvCa
   return {};
 }
 
-void Network::Logits(MatrixView<const float> hidden, MatrixView<float> logits) {
+void Network::Logits(MatrixView<const float> hidden, const std::vector<float>& final_norm,
+                     MatrixView<float> logits) {
   const auto eps = static_cast<float>(config().rms_norm_eps);
   normed_.Fill(pool_, hidden.rows, hidden.cols, [&](std::size_t t, std::span<float> row) {
-    math::RmsNorm({hidden.row(t), hidden.cols}, final_norm_, eps, row);
+    math::RmsNorm({hidden.row(t), hidden.cols}, final_norm, eps, row);
   });
   head_.Apply(pool_, normed_, logits);
 }

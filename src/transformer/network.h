@@ -42,7 +42,12 @@ class Network {
   Status RunBlock(std::size_t layer, std::span<const Batch> batches, KvCache& cache,
                   MatrixView<float> hidden, Observer* observer = nullptr);
   // logits [rows, vocab_size] of hidden states [rows, hidden_size].
-  void Logits(MatrixView<const float> hidden, MatrixView<float> logits);
+  void Logits(MatrixView<const float> hidden, MatrixView<float> logits) {
+    Logits(hidden, final_norm_, logits);
+  }
+  // The same with another final norm [hidden_size].
+  void Logits(MatrixView<const float> hidden, const std::vector<float>& final_norm,
+              MatrixView<float> logits);
 
  private:
   Network(ThreadPool& pool, const model::WeightSource& source, const NetworkOptions& options);
