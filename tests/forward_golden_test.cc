@@ -144,7 +144,7 @@ TEST_P(ForwardGolden, InBF16) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, ForwardGolden,
-                         ::testing::Values("llama", "llama_sharded", "llama_gqa_tied",
+                         ::testing::Values("llama", "llama_sharded", "llama_wide", "llama_gqa_tied",
                                            "llama3_rope", "llama_linear_rope", "llama_bias",
                                            "mistral", "mistral_nowindow", "qwen2", "qwen2_window",
                                            "qwen3"),

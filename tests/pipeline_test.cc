@@ -1,4 +1,5 @@
 // The main job on whole (tiny) models: quantize, read back, continue an interrupted run.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -36,18 +37,24 @@ Matrix<std::int32_t> SomeTokens(std::size_t sequences, std::size_t length, std::
   return tokens;
 }
 
+struct Settings {
+  std::size_t threads = 2;
+  math::Precision precision = math::Precision::kF32;
+  ProgressSink* progress = nullptr;
+};
+
 Result<pipeline::QuantizeReport> QuantizeFixture(const fs::path& model_path, const fs::path& output,
                                                  const pipeline::Method* method,
-                                                 std::size_t threads = 2,
-                                                 ProgressSink* progress = nullptr) {
-  ThreadPool pool(threads);
+                                                 const Settings& settings = {}) {
+  ThreadPool pool(settings.threads);
   auto model = ModelDirectory::Open(model_path);
   if (!model) return model.error();
   pipeline::QuantizeOptions options;
   options.method = method;
   options.output = output;
   options.plan.group_size = 16;
-  options.progress = progress;
+  options.precision = settings.precision;
+  options.progress = settings.progress;
   return pipeline::Quantize(pool, **model, SomeTokens(6, 24, (*model)->config().vocab_size),
                             options);
 }
@@ -111,8 +118,10 @@ TEST_P(EveryFixture, SameBytesForAnyNumberOfThreads) {
   for (const pipeline::Method& method : pipeline::Methods()) {
     if (!method.storable()) continue;
     const std::string name(method.name);
-    ASSERT_TRUE(QuantizeFixture(model(), scratch_.path() / (name + "1"), &method, 1).ok());
-    ASSERT_TRUE(QuantizeFixture(model(), scratch_.path() / (name + "3"), &method, 3).ok());
+    ASSERT_TRUE(
+        QuantizeFixture(model(), scratch_.path() / (name + "1"), &method, {.threads = 1}).ok());
+    ASSERT_TRUE(
+        QuantizeFixture(model(), scratch_.path() / (name + "3"), &method, {.threads = 3}).ok());
     EXPECT_EQ(FilesOf(scratch_.path() / (name + "1")), FilesOf(scratch_.path() / (name + "3")));
   }
 }
@@ -160,33 +169,47 @@ TEST_P(EveryFixture, WhatIsStoredHasTheErrorsOfTheReport) {
       const auto codes = written.linear(reader).packed->Unpack().value();
       Matrix<float> q(w.rows(), w.cols());
       quant::Dequantize(codes, 0, q);
-      double error = 0;
-      double energy = 0;
       const auto& y = before.at(site.readers.front());
       const auto& x = after.at(site.readers.front());
-      for (std::size_t t = 0; t < x.size(); ++t) {
-        for (std::size_t r = 0; r < w.rows(); ++r) {
+      // v's and up's rows are divided by what o and down take: by which number, is fitted.
+      const bool divided = reader == Role::kV || reader == Role::kUp;
+      double error = 0;
+      double energy = 0;
+      for (std::size_t r = 0; r < w.rows(); ++r) {
+        double want_want = 0;
+        double want_got = 0;
+        double got_got = 0;
+        for (std::size_t t = 0; t < x.size(); ++t) {
           double want = 0;
           double got = 0;
           for (std::size_t i = 0; i < w.cols(); ++i) {
             want += double{w(r, i)} * y[t][i];
             got += double{q(r, i)} * x[t][i];
           }
-          // v's and up's rows are divided by what o and down take.
-          error += (want - got) * (want - got);
-          energy += want * want;
+          want_want += want * want;
+          want_got += want * got;
+          got_got += got * got;
         }
+        const double scale = divided ? want_got / got_got : 1;
+        error += want_want - 2 * scale * want_got + scale * scale * got_got;
+        energy += want_want;
       }
-      if (reader == Role::kV || reader == Role::kUp) continue;
       const auto& rows = report->blocks[0].linears;
       const auto row = std::ranges::find_if(
           rows, [&](const auto& each) { return each.name == weights.linear(reader).name; });
       ASSERT_NE(row, rows.end());
       ASSERT_TRUE(row->quality.has_value());
+      const double reported = row->quality->held_out.chosen / row->quality->energy;
       // Inputs read back have fp16 scales and norms; errors are products of bf16 where there are.
-      EXPECT_NEAR(row->quality->held_out.chosen / row->quality->energy, error / energy,
-                  0.02 * error / energy + 1e-6)
-          << row->name;
+      const double tolerance = 0.02 * error / energy + 1e-6;
+      if (divided) {
+        // The fit takes one of a row's 32 or more freedoms: 3 % of its error on average, and over
+        // 8 or more rows hardly four deviations of 1.6 % more.
+        EXPECT_GT(reported, error / energy - tolerance) << row->name;
+        EXPECT_LT(reported, 1.1 * error / energy + tolerance) << row->name;
+      } else {
+        EXPECT_NEAR(reported, error / energy, tolerance) << row->name;
+      }
     }
   }
 }
@@ -283,12 +306,6 @@ TEST_P(EveryFixture, TheFirstBlockIsWhatThePaperSays) {
   EXPECT_LE(differing * 100, total);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, EveryFixture,
-                         ::testing::Values("llama", "llama_gqa_tied", "llama3_rope", "llama_bias",
-                                           "llama_sharded", "mistral", "qwen2", "qwen2_window",
-                                           "qwen3"),
-                         [](const auto& which) { return std::string(which.param); });
-
 // Ends the run, as a crash would, once `after` tokens have been reported.
 class Interrupt : public ProgressSink {
  public:
@@ -301,20 +318,19 @@ class Interrupt : public ProgressSink {
   std::uint64_t after_;
 };
 
-TEST(Pipeline, AnInterruptedRunContinuesToTheSameBytes) {
-  const fs::path model = testing::GoldenDir() / "models" / "llama_bias";
+TEST_P(EveryFixture, AnInterruptedRunContinuesToTheSameBytes) {
   for (const char* name : {"awq", "gptq", "awq-plus"}) {
     const pipeline::Method* method = pipeline::FindMethod(name);
     testing::TemporaryDirectory scratch;
-    const auto whole = QuantizeFixture(model, scratch.path() / "whole", method);
+    const auto whole = QuantizeFixture(model(), scratch.path() / "whole", method);
     ASSERT_TRUE(whole.ok()) << whole.error().message;
     // Inside the second of two blocks, which take five passes each.
     Interrupt interrupt(5 * 6 * 24 + 6 * 24 + 1);
-    EXPECT_THROW(
-        static_cast<void>(QuantizeFixture(model, scratch.path() / "parts", method, 2, &interrupt)),
-        std::runtime_error);
+    EXPECT_THROW(static_cast<void>(QuantizeFixture(model(), scratch.path() / "parts", method,
+                                                   {.progress = &interrupt})),
+                 std::runtime_error);
     EXPECT_FALSE(fs::exists(scratch.path() / "parts"));
-    const auto rest = QuantizeFixture(model, scratch.path() / "parts", method);
+    const auto rest = QuantizeFixture(model(), scratch.path() / "parts", method);
     ASSERT_TRUE(rest.ok()) << rest.error().message;
     EXPECT_EQ(rest->resumed_blocks, 1U);
     EXPECT_EQ(FilesOf(scratch.path() / "whole"), FilesOf(scratch.path() / "parts")) << name;
@@ -330,6 +346,12 @@ TEST(Pipeline, AnInterruptedRunContinuesToTheSameBytes) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Models, EveryFixture,
+                         ::testing::Values("llama", "llama_gqa_tied", "llama3_rope", "llama_bias",
+                                           "llama_sharded", "llama_wide", "mistral", "qwen2",
+                                           "qwen2_window", "qwen3"),
+                         [](const auto& which) { return std::string(which.param); });
 
 // gptq judges nothing by held-out tokens: what stands in the window that is held out of nine cannot
 // change its codes, what stands in any other does.
@@ -359,17 +381,23 @@ TEST(Pipeline, HeldOutTokensAreInNoStatistic) {
 }
 
 TEST(Pipeline, MethodsLoseLessThanRoundToNearest) {
-  for (const char* name : {"awq", "gptq", "awq-plus"}) {
-    testing::TemporaryDirectory scratch;
-    const auto report = QuantizeFixture(testing::GoldenDir() / "models" / "llama",
-                                        scratch.path() / "out", pipeline::FindMethod(name));
-    ASSERT_TRUE(report.ok()) << report.error().message;
-    const pipeline::ReportTotals totals = pipeline::TotalsOf(report->blocks);
-    EXPECT_LT(totals.held_out_relative_error, totals.held_out_rtn_relative_error) << name;
-    if (std::string_view(name) != "awq-plus") continue;
-    for (const pipeline::BlockReport& block : report->blocks) {
-      for (const pipeline::LinearReport& linear : block.linears) {
-        EXPECT_LE(linear.quality->held_out.chosen, linear.quality->held_out.rtn) << linear.name;
+  for (const char* fixture : {"llama", "llama_wide"}) {
+    for (const char* name : {"awq", "gptq", "awq-plus"}) {
+      for (const auto precision : {math::Precision::kF32, math::Precision::kBF16}) {
+        SCOPED_TRACE(fmt::format("{} {} {}", fixture, name, static_cast<int>(precision)));
+        testing::TemporaryDirectory scratch;
+        const auto report =
+            QuantizeFixture(testing::GoldenDir() / "models" / fixture, scratch.path() / "out",
+                            pipeline::FindMethod(name), {.precision = precision});
+        ASSERT_TRUE(report.ok()) << report.error().message;
+        const pipeline::ReportTotals totals = pipeline::TotalsOf(report->blocks);
+        EXPECT_LT(totals.held_out_relative_error, totals.held_out_rtn_relative_error);
+        if (std::string_view(name) != "awq-plus") continue;
+        for (const pipeline::BlockReport& block : report->blocks) {
+          for (const pipeline::LinearReport& linear : block.linears) {
+            EXPECT_LE(linear.quality->held_out.chosen, linear.quality->held_out.rtn) << linear.name;
+          }
+        }
       }
     }
   }
@@ -380,9 +408,10 @@ TEST(Pipeline, ARunOnChangedWeightsStartsAfresh) {
   const fs::path model = scratch.path() / "model";
   fs::copy(testing::GoldenDir() / "models" / "llama", model);
   Interrupt interrupt(6 * 24 + 6 * 24 / 4 + 1);
-  EXPECT_THROW(static_cast<void>(QuantizeFixture(model, scratch.path() / "out",
-                                                 pipeline::FindMethod("awq"), 2, &interrupt)),
-               std::runtime_error);
+  EXPECT_THROW(
+      static_cast<void>(QuantizeFixture(model, scratch.path() / "out", pipeline::FindMethod("awq"),
+                                        {.progress = &interrupt})),
+      std::runtime_error);
   const fs::path weights = model / "model.safetensors";
   fs::last_write_time(weights, fs::last_write_time(weights) + std::chrono::seconds(5));
   const auto report = QuantizeFixture(model, scratch.path() / "out", pipeline::FindMethod("awq"));

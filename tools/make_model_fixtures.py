@@ -98,6 +98,8 @@ FIXTURES = {
     "qwen3": config("qwen3", "bfloat16", head_dim=16, tie_word_embeddings=True,
                     attention_bias=False, use_sliding_window=False, sliding_window=None,
                     max_window_layers=2, rms_norm_eps=1e-6, rope_theta=1e6),
+    # down has more than twice as many inputs as outputs.
+    "llama_wide": config("llama", intermediate_size=96),
 }
 
 
