@@ -15,9 +15,11 @@ endfunction()
 awq_script_test(cli cli ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/cli_test.py
   $<TARGET_FILE:awq>)
 if(AWQ_SANITIZE)
-  return()  # the rest says the same of every build
+  return()  # the rest says the same of every build, or takes more memory in it
 endif()
 
+awq_script_test(memory memory ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/memory_test.py
+  $<TARGET_FILE:awq>)
 set(tools ${PROJECT_SOURCE_DIR}/tools)
 awq_script_test(checks_can_fail structure
   ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/checks_test.py)
