@@ -91,7 +91,7 @@ class Usage(CliTest):
     def test_help_and_version(self):
         self.assertIn(b"quantize", self.succeed("--help").stdout)
         self.assertRegex(self.succeed("--version").stdout, rb"^awq \d+\.\d+\.\d+\n$")
-        for command in ("quantize", "eval", "run", "inspect", "tokenize"):
+        for command in ("quantize", "eval", "run", "inspect", "tokenize", "pull"):
             self.assertIn(b"MODEL", self.succeed(command, "--help").stdout)
 
     def test_wrong_usage_is_2(self):

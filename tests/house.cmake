@@ -14,6 +14,10 @@ endfunction()
 
 awq_script_test(cli cli ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/cli_test.py
   $<TARGET_FILE:awq>)
+foreach(test hub hub_hostile)
+  awq_script_test(${test} cli ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/${test}_test.py
+    $<TARGET_FILE:awq>)
+endforeach()
 if(AWQ_SANITIZE)
   return()  # the rest says the same of every build, or takes more memory in it
 endif()

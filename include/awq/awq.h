@@ -31,6 +31,28 @@ struct Runtime {
   ProgressSink* progress = nullptr;
 };
 
+// --- Models by name ---
+
+// Wherever these options ask for a model directory, ORG/NAME or ORG/NAME@REVISION stands for a
+// model of the hub, if there is no directory of that name: it is taken from the cache of
+// huggingface_hub, or downloaded into it (docs/hub.md). What looks like a path is never downloaded.
+
+struct PullOptions {
+  std::string model;               // ORG/NAME[@REVISION]
+  std::vector<std::string> files;  // not empty: these files of it, and nothing else
+};
+
+struct PullReport {
+  std::string directory;
+  std::string commit;
+  std::size_t downloaded_files = 0;  // in this call; the rest was there
+  std::size_t downloaded_bytes = 0;
+  double seconds = 0;
+  std::string json;
+};
+
+Result<PullReport> Pull(const PullOptions& options, const Runtime& runtime = {});
+
 // --- Calibration ---
 
 struct Calibration {
@@ -45,7 +67,7 @@ struct Calibration {
 // --- Quantizing ---
 
 struct QuantizeOptions {
-  std::string model;                // a Hugging Face model directory
+  std::string model;                // a Hugging Face model directory, or ORG/NAME
   std::string output;               // must not exist
   std::string method = "awq-plus";  // or "awq-plus-polish", "awq", "gptq", "rtn"
   int bits = 4;

@@ -79,7 +79,7 @@ Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& r
   return api::Guard([&]() -> Result<GenerateReport> {
     ThreadPool pool(runtime.threads);
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
-    AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(options.model));
+    AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(model->path()));
     AWQ_ASSIGN(const std::vector<std::int32_t> prompt, tokenizer->Encode(options.prompt, true));
     const std::size_t limit = model->config().max_position_embeddings;
     transformer::NetworkOptions network_options;

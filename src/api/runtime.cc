@@ -1,9 +1,10 @@
 #include "api/runtime.h"
 
-#include <filesystem>
+#include <cstdlib>
 
 #include "base/error.h"
 #include "base/isa.h"
+#include "hub/pull.h"
 
 namespace awq {
 
@@ -43,13 +44,9 @@ Result<std::optional<std::size_t>> ReadGroupSize(const std::optional<int>& group
 
 Result<std::unique_ptr<checkpoint::ModelDirectory>> OpenModel(const std::string& path,
                                                               const Runtime& runtime) {
-  if (!std::filesystem::exists(path)) {
-    return MakeError(ErrorCode::kNotFound,
-                     "{}: there is no such directory; MODEL is a model directory on this machine "
-                     "(nothing is downloaded; huggingface-cli download gets one)",
-                     path);
-  }
-  AWQ_ASSIGN(auto model, checkpoint::ModelDirectory::Open(path));
+  AWQ_ASSIGN(const auto directory,
+             hub::FindModel(path, /*weights=*/true, &std::getenv, runtime.progress));
+  AWQ_ASSIGN(auto model, checkpoint::ModelDirectory::Open(directory));
   const std::vector<std::string>& extra = model->extra_tensors();
   if (!extra.empty()) {
     Note(runtime, fmt::format("{}: {} tensors are no part of a {} and are left out: {}{}", path,

@@ -21,7 +21,8 @@ text::BosMode ToBosMode(Bos bos);
 // -1 becomes 0, as plans have it. Error: 0, or below -1.
 Result<std::optional<std::size_t>> ReadGroupSize(const std::optional<int>& group_size);
 
-// Opens a model and tells the sink of tensors that its architecture does not use.
+// Opens a local model, or one of the hub by its name (hub::FindModel), and tells the sink of
+// tensors that its architecture does not use.
 Result<std::unique_ptr<checkpoint::ModelDirectory>> OpenModel(const std::string& path,
                                                               const Runtime& runtime);
 

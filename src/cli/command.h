@@ -23,6 +23,7 @@ Action AddCompare(CLI::App& app);
 Action AddRun(CLI::App& app);
 Action AddTokenize(CLI::App& app);
 Action AddInspect(CLI::App& app);
+Action AddPull(CLI::App& app);
 
 // --threads, --precision and a progress bar.
 class RuntimeFlags {

@@ -77,7 +77,8 @@ Action AddCompare(CLI::App& app) {
       "compare", "What each method costs and gains, in one table; writes no model");
   auto flags = std::make_shared<Flags>(command);
   CompareOptions& options = flags->options;
-  command.add_option("MODEL", options.model, "A Hugging Face model directory")
+  command
+      .add_option("MODEL", options.model, "A Hugging Face model directory, or ORG/NAME[@REVISION]")
       ->check(NotEmpty())
       ->required();
   command

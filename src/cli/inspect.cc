@@ -81,7 +81,9 @@ Action AddInspect(CLI::App& app) {
       *app.add_subcommand("inspect", "A model as a table; with a text, its salient channels");
   auto flags = std::make_shared<Flags>(command);
   InspectOptions& options = flags->options;
-  command.add_option("MODEL", options.model, "A model directory, quantized or not")
+  command
+      .add_option("MODEL", options.model,
+                  "A model directory, quantized or not, or ORG/NAME[@REVISION]")
       ->check(NotEmpty())
       ->required();
   command.add_option("--top", options.top_channels, "Channels to show per site")

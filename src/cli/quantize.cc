@@ -95,7 +95,8 @@ Action AddQuantize(CLI::App& app) {
   CLI::App& command = *app.add_subcommand("quantize", "Make a 4-bit AWQ checkpoint of a model");
   auto flags = std::make_shared<Flags>(command);
   QuantizeOptions& options = flags->options;
-  command.add_option("MODEL", options.model, "A Hugging Face model directory")
+  command
+      .add_option("MODEL", options.model, "A Hugging Face model directory, or ORG/NAME[@REVISION]")
       ->check(NotEmpty())
       ->required();
   command.add_option("-o,--output", options.output, "The directory to write; must not exist")

@@ -52,7 +52,9 @@ Action AddRun(CLI::App& app) {
   CLI::App& command = *app.add_subcommand("run", "Continue a prompt");
   auto flags = std::make_shared<Flags>(command);
   GenerateOptions& options = flags->options;
-  command.add_option("MODEL", options.model, "A model directory, quantized or not")
+  command
+      .add_option("MODEL", options.model,
+                  "A model directory, quantized or not, or ORG/NAME[@REVISION]")
       ->check(NotEmpty())
       ->required();
   command.add_option("-p,--prompt", options.prompt, "The text to continue")->required();

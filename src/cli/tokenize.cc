@@ -23,7 +23,9 @@ Action AddTokenize(CLI::App& app) {
   CLI::App& command = *app.add_subcommand("tokenize", "The token ids of a text, as a JSON array");
   auto flags = std::make_shared<Flags>();
   TokenizeOptions& options = flags->options;
-  command.add_option("MODEL", options.directory, "A directory with tokenizer.json")
+  command
+      .add_option("MODEL", options.directory,
+                  "A directory with tokenizer.json, or ORG/NAME[@REVISION]")
       ->check(NotEmpty())
       ->required();
   CLI::Option_group& source = *command.add_option_group("source", "What to tokenize");
