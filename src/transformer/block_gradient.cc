@@ -69,6 +69,11 @@ std::vector<HeadGroup> ListHeadGroups(const model::ModelConfig& config, const Ba
   return groups;
 }
 
+MatrixView<float> OfHead(const HeadGroup& group, Matrix<float>& all, std::size_t head,
+                         std::size_t head_dim) {
+  return all.view().Rows(group.first_token, group.tokens).Cols(head * head_dim, head_dim);
+}
+
 // What each query of one head makes of the keys: softmax(q k^T / sqrt(head_dim)), causal and in
 // the window.
 void AttentionWeights(MatrixView<const float> queries, MatrixView<const float> keys,
@@ -196,17 +201,17 @@ void BlockTape::Attend() {
   Resize(attended_, q_.rows(), q_.cols());
   const std::vector<HeadGroup> groups = ListHeadGroups(config_, batch_);
   pool_.ParallelFor(groups.size(), [&](std::size_t task, std::size_t) {
-    const auto [first, tokens, kv] = groups[task];
-    const auto of_head = [&, first = first, tokens = tokens](Matrix<float>& all, std::size_t head) {
-      return all.view().Rows(first, tokens).Cols(head * dim, dim);
-    };
+    const HeadGroup& group = groups[task];
+    const std::size_t tokens = group.tokens;
+    const std::size_t kv = group.kv_head;
     Matrix<float> weights(tokens, tokens);
     for (std::size_t head = kv * shared; head < (kv + 1) * shared; ++head) {
-      AttentionWeights(of_head(q_heads_.rows, head), of_head(k_heads_.rows, kv),
-                       config_.sliding_window[layer_], weights);
-      const MatrixView<const float> values = of_head(v_, kv);
+      AttentionWeights(OfHead(group, q_heads_.rows, head, dim),
+                       OfHead(group, k_heads_.rows, kv, dim), config_.sliding_window[layer_],
+                       weights);
+      const MatrixView<const float> values = OfHead(group, v_, kv, dim);
       math::MatMul(math::Plain(MatrixView<const float>(weights)), math::Plain(values), tokens,
-                   of_head(attended_, head));
+                   OfHead(group, attended_, head, dim));
     }
   });
 }
@@ -221,27 +226,27 @@ void BlockTape::AttendBack(MatrixView<const float> gradient) {
   Zero(v_gradient_, v_.rows(), v_.cols());
   const std::vector<HeadGroup> groups = ListHeadGroups(config_, batch_);
   pool_.ParallelFor(groups.size(), [&](std::size_t task, std::size_t) {
-    const auto [first, tokens, kv] = groups[task];
-    const auto of_head = [&, first = first, tokens = tokens](Matrix<float>& all, std::size_t head) {
-      return all.view().Rows(first, tokens).Cols(head * dim, dim);
-    };
+    const HeadGroup& group = groups[task];
+    const std::size_t tokens = group.tokens;
+    const std::size_t kv = group.kv_head;
     Matrix<float> weights(tokens, tokens);
     Matrix<float> scores(tokens, tokens);
-    const MatrixView<const float> keys = of_head(k_heads_.rows, kv);
-    const MatrixView<const float> values = of_head(v_, kv);
+    const MatrixView<const float> keys = OfHead(group, k_heads_.rows, kv, dim);
+    const MatrixView<const float> values = OfHead(group, v_, kv, dim);
     for (std::size_t head = kv * shared; head < (kv + 1) * shared; ++head) {
-      const MatrixView<const float> queries = of_head(q_heads_.rows, head);
-      const MatrixView<const float> d = gradient.Rows(first, tokens).Cols(head * dim, dim);
+      const MatrixView<const float> queries = OfHead(group, q_heads_.rows, head, dim);
+      const MatrixView<const float> d =
+          gradient.Rows(group.first_token, tokens).Cols(head * dim, dim);
       AttentionWeights(queries, keys, config_.sliding_window[layer_], weights);
       math::MatMul(math::Transposed(MatrixView<const float>(weights)), math::Plain(d), tokens,
-                   of_head(v_gradient_, kv), /*accumulate=*/true);
+                   OfHead(group, v_gradient_, kv, dim), /*accumulate=*/true);
       math::MatMul(math::Plain(d), math::Transposed(values), dim, scores);
       SoftmaxBack(weights, scale, scores);
       const MatrixView<const float> score_gradient = scores;
       math::MatMul(math::Plain(score_gradient), math::Plain(keys), tokens,
-                   of_head(q_gradient_, head));
+                   OfHead(group, q_gradient_, head, dim));
       math::MatMul(math::Transposed(score_gradient), math::Plain(queries), tokens,
-                   of_head(k_gradient_, kv), /*accumulate=*/true);
+                   OfHead(group, k_gradient_, kv, dim), /*accumulate=*/true);
     }
   });
 }
