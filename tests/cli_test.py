@@ -207,7 +207,10 @@ class BadInput(CliTest):
         csv = self.work / "rows.csv"
         done = self.succeed("compare", MODEL, *CALIBRATED, "--methods", "rtn,awq,awq-plus,salient-act",
                             "--bits", "4,3", "--text", TEXT, "--ctx", "64", "--max-tokens", "512",
-                            "--tasks", tasks, "--json", "-", "--csv", csv)
+                            "--tasks", tasks, "--json", "-", "--csv", csv,
+                            env={**os.environ, "TMPDIR": str(self.work)})
+        self.assertIn(f"in {self.work} until the end", done.stderr.decode())
+        self.assertEqual(sorted(self.work.iterdir()), [csv, tasks])
         report = strict_json(done.stdout)
         rows = {(row["method"], row["bits"]): row for row in report["rows"]}
         self.assertEqual(len(rows), 9)
@@ -239,6 +242,8 @@ class BadInput(CliTest):
         self.fail(1, ["group size 100"], "compare", MODEL, "--methods", "rtn", "--text", TEXT,
                   "--group-size", "100")
         self.fail(2, ["--bits"], "compare", MODEL, "--bits", "9")
+        self.fail(1, ["absent", "TMPDIR"], "compare", MODEL, "--methods", "rtn", "--text", TEXT,
+                  env={**os.environ, "TMPDIR": str(self.work / "absent")})
         bad = self.work / "bad.jsonl"
         bad.write_text('{"what": 1}\n')
         self.fail(1, ["bad.jsonl", "what"], "compare", MODEL, "--methods", "rtn", "--text", TEXT,

@@ -12,10 +12,12 @@
 #include "api/guard.h"
 #include "api/runtime.h"
 #include "api/windows.h"
+#include "base/checked.h"
 #include "base/memory.h"
 #include "eval/score.h"
 #include "eval/task_score.h"
 #include "eval/tasks.h"
+#include "io/scratch_file.h"
 #include "pipeline/check.h"
 #include "pipeline/method.h"
 #include "pipeline/quantize.h"
@@ -106,13 +108,14 @@ class Comparing {
       AWQ_TRY(pipeline::CheckModel(pool_, *model_));
     }
     AWQ_TRY(ReadMeasured());
-    Announce(run.contenders.size());
+    const std::vector<pipeline::Probe> probes = measured_.Probes(run.precision);
+    Announce(pipeline::DiskBytes(model_->config(), probes, run.contenders.size()));
     calib::CalibrationTokens tokens;
     if (calibrates) {
       AWQ_ASSIGN(tokens, api::Calibrate(pool_, *model_, calibration_));
     }
     AWQ_ASSIGN(pipeline::Comparison compared,
-               pipeline::Compare(pool_, *model_, tokens.ids, measured_.Probes(run.precision), run));
+               pipeline::Compare(pool_, *model_, tokens.ids, probes, run));
     AWQ_TRY(Score(run, compared));
     report_.calibration = tokens.source;
     report_.text = measured_.text;
@@ -170,16 +173,13 @@ class Comparing {
     return {};
   }
 
-  // What comes on top of what the methods themselves take, and what could mislead.
-  void Announce(std::size_t contenders) const {
-    const std::size_t width = model_->config().hidden_size * (contenders + 1);
-    std::size_t bytes = measured_.windows.size() * width * sizeof(float);
-    for (const eval::Task& task : measured_.tasks) {
-      bytes += eval::InputTokens(task.items) * width * sizeof(float);
-    }
-    api::Note(runtime_, fmt::format("memory: up to {} MiB for what is measured, on top of what the "
-                                    "methods take together",
-                                    bytes >> 20));
+  // What is taken of the disk, and what could mislead.
+  void Announce(std::size_t disk_bytes) const {
+    api::Note(
+        runtime_,
+        fmt::format("disk: {} MiB in {} until the end, for what is measured (TMPDIR "
+                    "names another place)",
+                    CeilDiv(disk_bytes, std::size_t{1} << 20), io::ScratchDirectory().string()));
     std::error_code failure;
     if (!options_.text.empty() && !calibration_.from_model() &&
         std::filesystem::equivalent(options_.text, calibration_.source, failure)) {

@@ -93,7 +93,10 @@ class Comparer {
     for (ComparedModel& each : result_.contenders) models.push_back(&each);
     for (ComparedModel* each : models) {
       for (std::size_t p = 0; p < probes_.size(); ++p) {
-        each->states.emplace_back(probes_[p].precision, probes_[p].ids.size(), config_.hidden_size);
+        AWQ_ASSIGN(
+            HiddenStore states,
+            HiddenStore::OnDisk(probes_[p].precision, probes_[p].ids.size(), config_.hidden_size));
+        each->states.push_back(std::move(states));
         AWQ_TRY(runners_[p]->Embed(embedding, probes_[p].ids, each->states.back()));
       }
     }
@@ -144,6 +147,15 @@ class Comparer {
 };
 
 }  // namespace
+
+std::size_t DiskBytes(const model::ModelConfig& config, const std::vector<Probe>& probes,
+                      std::size_t contenders) {
+  std::size_t bytes = 0;
+  for (const Probe& probe : probes) {
+    bytes += HiddenStore::Bytes(probe.precision, probe.ids.size(), config.hidden_size);
+  }
+  return bytes * (contenders + 1);
+}
 
 Result<Comparison> Compare(ThreadPool& pool, const checkpoint::ModelDirectory& model,
                            const Matrix<std::int32_t>& tokens, const std::vector<Probe>& probes,

@@ -22,7 +22,7 @@ namespace awq::pipeline {
 struct Probe {
   std::vector<std::size_t> sequence_tokens;
   std::vector<std::int32_t> ids;  // of all sequences, one after another
-  // Of the hidden states that are held, for every contender, until the end.
+  // Of the hidden states that are kept on disk, for every contender, until the end.
   math::Precision precision = math::Precision::kF32;
 };
 
@@ -38,7 +38,7 @@ struct CompareOptions {
 };
 
 struct ComparedModel {
-  std::vector<HiddenStore> states;  // final hidden states of each probe's tokens
+  std::vector<HiddenStore> states;  // final hidden states of each probe's tokens, on disk
   std::size_t stored_bits = 0;      // of the whole model; the original's at 16 bits a weight
   std::vector<float> final_norm;    // [hidden_size]
   // All below: of contenders.
@@ -52,6 +52,10 @@ struct Comparison {
   ComparedModel original;
   std::vector<ComparedModel> contenders;  // as asked for
 };
+
+// What Compare keeps in io::ScratchDirectory() until its result is gone.
+std::size_t DiskBytes(const model::ModelConfig& config, const std::vector<Probe>& probes,
+                      std::size_t contenders);
 
 // tokens [sequences, sequence_tokens]: calibration; may be empty where no method calibrates.
 Result<Comparison> Compare(ThreadPool& pool, const checkpoint::ModelDirectory& model,

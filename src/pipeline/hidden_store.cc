@@ -1,18 +1,35 @@
 #include "pipeline/hidden_store.h"
 
 #include <algorithm>
+#include <new>
 
+#include "base/checked.h"
+#include "base/error.h"
 #include "math/vector.h"
 
 namespace awq::pipeline {
+namespace {
+
+std::size_t CheckedBytes(math::Precision precision, std::size_t tokens, std::size_t width) {
+  const auto bytes = CheckedProduct({tokens, width, HiddenStore::Bytes(precision, 1, 1)});
+  if (!bytes) throw std::bad_alloc();
+  return *bytes;
+}
+
+}  // namespace
 
 HiddenStore::HiddenStore(math::Precision precision, std::size_t tokens, std::size_t width)
-    : precision_(precision) {
-  if (precision == math::Precision::kBF16) {
-    bf16_ = Matrix<BF16>(tokens, width);
-  } else {
-    f32_ = Matrix<float>(tokens, width);
-  }
+    : HiddenStore(precision, width) {
+  memory_ = Buffer<std::byte>(CheckedBytes(precision, tokens, width));
+  bytes_ = memory_.data();
+}
+
+Result<HiddenStore> HiddenStore::OnDisk(math::Precision precision, std::size_t tokens,
+                                        std::size_t width) {
+  HiddenStore store(precision, width);
+  AWQ_ASSIGN(store.file_, io::ScratchFile::Create(CheckedBytes(precision, tokens, width)));
+  store.bytes_ = store.file_.bytes().data();
+  return store;
 }
 
 HiddenStore HiddenStore::Copy() const {
@@ -27,26 +44,41 @@ std::size_t HiddenStore::Bytes(math::Precision precision, std::size_t tokens, st
   return tokens * width * (precision == math::Precision::kBF16 ? sizeof(BF16) : sizeof(float));
 }
 
+std::span<BF16> HiddenStore::BF16Row(std::size_t token) const {
+  return {reinterpret_cast<BF16*>(bytes_) + token * width_, width_};
+}
+
+std::span<float> HiddenStore::F32Row(std::size_t token) const {
+  return {reinterpret_cast<float*>(bytes_) + token * width_, width_};
+}
+
+void HiddenStore::Release(std::size_t first, std::size_t tokens) const {
+  if (file_.bytes().empty()) return;
+  file_.Release(Bytes(precision_, first, width_), Bytes(precision_, tokens, width_));
+}
+
 void HiddenStore::Load(ThreadPool& pool, std::size_t first, MatrixView<float> rows) const {
   pool.ParallelFor(rows.rows, [&](std::size_t t, std::size_t) {
     const std::span<float> to(rows.row(t), rows.cols);
     if (precision_ == math::Precision::kBF16) {
-      math::Convert(std::span<const BF16>(bf16_.row(first + t), rows.cols), to);
+      math::Convert(std::span<const BF16>(BF16Row(first + t)), to);
     } else {
-      std::copy_n(f32_.row(first + t), rows.cols, to.begin());
+      std::ranges::copy(F32Row(first + t), to.begin());
     }
   });
+  Release(first, rows.rows);
 }
 
 void HiddenStore::Store(ThreadPool& pool, std::size_t first, MatrixView<const float> rows) {
   pool.ParallelFor(rows.rows, [&](std::size_t t, std::size_t) {
     const std::span<const float> from(rows.row(t), rows.cols);
     if (precision_ == math::Precision::kBF16) {
-      math::Convert(from, std::span<BF16>(bf16_.row(first + t), rows.cols));
+      math::Convert(from, BF16Row(first + t));
     } else {
-      std::copy(from.begin(), from.end(), f32_.row(first + t));
+      std::ranges::copy(from, F32Row(first + t).begin());
     }
   });
+  Release(first, rows.rows);
 }
 
 }  // namespace awq::pipeline

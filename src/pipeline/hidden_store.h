@@ -1,10 +1,12 @@
-// The hidden states of all calibration tokens between two blocks: the largest thing that a run
-// holds, kept in the precision of the arithmetic.
+// The hidden states of many tokens between two blocks: the largest thing that a run holds.
 #pragma once
+
+#include <awq/result.h>
 
 #include <cstddef>
 
 #include "base/threads.h"
+#include "io/scratch_file.h"
 #include "math/matmul.h"
 #include "tensor/tensor.h"
 
@@ -12,7 +14,11 @@ namespace awq::pipeline {
 
 class HiddenStore {
  public:
+  // In memory.
   HiddenStore(math::Precision precision, std::size_t tokens, std::size_t width);
+  // In a file (io::ScratchFile), of which no more than what is loaded or stored is held.
+  static Result<HiddenStore> OnDisk(math::Precision precision, std::size_t tokens,
+                                    std::size_t width);
 
   static std::size_t Bytes(math::Precision precision, std::size_t tokens, std::size_t width);
 
@@ -22,9 +28,17 @@ class HiddenStore {
   void Store(ThreadPool& pool, std::size_t first, MatrixView<const float> rows);
 
  private:
+  HiddenStore(math::Precision precision, std::size_t width)
+      : precision_(precision), width_(width) {}
+  std::span<BF16> BF16Row(std::size_t token) const;
+  std::span<float> F32Row(std::size_t token) const;
+  void Release(std::size_t first, std::size_t tokens) const;
+
   math::Precision precision_;
-  Matrix<float> f32_;
-  Matrix<BF16> bf16_;
+  std::size_t width_;
+  Buffer<std::byte> memory_;
+  io::ScratchFile file_;
+  std::byte* bytes_ = nullptr;  // of either
 };
 
 }  // namespace awq::pipeline
