@@ -56,7 +56,9 @@ Result<PullReport> Pull(const PullOptions& options, const Runtime& runtime = {})
 // --- Calibration ---
 
 struct Calibration {
-  std::string source = "self";        // a .txt or .jsonl file (gzip or not), or "self"
+  // "builtin": the text that comes with the program; "self": the model writes its own; else a .txt
+  // or .jsonl file (gzip or not).
+  std::string source = "builtin";
   std::size_t samples = 128;          // windows
   std::size_t sequence_tokens = 512;  // of each; cut to what the model can take
   std::optional<Bos> bos =

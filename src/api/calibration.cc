@@ -60,6 +60,9 @@ Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool,
   if (calibration.from_model()) {
     return calib::FromModel(pool, model, *calibration.tokenizer, calibration.options);
   }
+  if (calibration.source == "builtin") {
+    return calib::FromBuiltin(*calibration.tokenizer, model.config(), calibration.options);
+  }
   return calib::FromFile(*calibration.tokenizer, model.config(), calibration.source,
                          calibration.options);
 }

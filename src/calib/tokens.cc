@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "calib/builtin_text.h"
 #include "calib/text_source.h"
 #include "generate/generate.h"
 #include "model/arch.h"
@@ -74,6 +75,22 @@ Status SetFirstTokens(const model::ModelConfig& config, const text::Tokenizer& t
   return {};
 }
 
+Result<CalibrationTokens> FromText(const text::Tokenizer& tokenizer,
+                                   const model::ModelConfig& config, std::string_view text,
+                                   const std::string& name, const CalibrationOptions& options) {
+  auto windows = text::CutWindows(tokenizer, text,
+                                  {.ctx_tokens = options.sequence_tokens,
+                                   .bos = options.bos,
+                                   .bos_token_id = BosToken(config, tokenizer),
+                                   .max_windows = options.samples});
+  if (!windows) return MakeError(windows.error().code, "{}: {}", name, windows.error().message);
+  const std::size_t count = windows->ids.rows();
+  return CalibrationTokens{std::move(windows->ids),
+                           fmt::format("{} of {} windows of {} tokens from {}{}", count,
+                                       options.samples, options.sequence_tokens, name,
+                                       count < options.samples ? " (the text holds no more)" : "")};
+}
+
 }  // namespace
 
 std::optional<std::int32_t> BosToken(const model::ModelConfig& config,
@@ -90,19 +107,13 @@ Result<CalibrationTokens> FromFile(const text::Tokenizer& tokenizer,
   AWQ_ASSIGN(
       const std::string text,
       ReadCalibrationText(path, std::max(wanted_tokens, std::size_t{4096}) * kBytesPerToken));
-  auto windows = text::CutWindows(tokenizer, text,
-                                  {.ctx_tokens = options.sequence_tokens,
-                                   .bos = options.bos,
-                                   .bos_token_id = BosToken(config, tokenizer),
-                                   .max_windows = options.samples});
-  if (!windows) {
-    return MakeError(windows.error().code, "{}: {}", path.string(), windows.error().message);
-  }
-  const std::size_t count = windows->ids.rows();
-  return CalibrationTokens{std::move(windows->ids),
-                           fmt::format("{} of {} windows of {} tokens from {}{}", count,
-                                       options.samples, options.sequence_tokens, path.string(),
-                                       count < options.samples ? " (the text holds no more)" : "")};
+  return FromText(tokenizer, config, text, path.string(), options);
+}
+
+Result<CalibrationTokens> FromBuiltin(const text::Tokenizer& tokenizer,
+                                      const model::ModelConfig& config,
+                                      const CalibrationOptions& options) {
+  return FromText(tokenizer, config, BuiltinText(), "the built-in text", options);
 }
 
 std::size_t SelfCalibrationBytes(const model::ModelConfig& config,

@@ -38,6 +38,11 @@ Result<CalibrationTokens> FromFile(const text::Tokenizer& tokenizer,
                                    const std::filesystem::path& path,
                                    const CalibrationOptions& options);
 
+// The same of the text that comes with the program.
+Result<CalibrationTokens> FromBuiltin(const text::Tokenizer& tokenizer,
+                                      const model::ModelConfig& config,
+                                      const CalibrationOptions& options);
+
 // What FromModel allocates at the most, the program itself apart.
 std::size_t SelfCalibrationBytes(const model::ModelConfig& config,
                                  const CalibrationOptions& options);

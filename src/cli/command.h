@@ -72,8 +72,9 @@ class GroupSizeFlag {
 
 // Of commands that calibrate whether or not --calib is given.
 inline constexpr const char* kCalibrationHelp =
-    "Calibration text: a .txt file, or .jsonl with a \"text\" field (gzip or not), or self, the "
-    "default: the model writes its own";
+    "Calibration text: builtin, the default, comes with the program; self: the model writes its "
+    "own; "
+    "else a .txt file, or .jsonl with a \"text\" field (gzip or not)";
 
 // --calib, --samples, --seq-len, --seed, --bos.
 class CalibrationFlags {

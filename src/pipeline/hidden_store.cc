@@ -33,10 +33,10 @@ Result<HiddenStore> HiddenStore::OnDisk(math::Precision precision, std::size_t t
 }
 
 HiddenStore HiddenStore::Copy() const {
-  HiddenStore copy(precision_, std::max(f32_.rows(), bf16_.rows()),
-                   std::max(f32_.cols(), bf16_.cols()));
-  std::ranges::copy(f32_.span(), copy.f32_.span().begin());
-  std::ranges::copy(bf16_.span(), copy.bf16_.span().begin());
+  HiddenStore copy(precision_, width_);
+  copy.memory_ = Buffer<std::byte>(memory_.size());
+  copy.bytes_ = copy.memory_.data();
+  std::ranges::copy(memory_, copy.memory_.begin());
   return copy;
 }
 

@@ -22,7 +22,7 @@ class HiddenStore {
 
   static std::size_t Bytes(math::Precision precision, std::size_t tokens, std::size_t width);
 
-  HiddenStore Copy() const;
+  HiddenStore Copy() const;  // of one in memory
   // rows [count, width] of tokens [first, first + count)
   void Load(ThreadPool& pool, std::size_t first, MatrixView<float> rows) const;
   void Store(ThreadPool& pool, std::size_t first, MatrixView<const float> rows);
