@@ -60,6 +60,17 @@ Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool,
   if (calibration.from_model()) {
     return calib::FromModel(pool, model, *calibration.tokenizer, calibration.options);
   }
+  if (calibration.source == "builtin+self") {
+    calib::CalibrationOptions options = calibration.options;
+    options.samples = CeilDiv(calibration.options.samples, std::size_t{2});
+    AWQ_ASSIGN(calib::CalibrationTokens builtin,
+               calib::FromBuiltin(*calibration.tokenizer, model.config(), options));
+    options.samples = calibration.options.samples - builtin.ids.rows();
+    if (options.samples == 0) return builtin;
+    AWQ_ASSIGN(const calib::CalibrationTokens self,
+               calib::FromModel(pool, model, *calibration.tokenizer, options));
+    return calib::Interleave(builtin, self);
+  }
   if (calibration.source == "builtin") {
     return calib::FromBuiltin(*calibration.tokenizer, model.config(), calibration.options);
   }

@@ -17,7 +17,7 @@ struct PreparedCalibration {
   std::string source;
   calib::CalibrationOptions options;
 
-  bool from_model() const { return source == "self"; }
+  bool from_model() const { return source == "self" || source == "builtin+self"; }
 };
 
 // Tells the sink where the windows had to be cut.

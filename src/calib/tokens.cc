@@ -116,6 +116,19 @@ Result<CalibrationTokens> FromBuiltin(const text::Tokenizer& tokenizer,
   return FromText(tokenizer, config, BuiltinText(), "the built-in text", options);
 }
 
+CalibrationTokens Interleave(const CalibrationTokens& a, const CalibrationTokens& b) {
+  AWQ_CHECK_EQ(a.ids.cols(), b.ids.cols());
+  CalibrationTokens both{Matrix<std::int32_t>(a.ids.rows() + b.ids.rows(), a.ids.cols()),
+                         a.source + " and " + b.source};
+  std::size_t row = 0;
+  for (std::size_t i = 0; row < both.ids.rows(); ++i) {
+    for (const CalibrationTokens* from : {&a, &b}) {
+      if (i < from->ids.rows()) std::copy_n(from->ids.row(i), a.ids.cols(), both.ids.row(row++));
+    }
+  }
+  return both;
+}
+
 std::size_t SelfCalibrationBytes(const model::ModelConfig& config,
                                  const CalibrationOptions& options) {
   const std::size_t element = options.precision == math::Precision::kBF16 ? 2 : 4;

@@ -54,6 +54,9 @@ Result<CalibrationTokens> FromModel(ThreadPool& pool, const model::WeightSource&
                                     const text::Tokenizer& tokenizer,
                                     const CalibrationOptions& options);
 
+// Windows of both in turn, and of one when the other has no more.
+CalibrationTokens Interleave(const CalibrationTokens& a, const CalibrationTokens& b);
+
 // BOS as config.json, else the tokenizer, names it.
 std::optional<std::int32_t> BosToken(const model::ModelConfig& config,
                                      const text::Tokenizer& tokenizer);

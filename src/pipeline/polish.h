@@ -19,7 +19,7 @@ struct PolishOptions {
   std::size_t step_tokens = 1024;
   // Adam's first steps (Kingma and Ba 2015), which shrink to none on half a cosine: of a code, in
   // codes; of a group's scale and of a norm, relative.
-  float code_rate = 0.01F;
+  float code_rate = 0.02F;
   float scale_rate = 1e-3F;
   float norm_rate = 1e-3F;
 };
