@@ -120,8 +120,7 @@ Result<Listing> ReadListing(std::string_view json, const std::string& name) {
     if (IsSafeFileName(file)) listing.files.push_back(std::move(file));
   }
   std::ranges::sort(listing.files);
-  const auto repeated = std::ranges::unique(listing.files);
-  listing.files.erase(repeated.begin(), repeated.end());
+  listing.files.erase(std::unique(listing.files.begin(), listing.files.end()), listing.files.end());
   return listing;
 }
 
