@@ -35,7 +35,7 @@ class Rounded final : public model::PackedSource {
     quant::QuantizedLinear q;
     q.spec = kRtn;
     q.codes = Matrix<std::uint8_t>(out_features, in_features_);
-    q.scales = Matrix<F16>(out_features, in_features_ / kRtn.group_size);
+    q.scales = Matrix<float>(out_features, in_features_ / kRtn.group_size);
     q.zeros = Matrix<std::uint8_t>(out_features, in_features_ / kRtn.group_size);
     const quant::GroupQuantizer quantizer(kRtn);
     for (std::size_t n = 0; n < out_features; ++n) {

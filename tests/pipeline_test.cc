@@ -81,7 +81,7 @@ TEST_P(EveryFixture, OutputReadsBackAndStaysCloseToTheOriginal) {
   const auto original = ModelDirectory::Open(model());
   const auto quantized = ModelDirectory::Open(output);
   ASSERT_TRUE(quantized.ok()) << quantized.error().message;
-  EXPECT_EQ((*quantized)->config().quantization->format, "awq-gemm");
+  EXPECT_EQ((*quantized)->quantization()->format->name, "awq-gemm");
   ThreadPool pool(1);
   // k is never clipped and no row of it is folded: its codes are those of W diag(s) rounded, and a
   // code's step bounds the error of each weight.
@@ -104,7 +104,7 @@ TEST_P(EveryFixture, OutputReadsBackAndStaysCloseToTheOriginal) {
     for (std::size_t r = 0; r < w.rows(); ++r) {
       for (std::size_t c = 0; c < w.cols(); ++c) {
         const float s = n0[c] / n1[c];  // known to fp16's 2^-11
-        const float step = ToFloat(codes.scales(r, c / 16));
+        const float step = codes.scales(r, c / 16);
         // Half a step from rounding, up to half more where zero's own rounding cuts the range's
         // end, and what is not known of s.
         EXPECT_NEAR(dequantized(r, c), w(r, c) * s, step * 1.01F + std::fabs(w(r, c) * s) * 2e-3F)

@@ -41,6 +41,15 @@ LinearInfo Describe(std::string_view name, const TensorView& table) {
           .rounding = ""};
 }
 
+std::string Describe(const pack::Quantization& quantization) {
+  const quant::Spec* spec = quantization.spec();
+  if (spec == nullptr) return fmt::format("{}, mixed precision", quantization.format->name);
+  return fmt::format("{}, {} bits, group size {}, {}{}", quantization.format->name, spec->bits,
+                     spec->group_size == 0 ? "-1" : std::to_string(spec->group_size),
+                     spec->symmetric ? "symmetric" : "with zero points",
+                     spec->act_order ? ", act order" : "");
+}
+
 Status DescribeTensors(const checkpoint::ModelDirectory& model, InspectReport& report) {
   const model::ModelConfig& config = model.config();
   AWQ_ASSIGN(const TensorView embedding, model.Embedding());
@@ -162,15 +171,9 @@ Result<InspectReport> Inspect(const InspectOptions& options, const Runtime& runt
     report.hidden_size = config.hidden_size;
     report.vocab_size = config.vocab_size;
     report.weight_bytes = model->weight_bytes();
-    if (config.quantization) {
-      const quant::Spec& spec = config.quantization->spec;
-      report.quantization =
-          fmt::format("{}, {} bits, group size {}, {}", config.quantization->format, spec.bits,
-                      spec.group_size == 0 ? "-1" : std::to_string(spec.group_size),
-                      spec.symmetric ? "symmetric" : "with zero points");
-    }
+    if (model->quantization()) report.quantization = Describe(*model->quantization());
     AWQ_TRY(DescribeTensors(*model, report));
-    if (config.quantization) AddErrors(*model, runtime, report);
+    if (model->quantization()) AddErrors(*model, runtime, report);
     if (options.calibration) {
       AWQ_TRY(DescribeSites(pool, *model, options, runtime, report));
     }

@@ -63,25 +63,14 @@ class MappedSource final : public model::PackedSource {
     std::shared_ptr<const io::MappedFile> file;
     TensorView view;
   };
-  // What the parts are of: the name for errors and the size come from the linear.
-  struct Content {
-    std::string module;
-    std::size_t out_features = 0;
-    std::size_t in_features = 0;
-    quant::Spec spec;
-    const pack::Format* format = nullptr;
-  };
-
-  MappedSource(Content content, std::vector<Part> parts)
-      : content_(std::move(content)), parts_(std::move(parts)) {}
+  MappedSource(const pack::Format& format, const pack::Form& form, std::string module,
+               std::vector<Part> parts)
+      : format_(format), form_(form), module_(std::move(module)), parts_(std::move(parts)) {}
 
   Result<quant::QuantizedLinear> Unpack() const override {
-    std::vector<TensorView> views;
-    for (const Part& part : parts_) views.push_back(part.view);
-    return content_.format->unpack(views, content_.out_features, content_.in_features,
-                                   content_.spec, content_.module);
+    return pack::Unpack(format_, Views(), form_, module_);
   }
-  quant::Spec spec() const override { return content_.spec; }
+  quant::Spec spec() const override { return form_.spec; }
   std::size_t stored_bytes() const override {
     std::size_t bytes = 0;
     for (const Part& part : parts_) bytes += part.view.bytes.size();
@@ -89,9 +78,22 @@ class MappedSource final : public model::PackedSource {
   }
 
  private:
-  Content content_;
+  std::vector<TensorView> Views() const {
+    std::vector<TensorView> views;
+    for (const Part& part : parts_) views.push_back(part.view);
+    return views;
+  }
+
+  const pack::Format& format_;
+  pack::Form form_;
+  std::string module_;
   std::vector<Part> parts_;
 };
+
+// "<module>.qweight", which every packed linear of the format has.
+std::string CodesName(const pack::Format& format, const std::string& module) {
+  return fmt::format("{}.{}", module, format.codes_suffix);
+}
 
 }  // namespace
 
@@ -117,6 +119,7 @@ Result<std::unique_ptr<ModelDirectory>> ModelDirectory::Open(const fs::path& dir
   AWQ_ASSIGN(const std::string text, ReadSmall(config_path, kMaxConfigBytes));
   AWQ_ASSIGN(const nlohmann::json json, io::ParseJson(text, config_path.string()));
   AWQ_ASSIGN(model->config_, model::ParseConfig(json, config_path.string()));
+  AWQ_ASSIGN(model->quantization_, pack::ReadQuantization(json, config_path.string()));
   AWQ_TRY(model->OpenFiles());
   AWQ_TRY(model->CheckTensors());
   model->ListExtras();
@@ -192,51 +195,57 @@ Status ModelDirectory::CheckTensor(const Expected& expected) {
   return {};
 }
 
-Result<bool> ModelDirectory::IsPacked(const std::string& module) const {
-  const bool has_packed = tensors_.contains(module + ".qweight");
-  if (!config_.quantization) {
-    if (!has_packed) return false;
-    return MakeError(ErrorCode::kCorrupt,
-                     "{}: tensor {}.qweight is there, but config.json has no quantization_config",
-                     path_.string(), module);
+Status ModelDirectory::CheckStoredAs(const std::string& module, bool packed) const {
+  for (const pack::Format& format : pack::Formats()) {
+    const bool ours = quantization_ && quantization_->format->codes_suffix == format.codes_suffix;
+    if (!tensors_.contains(CodesName(format, module)) || (ours && packed)) continue;
+    return MakeError(
+        ErrorCode::kCorrupt, "{}: tensor {} is there, but {}", path_.string(),
+        CodesName(format, module),
+        !quantization_ ? "config.json has no quantization_config"
+        : ours         ? quantization_->excluded_by + " of config.json excludes the module"
+               : fmt::format("by config.json the format is {}", quantization_->format->name));
   }
-  const auto& excluded = config_.quantization->modules_to_not_convert;
-  const bool is_excluded =
-      std::any_of(excluded.begin(), excluded.end(),
-                  [&](const std::string& part) { return module.find(part) != std::string::npos; });
-  if (has_packed && is_excluded) {
+  if (packed && !tensors_.contains(CodesName(*quantization_->format, module)) &&
+      tensors_.contains(module + ".weight")) {
     return MakeError(ErrorCode::kCorrupt,
-                     "{}: tensor {}.qweight is there, but modules_to_not_convert of config.json "
-                     "excludes the module",
-                     path_.string(), module);
+                     "{}: {} is not quantized, but {} of config.json does not exclude it",
+                     path_.string(), module, quantization_->excluded_by);
   }
-  if (!has_packed && !is_excluded && tensors_.contains(module + ".weight")) {
-    return MakeError(ErrorCode::kCorrupt,
-                     "{}: {} is not quantized, but modules_to_not_convert of config.json does not "
-                     "exclude it",
-                     path_.string(), module);
+  return {};
+}
+
+Result<std::optional<pack::Form>> ModelDirectory::FormOf(const std::string& module,
+                                                         std::size_t out_features,
+                                                         std::size_t in_features) const {
+  if (!quantization_) return std::optional<pack::Form>();
+  AWQ_ASSIGN(const quant::Spec* spec, quantization_->SpecOf(module));
+  if (spec == nullptr) return std::optional<pack::Form>();
+  pack::Form form{out_features, in_features, *spec};
+  form.spec.group_size = form.group_size();
+  // config.json does not say of which dtype the scales are.
+  const auto scales =
+      tensors_.find(fmt::format("{}.{}", module, quantization_->format->scale_suffix));
+  if (scales != tensors_.end() && std::ranges::count(kFloats, scales->second.info.dtype) > 0) {
+    form.spec.scale_dtype = scales->second.info.dtype;
   }
-  return !is_excluded;
+  return std::optional<pack::Form>(form);
 }
 
 Status ModelDirectory::CheckLinear(std::size_t layer, const model::LinearRow& row) {
   const std::string module = model::ModuleName(*config_.arch, layer, row.name);
   const std::size_t out_features = model::Width(config_, row.out);
   const std::size_t in_features = model::Width(config_, row.in);
-  AWQ_ASSIGN(const bool packed, IsPacked(module));
-  if (packed) {
-    const model::QuantizationConfig& quantization = *config_.quantization;
-    const pack::Format* format = pack::FindFormat(quantization.format);
-    if (format == nullptr) {
-      return MakeError(ErrorCode::kUnsupported, "{}: the packed format {} is not supported",
-                       path_.string(), quantization.format);
-    }
-    const std::string why = format->refuses(out_features, in_features, quantization.spec);
+  AWQ_ASSIGN(const auto form, FormOf(module, out_features, in_features));
+  AWQ_TRY(CheckStoredAs(module, form.has_value()));
+  if (form) {
+    const pack::Format& format = *quantization_->format;
+    const std::string why = pack::Refuses(format, *form);
     if (!why.empty()) {
       return MakeError(ErrorCode::kUnsupported, "{}: {} cannot be in the {} format: {}",
-                       path_.string(), module, quantization.format, why);
+                       path_.string(), module, format.name, why);
     }
-    for (const pack::PartInfo& part : format->parts(out_features, in_features, quantization.spec)) {
+    for (const pack::PartInfo& part : format.parts(*form)) {
       AWQ_TRY(
           CheckTensor({fmt::format("{}.{}", module, part.suffix), part.shape, {&part.dtype, 1}}));
     }
@@ -296,21 +305,16 @@ Result<model::Linear> ModelDirectory::LinearAt(std::size_t layer,
   linear.name = model::ModuleName(*config_.arch, layer, row.name);
   linear.out_features = model::Width(config_, row.out);
   linear.in_features = model::Width(config_, row.in);
-  AWQ_ASSIGN(const bool packed, IsPacked(linear.name));
-  if (packed) {
-    quant::Spec spec = config_.quantization->spec;
-    if (spec.group_size == 0) spec.group_size = linear.in_features;               // the whole row
-    const pack::Format* format = pack::FindFormat(config_.quantization->format);  // Open() checked
+  AWQ_ASSIGN(const auto form, FormOf(linear.name, linear.out_features, linear.in_features));
+  if (form) {
     std::vector<MappedSource::Part> parts;
-    for (const pack::PartInfo& part :
-         format->parts(linear.out_features, linear.in_features, spec)) {
+    for (const pack::PartInfo& part : quantization_->format->parts(*form)) {
       const std::string name = fmt::format("{}.{}", linear.name, part.suffix);
       AWQ_ASSIGN(const TensorView view, Find(name));
       parts.push_back({files_[tensors_.at(name).file].file(), view});
     }
-    linear.packed = std::make_shared<MappedSource>(
-        MappedSource::Content{linear.name, linear.out_features, linear.in_features, spec, format},
-        std::move(parts));
+    linear.packed = std::make_shared<MappedSource>(*quantization_->format, *form, linear.name,
+                                                   std::move(parts));
   } else {
     AWQ_ASSIGN(linear.weight, Find(linear.name + ".weight"));
   }

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -13,6 +14,7 @@
 
 #include "io/safetensors.h"
 #include "model/weights.h"
+#include "pack/format.h"
 
 namespace awq::checkpoint {
 
@@ -25,6 +27,8 @@ class ModelDirectory final : public model::WeightSource {
 
   const std::filesystem::path& path() const { return path_; }
   const model::ModelConfig& config() const override { return config_; }
+  // How its linears are packed; nothing where they are not.
+  const std::optional<pack::Quantization>& quantization() const { return quantization_; }
   Result<model::BlockWeights> Block(std::size_t layer) const override;
   Result<TensorView> Embedding() const override;
   Result<TensorView> FinalNorm() const override;
@@ -53,7 +57,10 @@ class ModelDirectory final : public model::WeightSource {
   Status CheckTensors();
   Status CheckTensor(const Expected& expected);
   Status CheckLinear(std::size_t layer, const model::LinearRow& row);
-  Result<bool> IsPacked(const std::string& module) const;
+  // The form of a packed linear, or nothing where config.json leaves it in 16 bits.
+  Result<std::optional<pack::Form>> FormOf(const std::string& module, std::size_t out_features,
+                                           std::size_t in_features) const;
+  Status CheckStoredAs(const std::string& module, bool packed) const;
   void ListExtras();
 
   Result<TensorView> Find(const std::string& name) const;
@@ -61,6 +68,7 @@ class ModelDirectory final : public model::WeightSource {
 
   std::filesystem::path path_;
   model::ModelConfig config_;
+  std::optional<pack::Quantization> quantization_;
   std::vector<io::SafetensorsFile> files_;
   std::map<std::string, Located> tensors_;
   std::set<std::string> used_;  // tensors that the architecture names

@@ -45,12 +45,13 @@ struct TestModel {
     const Shape shape = tensors.at(module + ".weight").shape;
     const std::size_t groups = shape[1] / spec.group_size;
     quant::QuantizedLinear linear{spec, Matrix<std::uint8_t>(shape[0], shape[1]),
-                                  Matrix<F16>(shape[0], groups, ToF16(0.01F)),
+                                  Matrix<float>(shape[0], groups, RoundToF16(0.01F)),
                                   Matrix<std::uint8_t>(shape[0], groups, 8)};
     std::mt19937 random(static_cast<unsigned>(module.size()));
     for (auto& code : linear.codes.span()) code = static_cast<std::uint8_t>(random() % 16);
     tensors.erase(module + ".weight");
-    for (const pack::PackedPart& part : pack::FindFormat("awq-gemm")->pack(linear)) {
+    const auto parts = pack::Pack(*pack::FindFormat("awq-gemm"), linear, module).value();
+    for (const pack::PackedPart& part : parts) {
       tensors[module + "." + std::string(part.info.suffix)] = {
           part.info.dtype, part.info.shape,
           std::string(reinterpret_cast<const char*>(part.bytes.data()), part.bytes.size())};

@@ -130,19 +130,19 @@ TEST_P(LinearOf, QuantizedWeightsAreWhatTheirFormulaSays) {
   quant::QuantizedLinear quantized;
   quantized.spec = {4, 32, false};
   quantized.codes = Matrix<std::uint8_t>(kOut, kIn);
-  quantized.scales = Matrix<F16>(kOut, kIn / 32);
+  quantized.scales = Matrix<float>(kOut, kIn / 32);
   quantized.zeros = Matrix<std::uint8_t>(kOut, kIn / 32);
   std::mt19937 random(5);
   for (auto& code : quantized.codes.span()) code = static_cast<std::uint8_t>(random() % 16);
   for (auto& zero : quantized.zeros.span()) zero = static_cast<std::uint8_t>(random() % 16);
   for (auto& scale : quantized.scales.span()) {
-    scale = ToF16(0.01F + static_cast<float>(random() % 100) * 1e-3F);
+    scale = RoundToF16(0.01F + static_cast<float>(random() % 100) * 1e-3F);
   }
   std::vector<float> weights(kOut * kIn);
   for (std::size_t n = 0; n < kOut; ++n) {
     for (std::size_t k = 0; k < kIn; ++k) {
       const int steps = quantized.codes(n, k) - quantized.zeros(n, k / 32);
-      weights[n * kIn + k] = static_cast<float>(steps) * ToFloat(quantized.scales(n, k / 32));
+      weights[n * kIn + k] = static_cast<float>(steps) * quantized.scales(n, k / 32);
     }
   }
   const Linear linear = Linear::FromQuantized(pool, quantized, GetParam());

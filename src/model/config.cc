@@ -4,20 +4,20 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "io/fields.h"
 #include "model/arch.h"
 #include "model/config_parts.h"
-#include "model/fields.h"
 
 namespace awq::model {
 namespace {
 
 // docs/limits.md has this table for readers.
-constexpr SizeRange kLayers{1, 1024};
-constexpr SizeRange kHeads{1, 1024};
-constexpr SizeRange kHeadDim{2, 1024};
-constexpr SizeRange kWidth{1, std::size_t{1} << 20};
-constexpr SizeRange kVocabulary{1, std::size_t{1} << 24};
-constexpr SizeRange kPositions{1, std::size_t{1} << 26};
+constexpr io::SizeRange kLayers{1, 1024};
+constexpr io::SizeRange kHeads{1, 1024};
+constexpr io::SizeRange kHeadDim{2, 1024};
+constexpr io::SizeRange kWidth{1, std::size_t{1} << 20};
+constexpr io::SizeRange kVocabulary{1, std::size_t{1} << 24};
+constexpr io::SizeRange kPositions{1, std::size_t{1} << 26};
 constexpr std::size_t kMaxEosTokens = 64;
 
 std::string KnownTypes() {
@@ -29,7 +29,7 @@ std::string KnownTypes() {
   return names;
 }
 
-Status ParseSizes(const Fields& fields, ModelConfig& config) {
+Status ParseSizes(const io::Fields& fields, ModelConfig& config) {
   AWQ_ASSIGN(config.hidden_size, fields.Size("hidden_size", kWidth));
   AWQ_ASSIGN(config.intermediate_size, fields.Size("intermediate_size", kWidth));
   AWQ_ASSIGN(config.num_hidden_layers, fields.Size("num_hidden_layers", kLayers));
@@ -69,18 +69,18 @@ Status CheckHeads(const std::string& name, ModelConfig& config) {
 }
 
 // A token id that the embedding has.
-Result<std::int64_t> TokenId(const Fields& fields, const char* key, const nlohmann::json& value,
+Result<std::int64_t> TokenId(const io::Fields& fields, const char* key, const nlohmann::json& value,
                              std::size_t vocab_size) {
-  const auto id = AsSize(value);
+  const auto id = io::AsSize(value);
   if (!id || *id >= vocab_size) {
     return MakeError(ErrorCode::kCorrupt,
                      "{}: \"{}\" holds {}; expected a token id below vocab_size {}", fields.place(),
-                     key, Excerpt(value), vocab_size);
+                     key, io::Excerpt(value), vocab_size);
   }
   return static_cast<std::int64_t>(*id);
 }
 
-Status ParseTokens(const Fields& fields, ModelConfig& config) {
+Status ParseTokens(const io::Fields& fields, ModelConfig& config) {
   if (const nlohmann::json* bos = fields.Find("bos_token_id"); bos != nullptr) {
     AWQ_ASSIGN(config.bos_token_id, TokenId(fields, "bos_token_id", *bos, config.vocab_size));
   }
@@ -104,7 +104,7 @@ Result<ModelConfig> ParseConfig(const nlohmann::json& json, const std::string& n
   if (!json.is_object()) {
     return MakeError(ErrorCode::kCorrupt, "{}: not a JSON object", name);
   }
-  const Fields fields(json, name);
+  const io::Fields fields(json, name);
   ModelConfig config;
   AWQ_ASSIGN(config.model_type, fields.String("model_type"));
   config.arch = FindArch(config.model_type);
@@ -125,7 +125,6 @@ Result<ModelConfig> ParseConfig(const nlohmann::json& json, const std::string& n
   AWQ_TRY(CheckHeads(name, config));
   AWQ_TRY(ParseTokens(fields, config));
   AWQ_TRY(ParseRope(fields, config));
-  AWQ_TRY(ParseQuantization(fields, config));
   return config;
 }
 

@@ -1,4 +1,4 @@
-// What config.json says, checked.
+// What config.json says of the model, checked. How its weights are quantized: pack/quantization.h.
 #pragma once
 
 #include <awq/result.h>
@@ -9,8 +9,6 @@
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "quant/quantized_linear.h"
 
 namespace awq::model {
 
@@ -23,13 +21,6 @@ struct RopeScaling {
   double low_freq_factor = 1;                           // llama3
   double high_freq_factor = 4;                          // llama3
   std::size_t original_max_position_embeddings = 8192;  // llama3
-};
-
-// quantization_config of a checkpoint that is already quantized.
-struct QuantizationConfig {
-  std::string format;  // a name of pack::Formats(): "awq-gemm"
-  quant::Spec spec;    // group_size 0 stands for the whole row (-1 in the file)
-  std::vector<std::string> modules_to_not_convert;  // matched as substrings, as AutoAWQ does
 };
 
 struct ModelConfig {
@@ -54,14 +45,13 @@ struct ModelConfig {
   std::vector<std::size_t> sliding_window;  // per layer, in tokens; 0 is full attention
   std::optional<std::int64_t> bos_token_id;
   std::vector<std::int64_t> eos_token_ids;
-  std::optional<QuantizationConfig> quantization;
 
   std::size_t q_width() const { return num_attention_heads * head_dim; }
   std::size_t kv_width() const { return num_key_value_heads * head_dim; }
 };
 
-// `name` (the path of config.json) stands in errors. An unknown model_type, activation, rope type
-// or quant_method is refused by name. Limits: docs/limits.md.
+// `name` (the path of config.json) stands in errors. An unknown model_type, activation or rope
+// type is refused by name. Limits: docs/limits.md.
 Result<ModelConfig> ParseConfig(const nlohmann::json& json, const std::string& name);
 
 }  // namespace awq::model

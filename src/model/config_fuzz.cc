@@ -34,6 +34,5 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const std::int64_t id : config.eos_token_ids) {
     Require(id >= 0 && static_cast<std::size_t>(id) < config.vocab_size);
   }
-  if (config.quantization) Require(config.quantization->spec.bits >= 1);
   return 0;
 }

@@ -10,7 +10,7 @@ constexpr double kMaxTheta = 1e12;
 constexpr double kMaxFactor = 1e6;
 constexpr std::size_t kMaxPositions = std::size_t{1} << 26;
 
-Status ParseScaling(const Fields& rope, const std::string& type, ModelConfig& config) {
+Status ParseScaling(const io::Fields& rope, const std::string& type, ModelConfig& config) {
   RopeScaling& scaling = config.rope_scaling;
   if (type == "default") return {};
   if (type != "linear" && type != "llama3") {
@@ -39,13 +39,14 @@ Status ParseScaling(const Fields& rope, const std::string& type, ModelConfig& co
 
 // `member` is "rope_scaling" (the older spelling: only what scales) or "rope_parameters" (the newer
 // one: rope_theta inside, and the type may be left out).
-Status ParseRopeObject(const Fields& fields, const char* member, ModelConfig& config) {
+Status ParseRopeObject(const io::Fields& fields, const char* member, ModelConfig& config) {
   const nlohmann::json& object = *fields.Find(member);
   const std::string place = fields.place() + ": " + member;
   if (!object.is_object()) {
-    return MakeError(ErrorCode::kCorrupt, "{} is {}; expected an object", place, Excerpt(object));
+    return MakeError(ErrorCode::kCorrupt, "{} is {}; expected an object", place,
+                     io::Excerpt(object));
   }
-  const Fields rope(object, place);
+  const io::Fields rope(object, place);
   for (const auto& [key, value] : object.items()) {
     if (value.is_object()) {
       return MakeError(ErrorCode::kUnsupported,
@@ -69,7 +70,7 @@ Status ParseRopeObject(const Fields& fields, const char* member, ModelConfig& co
 
 }  // namespace
 
-Status ParseRope(const Fields& fields, ModelConfig& config) {
+Status ParseRope(const io::Fields& fields, ModelConfig& config) {
   AWQ_ASSIGN(config.rope_theta, fields.Number("rope_theta", 0, kMaxTheta, config.rope_theta));
   AWQ_ASSIGN(const double partial, fields.Number("partial_rotary_factor", 0, 1, 1.0));
   if (partial != 1) {

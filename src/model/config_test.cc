@@ -54,7 +54,6 @@ TEST(Config, ReadsALlama) {
   EXPECT_EQ(config.sliding_window, std::vector<std::size_t>(4, 0));
   EXPECT_EQ(config.bos_token_id, 1);
   EXPECT_EQ(config.eos_token_ids, std::vector<std::int64_t>{2});
-  EXPECT_FALSE(config.quantization.has_value());
 }
 
 TEST(Config, FillsWhatALlamaLeavesOut) {
@@ -143,10 +142,6 @@ TEST(Config, RefusesByName) {
     expect({{"rope_scaling", {{"type", type}, {"factor", 2.0}}}}, type);
     expect({{"rope_parameters", {{"rope_type", type}, {"rope_theta", 1e4}}}}, type);
   }
-  expect({{"quantization_config", {{"quant_method", "gptq"}}}}, "\"gptq\"");
-  expect({{"quantization_config",
-           {{"quant_method", "awq"}, {"bits", 4}, {"group_size", 128}, {"version", "gemv"}}}},
-         "\"gemv\"");
 }
 
 TEST(Config, ReadsRopeInEverySpelling) {
@@ -256,54 +251,6 @@ TEST(Config, QwenBiasesNormsAndWindows) {
     EXPECT_NE(ErrorOf(unknown, type).find("linear_attention"), std::string::npos);
   }
   EXPECT_EQ(Parse(Config("qwen3")).head_dim, 128U);  // Qwen3Config's default
-}
-
-TEST(Config, ReadsAnAwqQuantization) {
-  const auto quantization = [](const json& members) {
-    json object = {{"quant_method", "awq"}, {"bits", 4},
-                   {"group_size", 128},     {"zero_point", true},
-                   {"version", "gemm"},     {"modules_to_not_convert", nullptr}};
-    object.update(members);
-    return json{{"quantization_config", object}};
-  };
-  const ModelConfig config = Parse(Config("llama", quantization(json::object())));
-  ASSERT_TRUE(config.quantization.has_value());
-  EXPECT_EQ(config.quantization->format, "awq-gemm");
-  EXPECT_EQ(config.quantization->spec, (quant::Spec{4, 128, false}));
-  EXPECT_TRUE(config.quantization->modules_to_not_convert.empty());
-
-  const ModelConfig other =
-      Parse(Config("llama", {{"quantization_config",
-                              {{"quant_method", "awq"},
-                               {"w_bit", 4},
-                               {"q_group_size", -1},
-                               {"zero_point", false},
-                               {"version", "GEMM"},
-                               {"modules_to_not_convert", {"lm_head", "gate"}}}}}));
-  EXPECT_EQ(other.quantization->spec, (quant::Spec{4, 0, true}));
-  EXPECT_EQ(other.quantization->modules_to_not_convert,
-            (std::vector<std::string>{"lm_head", "gate"}));
-
-  const std::pair<json, const char*> cases[] = {
-      {{{"bits", 0}}, "bits"},
-      {{{"bits", 9}}, "bits"},
-      {{{"bits", nullptr}}, "bits"},
-      {{{"group_size", 0}}, "group_size"},
-      {{{"group_size", -2}}, "group_size"},
-      {{{"group_size", 1 << 21}}, "group_size"},
-      {{{"group_size", nullptr}}, "group_size"},
-      {{{"zero_point", 1}}, "zero_point"},
-      {{{"quant_method", nullptr}}, "quant_method"},
-      {{{"modules_to_not_convert", "lm_head"}}, "modules_to_not_convert"},
-      {{{"modules_to_not_convert", {1}}}, "modules_to_not_convert"},
-      {{{"modules_to_not_convert", std::vector<std::string>(20000, "x")}},
-       "modules_to_not_convert"},
-  };
-  for (const auto& [members, expected] : cases) {
-    const std::string error = ErrorOf(quantization(members));
-    EXPECT_NE(error.find(expected), std::string::npos) << members << "\n -> " << error;
-  }
-  EXPECT_NE(ErrorOf({{"quantization_config", 4}}), "");
 }
 
 }  // namespace

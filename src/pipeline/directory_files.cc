@@ -27,24 +27,17 @@ constexpr std::array<std::string_view, 13> kCopied = {"generation_config.json",
                                                       "LICENSE.txt",
                                                       "NOTICE"};
 
-json QuantizationConfig(const Plan& plan) {
-  const std::vector<std::string> skipped = plan.modules_to_not_convert();
-  return {{"quant_method", "awq"},
-          {"bits", plan.spec.bits},
-          {"group_size", plan.spec.group_size == 0 ? -1 : static_cast<int>(plan.spec.group_size)},
-          {"zero_point", !plan.spec.symmetric},
-          {"version", "gemm"},
-          {"modules_to_not_convert", skipped.empty() ? json(nullptr) : json(skipped)}};
-}
-
 }  // namespace
 
 Status WriteDirectoryFiles(checkpoint::DirectoryWriter& writer, const std::filesystem::path& model,
-                           const Plan& plan) {
+                           const pack::Format& format, const pack::StoredQuantization& stored,
+                           std::string_view torch_dtype) {
   AWQ_ASSIGN(json config, io::ReadJson(model / "config.json"));
-  config["quantization_config"] = QuantizationConfig(plan);
-  config.erase("dtype");
-  config["torch_dtype"] = "float16";
+  config["quantization_config"] = format.write_config(stored);
+  if (!torch_dtype.empty()) {
+    config.erase("dtype");
+    config["torch_dtype"] = torch_dtype;
+  }
   for (std::string_view name : kCopied) {
     if (!std::filesystem::exists(model / name)) continue;
     AWQ_ASSIGN(const std::string contents, io::ReadFile(model / name));

@@ -27,7 +27,7 @@ PlannedLinear PlanLinear(const ModelConfig& config, const model::LinearRow& row,
                        ""};
   if (spec.group_size == 0) linear.spec.group_size = linear.in_features;
   if (format != nullptr) {
-    linear.obstacle = format->refuses(linear.out_features, linear.in_features, linear.spec);
+    linear.obstacle = pack::Refuses(*format, linear.form());
   } else if (const Status sound = quant::CheckSpec(linear.spec, linear.in_features, row.name);
              !sound) {
     linear.obstacle = sound.error().message;
@@ -48,8 +48,7 @@ void AddBlock(const ModelConfig& config, std::size_t layer, Plan& plan) {
     const PlannedLinear& linear = plan.linear(row.role);
     const std::string module = model::ModuleName(*config.arch, layer, row.name);
     if (linear.quantized()) {
-      for (const pack::PartInfo& part :
-           plan.format->parts(linear.out_features, linear.in_features, linear.spec)) {
+      for (const pack::PartInfo& part : plan.format->parts(linear.form())) {
         AddTensor(plan, fmt::format("{}.{}", module, part.suffix), part.dtype, part.shape);
       }
     } else {
@@ -74,6 +73,16 @@ std::vector<std::string> Plan::modules_to_not_convert() const {
     if (linear && !linear->quantized()) names.emplace_back(linear->name);
   }
   return names;
+}
+
+pack::StoredQuantization Plan::stored(const ModelConfig& config) const {
+  pack::StoredQuantization stored{spec, {}, modules_to_not_convert()};
+  for (std::size_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    for (const std::string& name : stored.excluded_endings) {
+      stored.excluded_modules.push_back(model::ModuleName(*config.arch, layer, name));
+    }
+  }
+  return stored;
 }
 
 Result<Plan> MakePlan(const ModelConfig& config, const PlanOptions& options) {

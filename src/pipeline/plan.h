@@ -31,6 +31,7 @@ struct PlannedLinear {
   std::string obstacle;  // why it stays in 16 bits; empty if it is quantized
 
   bool quantized() const { return obstacle.empty(); }
+  pack::Form form() const { return {out_features, in_features, spec}; }
 };
 
 struct Plan {
@@ -43,6 +44,7 @@ struct Plan {
     return *linears[static_cast<std::size_t>(role)];
   }
   std::vector<std::string> modules_to_not_convert() const;
+  pack::StoredQuantization stored(const model::ModelConfig& config) const;
 };
 
 // Error: the format cannot hold these bits, or no linear at all.

@@ -127,7 +127,8 @@ class Run {
       AWQ_TRY(WriteDense(*writer_, std::string(config_.arch->head) + ".weight", head));
     }
     model_.ReleaseAll();
-    return WriteDirectoryFiles(*writer_, model_.path(), plan());
+    return WriteDirectoryFiles(*writer_, model_.path(), *plan().format, plan().stored(config_),
+                               "float16");
   }
 
   Variant variant_;
@@ -143,10 +144,10 @@ class Run {
 }  // namespace
 
 Status CheckQuantizable(const checkpoint::ModelDirectory& model) {
-  if (!model.config().quantization) return {};
+  if (!model.quantization()) return {};
   return MakeError(ErrorCode::kUnsupported,
                    "{}: already quantized ({}); quantize the original model instead",
-                   model.path().string(), model.config().quantization->format);
+                   model.path().string(), model.quantization()->format->name);
 }
 
 Result<QuantizeReport> Quantize(ThreadPool& pool, const checkpoint::ModelDirectory& model,

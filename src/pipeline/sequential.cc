@@ -20,15 +20,15 @@ constexpr float kSmallestHalf = 0x1p-24F;
 // Rounded to fp16 again, a scale may be off by half a unit in the last place, 2^-11; more is lost
 // only among fp16's subnormal numbers. A scale that is there already is of a group of (nearly)
 // nothing, and may stay. Error: one that would be pushed there, or past the largest.
-Result<Matrix<F16>> DivideRows(const Matrix<F16>& scales, const std::vector<float>& by) {
-  Matrix<F16> divided(scales.rows(), scales.cols());
+Result<Matrix<float>> DivideRows(const Matrix<float>& scales, const std::vector<float>& by) {
+  Matrix<float> divided(scales.rows(), scales.cols());
   for (std::size_t r = 0; r < divided.rows(); ++r) {
     for (std::size_t g = 0; g < divided.cols(); ++g) {
-      const float scale = ToFloat(scales(r, g));
+      const float scale = scales(r, g);
       const float exact = scale / by[r];
-      divided(r, g) = ToF16(std::max(exact, kSmallestHalf));
+      divided(r, g) = RoundToF16(std::max(exact, kSmallestHalf));
       const bool pushed = exact < kSmallestNormalHalf && scale >= kSmallestNormalHalf;
-      if (pushed || !std::isfinite(ToFloat(divided(r, g)))) {
+      if (pushed || !std::isfinite(divided(r, g))) {
         return MakeError(ErrorCode::kInternal, "row {}: {} is no scale that fp16 can hold", r,
                          exact);
       }
@@ -128,11 +128,12 @@ Result<SequentialBlock::Solved> SequentialBlock::SolveLinears(const model::SiteR
 }
 
 // The group scales of what feeds the site, divided by the site's scale; empty where it has none.
-Result<Matrix<F16>> SequentialBlock::Divided(const model::SiteRow& site, const search::HeadTie& tie,
-                                             const search::Scale& scale) const {
-  if (site.fold == model::Fold::kNorm) return Matrix<F16>();
+Result<Matrix<float>> SequentialBlock::Divided(const model::SiteRow& site,
+                                               const search::HeadTie& tie,
+                                               const search::Scale& scale) const {
+  if (site.fold == model::Fold::kNorm) return Matrix<float>();
   const auto& producer = stored_.linear(site.producer).quantized;
-  if (!producer) return Matrix<F16>();
+  if (!producer) return Matrix<float>();
   FoldPlan fold;
   fold.Add(site, scale, tie);
   return DivideRows(producer->scales, fold.rows_of(site.producer));
@@ -140,7 +141,7 @@ Result<Matrix<F16>> SequentialBlock::Divided(const model::SiteRow& site, const s
 
 Status SequentialBlock::FoldIntoProducer(const model::SiteRow& site, const search::HeadTie& tie,
                                          const search::Scale& scale) {
-  AWQ_ASSIGN(Matrix<F16> divided, Divided(site, tie, scale));
+  AWQ_ASSIGN(Matrix<float> divided, Divided(site, tie, scale));
   fold_.Add(site, scale, tie);
   if (divided.rows() > 0) stored_.linear(site.producer).quantized->scales = std::move(divided);
   if (site.fold == model::Fold::kRows) return Store(site.producer);

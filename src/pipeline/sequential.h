@@ -41,8 +41,8 @@ class SequentialBlock {
   };
   Result<Solved> SolveLinears(const model::SiteRow& site, search::SiteStatistics statistics,
                               const Result<search::HeadTie>& tie);
-  Result<Matrix<F16>> Divided(const model::SiteRow& site, const search::HeadTie& tie,
-                              const search::Scale& scale) const;
+  Result<Matrix<float>> Divided(const model::SiteRow& site, const search::HeadTie& tie,
+                                const search::Scale& scale) const;
   Status FoldIntoProducer(const model::SiteRow& site, const search::HeadTie& tie,
                           const search::Scale& scale);
   // Bias, and weights that are not quantized, from the original ones; then makes the linear ready.

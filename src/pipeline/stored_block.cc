@@ -37,15 +37,13 @@ Result<quant::QuantizedLinear> ReadPacked(const checkpoint::DirectoryWriter& wri
                                           const std::string& module) {
   std::vector<Buffer<std::byte>> bytes;
   std::vector<TensorView> views;
-  for (const pack::PartInfo& part :
-       plan.format->parts(planned.out_features, planned.in_features, planned.spec)) {
+  for (const pack::PartInfo& part : plan.format->parts(planned.form())) {
     AWQ_ASSIGN(Buffer<std::byte> read,
                writer.ReadTensor(fmt::format("{}.{}", module, part.suffix)));
     bytes.push_back(std::move(read));
     views.push_back({part.dtype, part.shape, bytes.back().span()});
   }
-  return plan.format->unpack(views, planned.out_features, planned.in_features, planned.spec,
-                             module);
+  return pack::Unpack(*plan.format, views, planned.form(), module);
 }
 
 // Dequantized, but for the channels that were kept.
@@ -132,7 +130,8 @@ Status WriteBlock(checkpoint::DirectoryWriter& writer, const model::ModelConfig&
       AWQ_TRY(writer.WriteTensor(module + ".weight", std::as_bytes(linear.dense.span())));
       continue;
     }
-    for (const pack::PackedPart& part : plan.format->pack(*linear.quantized)) {
+    AWQ_ASSIGN(const auto parts, pack::Pack(*plan.format, *linear.quantized, module));
+    for (const pack::PackedPart& part : parts) {
       AWQ_TRY(
           writer.WriteTensor(fmt::format("{}.{}", module, part.info.suffix), part.bytes.span()));
     }

@@ -125,12 +125,12 @@ void GroupQuantizer::Residual(const GroupMap& map, const float* weights, std::si
 }
 
 void GroupQuantizer::QuantizeRow(const float* weights, const float* bounds, std::size_t in_features,
-                                 std::uint8_t* codes, F16* scales, std::uint8_t* zeros) const {
+                                 std::uint8_t* codes, float* scales, std::uint8_t* zeros) const {
   for (std::size_t first = 0, group = 0; first < in_features; first += group_size_, ++group) {
     const float bound = bounds == nullptr ? kNoBound : bounds[group];
     const GroupMap map = MapOf(Range(weights + first, group_size_), bound);
     Quantize(map, weights + first, group_size_, codes + first);
-    scales[group] = ToF16(map.scale);
+    scales[group] = map.scale;
     zeros[group] = static_cast<std::uint8_t>(map.zero);
   }
 }

@@ -58,7 +58,7 @@ class GroupQuantizer {
 
   // Whole rows of in_features elements. `bounds`, one per group, may be null.
   void QuantizeRow(const float* weights, const float* bounds, std::size_t in_features,
-                   std::uint8_t* codes, F16* scales, std::uint8_t* zeros) const;
+                   std::uint8_t* codes, float* scales, std::uint8_t* zeros) const;
   // residual = w - Q(w * s) / s: the inner loop of the scale search
   void ScaledResidual(const float* weights, const float* s, std::size_t in_features,
                       float* residual) const;

@@ -231,19 +231,20 @@ TEST(Group, CheckWeightsNamesWhatIsWrong) {
 }
 
 TEST(QuantizedLinear, DequantizeIsExact) {
-  QuantizedLinear linear{Spec{4, 3, false}, Matrix<std::uint8_t>(4, 6), Matrix<F16>(4, 2),
+  QuantizedLinear linear{Spec{4, 3, false}, Matrix<std::uint8_t>(4, 6), Matrix<float>(4, 2),
                          Matrix<std::uint8_t>(4, 2)};
   std::mt19937 random(3);
   for (auto& code : linear.codes.span()) code = static_cast<std::uint8_t>(random() % 16);
   for (auto& zero : linear.zeros.span()) zero = static_cast<std::uint8_t>(random() % 16);
-  for (auto& scale : linear.scales.span()) scale = ToF16(static_cast<float>(random() % 1000) / 7);
+  for (auto& scale : linear.scales.span())
+    scale = RoundToF16(static_cast<float>(random() % 1000) / 7);
   Matrix<float> out(2, 6);
   Dequantize(linear, 1, out);
   for (std::size_t r = 0; r < 2; ++r) {
     for (std::size_t c = 0; c < 6; ++c) {
       const int steps = linear.codes(r + 1, c) - linear.zeros(r + 1, c / 3);
       EXPECT_EQ(static_cast<double>(out(r, c)),
-                steps * static_cast<double>(ToFloat(linear.scales(r + 1, c / 3))));
+                steps * static_cast<double>(linear.scales(r + 1, c / 3)));
     }
   }
   EXPECT_THROW(Dequantize(linear, 3, out), InternalError);

@@ -4,6 +4,17 @@
 #include "quant/group.h"
 
 namespace awq::quant {
+namespace {
+
+void DequantizeInActOrder(const QuantizedLinear& linear, std::size_t row, float* out) {
+  for (std::size_t k = 0; k < linear.in_features(); ++k) {
+    const std::size_t group = linear.group_of[k];
+    const int steps = linear.codes(row, k) - linear.zeros(row, group);
+    out[k] = static_cast<float>(steps) * linear.scales(row, group);
+  }
+}
+
+}  // namespace
 
 void Dequantize(const QuantizedLinear& linear, std::size_t first_row, MatrixView<float> out) {
   AWQ_CHECK_EQ(out.cols, linear.in_features());
@@ -13,10 +24,13 @@ void Dequantize(const QuantizedLinear& linear, std::size_t first_row, MatrixView
   const std::size_t group_size = linear.spec.group_size;
   for (std::size_t r = 0; r < out.rows; ++r) {
     const std::size_t row = first_row + r;
+    if (linear.spec.act_order) {
+      DequantizeInActOrder(linear, row, out.row(r));
+      continue;
+    }
     for (std::size_t group = 0; group < linear.groups(); ++group) {
       loops.dequantize(linear.codes.row(row) + group * group_size, group_size,
-                       ToFloat(linear.scales(row, group)),
-                       static_cast<float>(linear.zeros(row, group)),
+                       linear.scales(row, group), static_cast<float>(linear.zeros(row, group)),
                        out.row(r) + group * group_size);
     }
   }

@@ -117,7 +117,7 @@ quant::QuantizedLinear Round(ThreadPool& pool, MatrixView<const float> weights,
   }
   const quant::GroupQuantizer quantizer(spec);
   quant::QuantizedLinear linear{spec, Matrix<std::uint8_t>(weights.rows, weights.cols),
-                                Matrix<F16>(weights.rows, groups),
+                                Matrix<float>(weights.rows, groups),
                                 Matrix<std::uint8_t>(weights.rows, groups)};
   ForRows(pool, weights.rows, [&](std::size_t row) {
     quantizer.QuantizeRow(weights.row(row), clip == nullptr ? nullptr : clip->bound.row(row),

@@ -227,7 +227,7 @@ TEST(Search, DegenerateProblemsAreSound) {
       const Clip clip = SearchClip(pool, w, statistics.gram, spec);
       const quant::QuantizedLinear linear = Round(pool, w, spec, &clip);
       for (std::uint8_t code : linear.codes.span()) EXPECT_LE(code, 15);
-      for (F16 scale : linear.scales.span()) EXPECT_GT(ToFloat(scale), 0);
+      for (float scale : linear.scales.span()) EXPECT_GT(scale, 0);
       Matrix<float> restored(6, 128);
       quant::Dequantize(linear, 0, restored);
       for (std::size_t i = 0; i < 128; ++i) EXPECT_EQ(restored(1, i), 0) << "a dead row stays dead";
@@ -313,7 +313,7 @@ TEST(Round, IsTheGroupArithmetic) {
         const float* group = w.row(row) + g * 32;
         const auto map =
             quantizer.MapOf(quantizer.Range(group, 32), used == nullptr ? quant::kNoBound : 0.04F);
-        EXPECT_EQ(ToFloat(linear.scales(row, g)), map.scale);
+        EXPECT_EQ(linear.scales(row, g), map.scale);
         EXPECT_EQ(static_cast<float>(linear.zeros(row, g)), map.zero);
         std::vector<float> residual(32);
         quantizer.Residual(map, group, 32, residual.data());

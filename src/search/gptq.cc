@@ -116,7 +116,7 @@ class RowTask {
     Matrix<float> zeros(groups, kFeedbackLanes, 0.0F);
     for (std::size_t r = lanes; r < std::min(lanes + kFeedbackLanes, count_); ++r) {
       for (std::size_t g = 0; g < groups; ++g) {
-        steps(g, r - lanes) = ToFloat(linear_.scales(first_ + r, g));
+        steps(g, r - lanes) = linear_.scales(first_ + r, g);
         zeros(g, r - lanes) = static_cast<float>(linear_.zeros(first_ + r, g));
       }
     }

@@ -162,7 +162,7 @@ std::vector<std::uint8_t> ReferenceCodes(const Matrix<float>& weights, const Gra
     for (std::size_t p = 0; p < n; ++p) {
       const std::size_t channel = factor.order[n - 1 - p];
       const std::size_t group = channel / maps.spec.group_size;
-      const auto scale = static_cast<double>(ToFloat(maps.scales(r, group)));
+      const auto scale = static_cast<double>(maps.scales(r, group));
       const auto zero = static_cast<double>(maps.zeros(r, group));
       const double code = std::clamp(std::nearbyint(w[p] / scale) + zero, 0.0,
                                      static_cast<double>(maps.spec.max_code()));

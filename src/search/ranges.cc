@@ -105,12 +105,12 @@ quant::QuantizedLinear MapsOf(ThreadPool& pool, const GroupRanges& ranges, const
   AWQ_CHECK_EQ(groups * spec.group_size, in_features);
   const quant::GroupQuantizer quantizer(spec);
   quant::QuantizedLinear linear{spec, Matrix<std::uint8_t>(ranges.lo.rows(), in_features),
-                                Matrix<F16>(ranges.lo.rows(), groups),
+                                Matrix<float>(ranges.lo.rows(), groups),
                                 Matrix<std::uint8_t>(ranges.lo.rows(), groups)};
   ForRows(pool, ranges.lo.rows(), [&](std::size_t row) {
     for (std::size_t group = 0; group < groups; ++group) {
       const quant::GroupMap map = quantizer.MapOf({ranges.lo(row, group), ranges.hi(row, group)});
-      linear.scales(row, group) = ToF16(map.scale);
+      linear.scales(row, group) = map.scale;
       linear.zeros(row, group) = static_cast<std::uint8_t>(map.zero);
     }
   });

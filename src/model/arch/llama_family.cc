@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "model/fields.h"
+#include "io/fields.h"
 
 namespace awq::model::llama_family {
 namespace {
@@ -18,19 +18,19 @@ constexpr std::size_t kDefaultFirstWindow = 28;  // likewise
 Result<std::vector<bool>> SlidingLayers(const nlohmann::json& json, const std::string& name,
                                         std::size_t layers) {
   std::vector<bool> sliding;
-  const nlohmann::json* list = Fields(json, name).Find("layer_types");
+  const nlohmann::json* list = io::Fields(json, name).Find("layer_types");
   if (list == nullptr) return sliding;
   if (!list->is_array() || list->size() != layers) {
     return MakeError(ErrorCode::kCorrupt,
                      "{}: layer_types is {}; expected a list of {} names, one a layer", name,
-                     Excerpt(*list), layers);
+                     io::Excerpt(*list), layers);
   }
   for (const nlohmann::json& type : *list) {
     if (type != "sliding_attention" && type != "full_attention") {
       return MakeError(ErrorCode::kUnsupported,
                        "{}: layer_types holds {}; full_attention and sliding_attention are "
                        "supported",
-                       name, Excerpt(type));
+                       name, io::Excerpt(type));
     }
     sliding.push_back(type == "sliding_attention");
   }
@@ -38,7 +38,7 @@ Result<std::vector<bool>> SlidingLayers(const nlohmann::json& json, const std::s
 }
 
 Status ParseQwenWindows(const nlohmann::json& json, const std::string& name, ModelConfig& config) {
-  const Fields fields(json, name);
+  const io::Fields fields(json, name);
   AWQ_ASSIGN(const bool use, fields.Bool("use_sliding_window", false));
   AWQ_ASSIGN(const std::vector<bool> sliding, SlidingLayers(json, name, config.num_hidden_layers));
   AWQ_ASSIGN(const std::size_t first,

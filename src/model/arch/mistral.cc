@@ -2,8 +2,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "io/fields.h"
 #include "model/arch/llama_family.h"
-#include "model/fields.h"
 
 namespace awq::model {
 namespace {
@@ -17,7 +17,7 @@ Status MistralTraits(const nlohmann::json& json, const std::string& name, ModelC
   const bool is_null = json.contains("sliding_window") && json["sliding_window"].is_null();
   if (is_null) return {};
   AWQ_ASSIGN(const std::size_t window,
-             Fields(json, name).Size("sliding_window", {1, kMaxWindow}, kDefaultWindow));
+             io::Fields(json, name).Size("sliding_window", {1, kMaxWindow}, kDefaultWindow));
   AWQ_ASSIGN(const std::vector<bool> sliding,
              llama_family::SlidingLayers(json, name, config.num_hidden_layers));
   if (std::find(sliding.begin(), sliding.end(), false) != sliding.end()) {

@@ -1,8 +1,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "io/fields.h"
 #include "model/arch/llama_family.h"
-#include "model/fields.h"
 
 namespace awq::model {
 namespace {
@@ -14,7 +14,7 @@ Status Qwen3Traits(const nlohmann::json& json, const std::string& name, ModelCon
   if (!json.contains("num_key_value_heads")) config.num_key_value_heads = kDefaultKvHeads;
   if (!json.contains("head_dim")) config.head_dim = kDefaultHeadDim;
   config.qk_norm = true;
-  AWQ_ASSIGN(config.qkv_bias, Fields(json, name).Bool("attention_bias", false));
+  AWQ_ASSIGN(config.qkv_bias, io::Fields(json, name).Bool("attention_bias", false));
   config.o_bias = config.qkv_bias;
   return llama_family::ParseQwenWindows(json, name, config);
 }

@@ -1,4 +1,4 @@
-#include "model/fields.h"
+#include "io/fields.h"
 
 #include <cmath>
 #include <cstdint>
@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-namespace awq::model {
+namespace awq::io {
 
 std::string Excerpt(const nlohmann::json& value) {
   constexpr std::size_t kMaxChars = 60;
@@ -85,4 +85,4 @@ Result<std::string> Fields::String(const char* key,
   return value->get<std::string>();
 }
 
-}  // namespace awq::model
+}  // namespace awq::io

@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-namespace awq::model {
+namespace awq::io {
 
 struct SizeRange {
   std::size_t least = 0;
@@ -50,4 +50,4 @@ std::optional<std::size_t> AsSize(const nlohmann::json& value);
 // The value as short JSON text for an error message, whatever it holds.
 std::string Excerpt(const nlohmann::json& value);
 
-}  // namespace awq::model
+}  // namespace awq::io
