@@ -198,6 +198,41 @@ class Reports(CliTest):
         self.assertEqual(files_of(again), files_of(self.out))
 
 
+    def test_formats_and_convert(self):
+        gemm = self.work / "gemm"
+        self.succeed("quantize", MODEL, "-o", gemm, "--method", "rtn", "--group-size", "32")
+        nll = strict_json(self.succeed("eval", gemm, "--text", TEXT, "--ctx", "64", "--max-tokens",
+                                       "128", "--json", "-").stdout)["nll_nats_per_token"]
+        for name in ("compressed-tensors", "gptq-v2", "awq-gemv", "awq-gemv-fast", "llm-awq"):
+            there, back = self.work / name, self.work / f"{name}-back"
+            report = strict_json(self.succeed("convert", gemm, "-o", there, "--format", name,
+                                              "--shard-bytes", "100000", "--json", "-").stdout)
+            self.assertEqual((report["from"], report["to"], report["changes"]),
+                             ("awq-gemm", name, []))
+            self.assertIn(name, self.succeed("inspect", there).stdout.decode())
+            same = strict_json(self.succeed("eval", there, "--text", TEXT, "--ctx", "64",
+                                            "--max-tokens", "128", "--json", "-").stdout)
+            self.assertEqual(same["nll_nats_per_token"], nll)
+            done = self.succeed("convert", there, "-o", back)
+            self.assertIn(b"lossless", done.stdout)
+            self.assertEqual(files_of(back), files_of(gemm))
+        three = self.work / "three"
+        self.fail(1, ["4-bit codes, not 3-bit", "can hold it: compressed-tensors, gptq, gptq-v2"],
+                  "quantize", MODEL, "-o", three, "--bits", "3", "--method", "rtn")
+        self.succeed("quantize", MODEL, "-o", three, "--bits", "3", "--method", "rtn", "--format",
+                     "compressed-tensors")
+        self.fail(1, ["4-bit codes, not 3-bit"], "convert", three, "-o", self.out)
+        self.fail(1, ["not quantized"], "convert", MODEL, "-o", self.out)
+        self.fail(1, ["take gptq-v2, or --sym"], "quantize", MODEL, "-o", self.out, "--format",
+                  "gptq")
+        self.fail(1, ["cannot hold", "--lossy", "zero points move"], "convert", gemm, "-o", self.out,
+                  "--format", "gptq")
+        self.assertEqual(list(self.work.glob("out*")), [])
+        lossy = self.succeed("convert", gemm, "-o", self.out, "--format", "gptq", "--lossy")
+        self.assertIn(b"zero points move", lossy.stdout)
+        self.succeed("eval", self.out, "--text", TEXT, "--ctx", "64", "--max-tokens", "128")
+
+
 class BadInput(CliTest):
     def test_compare_is_quantize_and_eval(self):
         tasks = self.work / "task.jsonl"

@@ -68,10 +68,14 @@ struct Calibration {
 
 // --- Quantizing ---
 
+// The file formats of quantized linears: "awq-gemm", "gptq", ... (docs/formats).
+std::vector<std::string> FileFormats();
+
 struct QuantizeOptions {
   std::string model;                // a Hugging Face model directory, or ORG/NAME
   std::string output;               // must not exist
   std::string method = "awq-plus";  // or "awq-plus-polish", "awq", "gptq", "rtn"
+  std::string format = "awq-gemm";  // one of FileFormats()
   int bits = 4;
   std::optional<int> group_size =
       std::nullopt;  // none: 128, 64 or 32, the first that divides all; -1: whole rows
@@ -95,6 +99,32 @@ struct QuantizeSummary {
 };
 
 Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& runtime = {});
+
+// --- Converting ---
+
+// A quantized model -> the same numbers in another file format, bit for bit where it can hold them.
+struct ConvertOptions {
+  std::string model;   // quantized, in any of FileFormats()
+  std::string output;  // must not exist
+  std::string format = "awq-gemm";
+  bool lossy = false;  // change what the format cannot hold, instead of refusing
+  std::size_t shard_bytes = std::size_t{5} << 30;
+};
+
+struct ConvertSummary {
+  std::string from;  // format names
+  std::string to;
+  std::size_t linears = 0;
+  std::size_t input_bytes = 0;  // of all tensors
+  std::size_t output_bytes = 0;
+  std::vector<std::string> changes;  // a line a linear that changed; empty: lossless
+  bool resumed = false;
+  double seconds = 0;
+  std::size_t peak_allocated_bytes = 0;  // looked at every 20 ms
+  std::string json;
+};
+
+Result<ConvertSummary> Convert(const ConvertOptions& options, const Runtime& runtime = {});
 
 // --- Measuring ---
 

@@ -22,6 +22,7 @@ Result<pipeline::QuantizeOptions> ToPipeline(const QuantizeOptions& options,
     return MakeError(ErrorCode::kInvalidArgument, "method {}: expected one of {}", options.method,
                      pipeline::MethodNames(/*storable_only=*/true));
   }
+  run.plan.format = options.format;
   run.plan.bits = options.bits;
   run.plan.symmetric = options.symmetric;
   AWQ_ASSIGN(run.plan.group_size, api::ReadGroupSize(options.group_size));
@@ -84,6 +85,12 @@ QuantizeSummary Summarize(const pipeline::QuantizeReport& report) {
 }
 
 }  // namespace
+
+std::vector<std::string> FileFormats() {
+  std::vector<std::string> names;
+  for (const pack::Format& format : pack::Formats()) names.emplace_back(format.name);
+  return names;
+}
 
 Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& runtime) {
   return api::Guard([&]() -> Result<QuantizeSummary> {

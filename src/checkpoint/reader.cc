@@ -324,6 +324,31 @@ Result<model::Linear> ModelDirectory::LinearAt(std::size_t layer,
   return linear;
 }
 
+Result<std::optional<PackedLinear>> ModelDirectory::Packed(std::size_t layer,
+                                                           const model::LinearRow& row) const {
+  const std::string module = model::ModuleName(*config_.arch, layer, row.name);
+  AWQ_ASSIGN(const auto form,
+             FormOf(module, model::Width(config_, row.out), model::Width(config_, row.in)));
+  if (!form) return std::optional<PackedLinear>();
+  PackedLinear packed{module, *form, {}};
+  for (const pack::PartInfo& part : quantization_->format->parts(*form)) {
+    AWQ_ASSIGN(const TensorView view, Find(fmt::format("{}.{}", module, part.suffix)));
+    packed.parts.push_back(view);
+  }
+  return std::optional<PackedLinear>(std::move(packed));
+}
+
+std::vector<std::string> ModelDirectory::StoredNames() const {
+  std::vector<std::string> names;
+  for (std::size_t file = 0; file < files_.size(); ++file) {
+    for (const io::TensorInfo& info : files_[file].tensors()) {
+      const auto found = tensors_.find(info.name);
+      if (found != tensors_.end() && found->second.file == file) names.push_back(info.name);
+    }
+  }
+  return names;
+}
+
 Result<model::BlockWeights> ModelDirectory::Block(std::size_t layer) const {
   if (layer >= config_.num_hidden_layers) {
     return MakeError(ErrorCode::kInvalidArgument, "{}: there is no layer {}; the model has {}",

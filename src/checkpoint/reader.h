@@ -18,6 +18,13 @@
 
 namespace awq::checkpoint {
 
+// A packed linear as it is stored; the views live as long as the directory.
+struct PackedLinear {
+  std::string module;
+  pack::Form form;
+  std::vector<TensorView> parts;  // in the order of the format's parts()
+};
+
 // Opening reads headers only. It checks every tensor the architecture names: present, dtype, shape;
 // and for a quantized directory every part of every packed linear. Tensors the table does not name
 // are listed by extra_tensors() (rotary caches and the like), never silently used.
@@ -35,6 +42,12 @@ class ModelDirectory final : public model::WeightSource {
   Result<TensorView> Head() const override;
   void Release(std::size_t layer) const override;
   void ReleaseAll() const override;
+
+  // Nothing where the linear is not packed.
+  Result<std::optional<PackedLinear>> Packed(std::size_t layer, const model::LinearRow& row) const;
+  // Every tensor, of the architecture or not, file by file in file order.
+  std::vector<std::string> StoredNames() const;
+  Result<TensorView> Find(const std::string& name) const;
 
   std::size_t weight_bytes() const;  // of all tensors
   const std::vector<std::string>& extra_tensors() const { return extra_tensors_; }
@@ -63,7 +76,6 @@ class ModelDirectory final : public model::WeightSource {
   Status CheckStoredAs(const std::string& module, bool packed) const;
   void ListExtras();
 
-  Result<TensorView> Find(const std::string& name) const;
   Result<model::Linear> LinearAt(std::size_t layer, const model::LinearRow& row) const;
 
   std::filesystem::path path_;

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <mutex>
 #include <system_error>
 #include <utility>
 
@@ -145,6 +146,7 @@ struct DirectoryWriter::State {
   std::vector<io::OutputFile> files;                 // one a shard
   std::vector<bool> unsynced;                        // one a shard
   std::map<std::string, std::size_t> written_bytes;  // of tensors not whole yet, in this run
+  std::mutex mutex;  // of `unsynced`, `written_bytes` and the journal, in WriteTensor
   bool replaced_another = false;
   bool finished = false;
 
@@ -274,8 +276,9 @@ Status DirectoryWriter::WriteTensor(const std::string& name, std::span<const std
                      state_->output.string(), name, bytes.size(), offset_bytes, info.size_bytes);
   }
   const std::size_t shard = place->second.shard;
-  state_->unsynced[shard] = true;
   AWQ_TRY(state_->files[shard].Write(info.offset_bytes + offset_bytes, bytes));
+  const std::lock_guard lock(state_->mutex);
+  state_->unsynced[shard] = true;
   std::size_t& written = state_->written_bytes[name];
   written += bytes.size();
   if (written >= info.size_bytes) {

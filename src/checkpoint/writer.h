@@ -40,7 +40,8 @@ class DirectoryWriter {
   // Create() threw away what an interrupted run with other settings or inputs had left.
   bool replaced_another() const;
 
-  // The whole tensor, or a piece of it at `offset_bytes` inside it.
+  // The whole tensor, or a piece of it at `offset_bytes` inside it. From any thread, but not while
+  // another function is called.
   Status WriteTensor(const std::string& name, std::span<const std::byte> bytes,
                      std::size_t offset_bytes = 0);
   // The bytes of a tensor that was written whole, in this run or in the one that is continued.

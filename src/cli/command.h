@@ -18,6 +18,7 @@ namespace awq::cli {
 using Action = std::function<int()>;
 
 Action AddQuantize(CLI::App& app);
+Action AddConvert(CLI::App& app);
 Action AddEval(CLI::App& app);
 Action AddCompare(CLI::App& app);
 Action AddRun(CLI::App& app);

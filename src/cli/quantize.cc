@@ -92,7 +92,7 @@ int Run(Flags& flags) {
 }  // namespace
 
 Action AddQuantize(CLI::App& app) {
-  CLI::App& command = *app.add_subcommand("quantize", "Make a 4-bit AWQ checkpoint of a model");
+  CLI::App& command = *app.add_subcommand("quantize", "Make a quantized checkpoint of a model");
   auto flags = std::make_shared<Flags>(command);
   QuantizeOptions& options = flags->options;
   command
@@ -110,7 +110,12 @@ Action AddQuantize(CLI::App& app) {
       ->capture_default_str();
   command.add_flag("--polish", flags->polish, "The same as --method awq-plus-polish")
       ->excludes("--method");
-  command.add_option("--bits", options.bits, "Bits per weight; the AWQ layout holds 4")
+  command.add_option("--format", options.format, "The file format of the quantized linears")
+      ->check(CLI::IsMember(FileFormats()))
+      ->capture_default_str();
+  command
+      .add_option("--bits", options.bits,
+                  "Bits per weight; the awq formats hold 4, gptq 2, 3, 4 and 8")
       ->check(CLI::Range(2, 8))
       ->capture_default_str();
   command.add_flag("--sym", options.symmetric, "Symmetric groups (absmax), zero point fixed");

@@ -29,7 +29,9 @@ Result<std::optional<Quantization>> ReadAwqConfig(const io::Fields& fields,
   AWQ_ASSIGN(const std::string method, fields.String("quant_method"));
   if (method != "awq") return std::optional<Quantization>();
   AWQ_ASSIGN(const std::string format, fields.String("format", "gemm"));  // transformers 5
-  AWQ_ASSIGN(const std::string stated, fields.String("version", format));
+  AWQ_ASSIGN(const std::string backend, fields.String("backend", ""));
+  AWQ_ASSIGN(const std::string stated,
+             backend == "llm-awq" ? backend : fields.String("version", format));
   if (Lower(stated) != version) return std::optional<Quantization>();
   Quantization result;
   quant::Spec spec;

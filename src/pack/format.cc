@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -49,18 +50,20 @@ Status CheckValues(const Format& format, const Form& form, const MutableRows& ro
   return {};
 }
 
-std::optional<std::size_t> PartBytes(const PartInfo& part) {
-  std::optional<std::size_t> bytes = ElementBytes(part.dtype);
-  for (const std::size_t extent : part.shape) {
-    bytes = bytes ? CheckedProduct({*bytes, extent}) : bytes;
-  }
-  return bytes;
-}
-
 }  // namespace
 
+std::size_t PartBytes(const PartInfo& part) {
+  std::optional<std::size_t> bytes = ElementBytes(part.dtype);
+  for (const std::size_t extent : part.shape) {
+    if (bytes) bytes = CheckedProduct({*bytes, extent});
+  }
+  return bytes.value_or(std::numeric_limits<std::size_t>::max());
+}
+
 std::span<const Format> Formats() {
-  static const std::array formats = {AwqGemmFormat()};
+  static const std::array formats = {
+      AwqGemmFormat(),           AwqGemvFormat(), AwqGemvFastFormat(), LlmAwqFormat(),
+      CompressedTensorsFormat(), GptqFormat(),    GptqV2Format()};
   return formats;
 }
 
@@ -164,7 +167,7 @@ Result<std::vector<PackedPart>> Pack(const Format& format, const quant::Quantize
   std::vector<PackedPart> packed;
   std::vector<std::byte*> pointers;
   for (PartInfo& info : format.parts(form)) {
-    Buffer<std::byte> bytes(PartBytes(info).value());
+    Buffer<std::byte> bytes(PartBytes(info));
     packed.push_back({std::move(info), std::move(bytes)});
     pointers.push_back(packed.back().bytes.data());
   }

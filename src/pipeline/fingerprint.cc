@@ -41,21 +41,25 @@ Result<std::uint64_t> HashWeightFiles(const std::filesystem::path& directory) {
 
 }  // namespace
 
+Result<std::string> DirectoryFingerprint(const std::filesystem::path& directory) {
+  AWQ_ASSIGN(const std::string config, io::ReadFile(directory / "config.json"));
+  AWQ_ASSIGN(const std::uint64_t weights, HashWeightFiles(directory));
+  return fmt::format("config {:016x} weights {:016x}", Hash(std::as_bytes(std::span(config))),
+                     weights);
+}
+
 Result<std::string> Fingerprint(const checkpoint::ModelDirectory& model,
                                 const Matrix<std::int32_t>& tokens,
                                 const QuantizeOptions& options) {
-  AWQ_ASSIGN(const std::string config, io::ReadFile(model.path() / "config.json"));
-  AWQ_ASSIGN(const std::uint64_t weights, HashWeightFiles(model.path()));
+  AWQ_ASSIGN(const std::string directory, DirectoryFingerprint(model.path()));
   const PlanOptions& plan = options.plan;
   return fmt::format(
-      "awq {} on {}{} method {} format {} bits {} group {} symmetric {} precision {} shard {} "
-      "config {:016x} "
-      "weights {:016x} tokens {}x{} {:016x}",
+      "awq {} on {}{} method {} format {} bits {} group {} symmetric {} precision {} shard {} {} "
+      "tokens {}x{} {:016x}",
       kVersion, IsaName(ActiveIsa()), math::HasFastBF16() ? "+bf16" : "", options.method->name,
       plan.format, plan.bits, plan.group_size ? std::to_string(*plan.group_size) : "auto",
-      plan.symmetric, static_cast<int>(options.precision), options.shard_bytes,
-      Hash(std::as_bytes(std::span(config))), weights, tokens.rows(), tokens.cols(),
-      Hash(std::as_bytes(tokens.span())));
+      plan.symmetric, static_cast<int>(options.precision), options.shard_bytes, directory,
+      tokens.rows(), tokens.cols(), Hash(std::as_bytes(tokens.span())));
 }
 
 }  // namespace awq::pipeline

@@ -89,27 +89,38 @@ Result<Plan> MakePlan(const ModelConfig& config, const PlanOptions& options) {
   Plan plan;
   plan.format = pack::FindFormat(options.format);
   if (plan.format == nullptr && !options.format.empty()) {
-    return MakeError(ErrorCode::kInvalidArgument, "format {}: there is none of this name",
-                     options.format);
+    return MakeError(ErrorCode::kInvalidArgument, "format {}: expected one of {}", options.format,
+                     pack::FormatNames());
+  }
+  if (plan.format != nullptr && plan.format->least_zero > 0 && !options.symmetric) {
+    return MakeError(
+        ErrorCode::kUnsupported,
+        "format {}: it cannot hold zero points below {}, which asymmetric groups have; "
+        "take gptq-v2, or --sym",
+        options.format, plan.format->least_zero);
   }
   plan.spec = {options.bits, options.group_size.value_or(DefaultGroupSize(config)),
                options.symmetric};
   bool any = false;
   std::string first_obstacle;
+  std::string holders;  // formats for the linear that has it
   for (const model::LinearRow& row : config.arch->linears) {
     auto& slot = plan.linears[static_cast<std::size_t>(row.role)];
     slot = PlanLinear(config, row, plan.format, plan.spec);
     any = any || slot->quantized();
-    if (first_obstacle.empty()) first_obstacle = slot->obstacle;
+    if (slot->quantized() || !first_obstacle.empty()) continue;
+    first_obstacle = slot->obstacle;
+    if (plan.format != nullptr) holders = pack::FormatsThatHold(slot->form());
   }
   if (!any) {
     const std::string stored_as =
         plan.format == nullptr ? std::string() : fmt::format(" be stored as {}", options.format);
     return MakeError(
-        ErrorCode::kUnsupported, "no linear of this model can{}{} {} bits and group size {}: {}",
+        ErrorCode::kUnsupported,
+        "no linear of this model can{}{} {} bits and group size {}: {}{}{}",
         plan.format == nullptr ? " have" : "", stored_as.empty() ? "" : stored_as + " with",
         plan.spec.bits, plan.spec.group_size == 0 ? "-1" : std::to_string(plan.spec.group_size),
-        first_obstacle);
+        first_obstacle, holders.empty() ? "" : "; these formats can hold it: ", holders);
   }
   if (plan.format == nullptr) return plan;
   const Shape vocabulary{config.vocab_size, config.hidden_size};

@@ -1,0 +1,79 @@
+#include "pipeline/adapt.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+
+namespace awq::pipeline {
+namespace {
+
+float RoundedTo(DType dtype, float value) {
+  if (dtype == DType::kF16) return RoundToF16(value);
+  if (dtype == DType::kBF16) return ToFloat(ToBF16(value));
+  return value;
+}
+
+// Every code of a group one step up: the same weights, but for those at the largest code.
+std::size_t Raise(std::uint8_t* codes, std::size_t count, int max_code) {
+  std::size_t lost = 0;
+  for (std::size_t k = 0; k < count; ++k) {
+    lost += codes[k] == max_code ? 1 : 0;
+    codes[k] = static_cast<std::uint8_t>(std::min(codes[k] + 1, max_code));
+  }
+  return lost;
+}
+
+}  // namespace
+
+void Changes::Add(const Changes& other) {
+  scales += other.scales;
+  largest_scale_change = std::max(largest_scale_change, other.largest_scale_change);
+  zeros += other.zeros;
+  weights += other.weights;
+}
+
+std::string Text(const Changes& changes) {
+  std::string text;
+  if (changes.scales > 0) {
+    text = fmt::format("{} scales are rounded, by up to {:.2g} %", changes.scales,
+                       100 * changes.largest_scale_change);
+  }
+  if (changes.zeros > 0) {
+    text += text.empty() ? "" : ", ";
+    text += fmt::format("{} zero points move, by which {} weights lose one step", changes.zeros,
+                        changes.weights);
+  }
+  return text;
+}
+
+Result<Changes> Adapt(DType dtype, int least_zero, int max_code, const pack::MutableRows& rows,
+                      std::string_view module) {
+  Changes changes;
+  const std::size_t group_size = rows.codes.cols / rows.scales.cols;
+  for (std::size_t r = 0; r < rows.count(); ++r) {
+    for (std::size_t g = 0; g < rows.scales.cols; ++g) {
+      float& scale = rows.scales(r, g);
+      const float rounded = RoundedTo(dtype, scale);
+      if (rounded == 0 || !std::isfinite(rounded)) {
+        return MakeError(ErrorCode::kUnsupported,
+                         "{}: the scale {} of group {} of output feature {} would become {} in {}",
+                         module, scale, g, rows.first + r, rounded, DTypeName(dtype));
+      }
+      if (rounded != scale) {
+        const double change = std::fabs((double{rounded} - double{scale}) / double{scale});
+        changes.largest_scale_change = std::max(changes.largest_scale_change, change);
+        ++changes.scales;
+        scale = rounded;
+      }
+      while (rows.zeros(r, g) < least_zero) {
+        changes.weights += Raise(rows.codes.row(r) + g * group_size, group_size, max_code);
+        ++rows.zeros(r, g);
+        ++changes.zeros;
+      }
+    }
+  }
+  return changes;
+}
+
+}  // namespace awq::pipeline

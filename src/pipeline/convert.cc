@@ -1,0 +1,293 @@
+#include "pipeline/convert.h"
+
+#include <awq/version.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "checkpoint/writer.h"
+#include "io/json.h"
+#include "pipeline/adapt.h"
+#include "pipeline/convert_plan.h"
+#include "pipeline/directory_files.h"
+#include "pipeline/fingerprint.h"
+
+namespace awq::pipeline {
+namespace {
+
+using checkpoint::DirectoryWriter;
+using checkpoint::ModelDirectory;
+using nlohmann::json;
+
+constexpr std::size_t kChunkBytes = std::size_t{1} << 30;  // of output, between two entries
+constexpr std::size_t kNamedTensors = 5;                   // in a refusal
+
+// Memory of one thread, kept from linear to linear.
+struct Scratch {
+  Matrix<std::uint8_t> codes;
+  Matrix<float> scales;
+  Matrix<std::uint8_t> zeros;
+  std::vector<Buffer<std::byte>> parts;
+
+  void Fit(const pack::Form& form) {
+    if (codes.cols() != form.in_features) codes = {pack::kStripeRows, form.in_features};
+    if (scales.cols() == form.groups()) return;
+    scales = {pack::kStripeRows, form.groups()};
+    zeros = {pack::kStripeRows, form.groups()};
+  }
+  pack::MutableRows Rows(std::size_t first, std::size_t count) {
+    return {first, codes.view().Rows(0, count), scales.view().Rows(0, count),
+            zeros.view().Rows(0, count)};
+  }
+};
+
+Status CheckInOrder(const pack::Form& form, std::span<const std::uint32_t> group_of,
+                    const std::string& module, const pack::Format& format) {
+  for (std::size_t k = 0; k < group_of.size(); ++k) {
+    if (group_of[k] == k / form.group_size()) continue;
+    return MakeError(ErrorCode::kUnsupported,
+                     "{}: input feature {} is of group {} (act order), and the {} format has no "
+                     "place for that",
+                     module, k, group_of[k], format.name);
+  }
+  return {};
+}
+
+// Reads, changes what must be, and packs into scratch.parts.
+Result<Changes> Repack(const pack::Format& from, const pack::Format& to, const ConvertItem& item,
+                       Scratch& scratch) {
+  const checkpoint::PackedLinear& packed = *item.packed;
+  const pack::Form& form = packed.form;
+  AWQ_TRY(pack::CheckParts(from, form, packed.parts, packed.module));
+  AWQ_ASSIGN(std::vector<std::uint32_t> group_of,
+             pack::UnpackOnce(from, form, packed.parts, packed.module));
+  if (!item.target.spec.act_order) {
+    AWQ_TRY(CheckInOrder(form, group_of, packed.module, to));
+    group_of.clear();
+  }
+  const std::vector<pack::PartInfo> parts = to.parts(item.target);
+  scratch.parts.resize(std::max(scratch.parts.size(), parts.size()));
+  std::vector<std::byte*> pointers;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const std::size_t bytes = pack::PartBytes(parts[i]);
+    if (scratch.parts[i].size() < bytes) scratch.parts[i] = Buffer<std::byte>(bytes);
+    pointers.push_back(scratch.parts[i].data());
+  }
+  pack::PackOnce(to, item.target, group_of, pointers);
+  scratch.Fit(form);
+  const bool adapts = form.spec.scale_dtype != item.target.spec.scale_dtype ||
+                      (to.least_zero > from.least_zero && !form.spec.symmetric);
+  Changes changes;
+  for (std::size_t first = 0; first < form.out_features; first += pack::kStripeRows) {
+    const auto rows = scratch.Rows(first, std::min(pack::kStripeRows, form.out_features - first));
+    AWQ_TRY(pack::UnpackRows(from, form, packed.parts, rows, packed.module));
+    if (adapts) {
+      AWQ_ASSIGN(const Changes stripe, Adapt(item.target.spec.scale_dtype, to.least_zero,
+                                             form.spec.max_code(), rows, packed.module));
+      changes.Add(stripe);
+    }
+    AWQ_TRY(pack::PackRows(to, item.target, {first, rows.codes, rows.scales, rows.zeros}, pointers,
+                           packed.module));
+  }
+  return changes;
+}
+
+class Conversion {
+ public:
+  Conversion(ThreadPool& pool, const ModelDirectory& model, const ConvertOptions& options)
+      : pool_(pool), model_(model), options_(options), scratch_(pool.size()) {}
+
+  Result<ConvertReport> Go() {
+    const auto start = std::chrono::steady_clock::now();
+    AWQ_TRY(DirectoryWriter::CheckOutput(options_.output));
+    AWQ_TRY(MakePlan());
+    AWQ_TRY(Open());
+    for (std::size_t first = 0; first < plan_.items.size();) {
+      std::size_t bytes = 0;
+      std::size_t last = first;
+      while (last < plan_.items.size() && bytes < kChunkBytes)
+        bytes += plan_.items[last++].size_bytes;
+      AWQ_TRY(Chunk(first, last));
+      first = last;
+    }
+    AWQ_TRY(WriteDirectoryFiles(*writer_, model_.path(), *options_.format, plan_.stored, ""));
+    AWQ_TRY(writer_->Finish());
+    report_.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return std::move(report_);
+  }
+
+ private:
+  const pack::Format& from() const { return *model_.quantization()->format; }
+  const pack::Format& to() const { return *options_.format; }
+
+  // The scales' dtype, and, without `lossy`, that nothing is going to change.
+  Status MakePlan() {
+    AWQ_ASSIGN(plan_, PlanConversion(model_, to(), DType::kF16));  // refuses what headers show
+    const DType have = SourceScales();
+    if (to().scales_follow_model) {
+      // The model's own dtype, as the format's programs have it, where that changes nothing.
+      AWQ_ASSIGN(const DType model, ModelDType());
+      AWQ_ASSIGN(plan_, PlanConversion(model_, to(), model));
+      AWQ_ASSIGN(const std::vector<std::string> changed, WhatChanges());
+      if (changed.empty()) return {};
+      AWQ_ASSIGN(plan_, PlanConversion(model_, to(), have));
+    }
+    if (options_.lossy) return {};
+    AWQ_ASSIGN(const std::vector<std::string> changed, WhatChanges());
+    if (changed.empty()) return {};
+    std::string text;
+    for (std::size_t i = 0; i < std::min(changed.size(), kNamedTensors); ++i) {
+      text += "\n  " + changed[i];
+    }
+    if (changed.size() > kNamedTensors) {
+      text += fmt::format("\n  and {} more", changed.size() - kNamedTensors);
+    }
+    return MakeError(ErrorCode::kUnsupported,
+                     "{}: the {} format cannot hold {} of its linears as they are; --lossy lets "
+                     "them change:{}",
+                     model_.path().string(), to().name, changed.size(), text);
+  }
+
+  DType SourceScales() const {
+    for (const ConvertItem& item : plan_.items) {
+      if (item.packed) return item.packed->form.spec.scale_dtype;
+    }
+    return DType::kF16;
+  }
+
+  Result<DType> ModelDType() const {
+    AWQ_ASSIGN(const json config, io::ReadJson(model_.path() / "config.json"));
+    for (const char* key : {"dtype", "torch_dtype"}) {
+      const auto dtype = config.find(key);
+      if (dtype == config.end()) continue;
+      if (*dtype == "bfloat16") return DType::kBF16;
+      if (*dtype == "float32") return DType::kF32;
+      if (*dtype == "float16") return DType::kF16;
+    }
+    return SourceScales();
+  }
+
+  // Whether values decide what the format can hold.
+  bool DependsOnValues(const ConvertItem& item) const {
+    const quant::Spec& have = item.packed->form.spec;
+    const quant::Spec& want = item.target.spec;
+    return have.scale_dtype != want.scale_dtype || have.act_order != want.act_order ||
+           (to().least_zero > from().least_zero && !have.symmetric) || to().scales_zeros;
+  }
+
+  // One line a linear that would change; an error for what no --lossy mends.
+  Result<std::vector<std::string>> WhatChanges() {
+    AWQ_TRY(ForItems(0, plan_.items.size(), "checking", [&](std::size_t i, Scratch& scratch) {
+      const ConvertItem& item = plan_.items[i];
+      if (!item.packed || !DependsOnValues(item)) return Result<Changes>(Changes{});
+      return Repack(from(), to(), item, scratch);
+    }));
+    return Describe(0, plan_.items.size());
+  }
+
+  std::vector<std::string> Describe(std::size_t first, std::size_t last) const {
+    std::vector<std::string> lines;
+    for (std::size_t i = first; i < last; ++i) {
+      if (!changes_[i - first].any()) continue;
+      lines.push_back(plan_.items[i].packed->module + ": " + Text(changes_[i - first]));
+    }
+    return lines;
+  }
+
+  // Calls body for the items [first, last), in any order and on every thread; the error of the
+  // first item that has one. What they change is in changes_.
+  template <class Body>
+  Status ForItems(std::size_t first, std::size_t last, std::string_view stage, const Body& body) {
+    std::vector<std::optional<Error>> errors(last - first);
+    changes_.assign(last - first, {});
+    if (options_.progress != nullptr) {
+      options_.progress->Update({.stage = stage,
+                                 .done = first,
+                                 .total = plan_.items.size(),
+                                 .unit = "tensors",
+                                 .note = ""});
+    }
+    pool_.ParallelFor(last - first, [&](std::size_t i, std::size_t worker) {
+      Result<Changes> changes = body(first + i, scratch_[worker]);
+      if (changes) {
+        changes_[i] = *changes;
+      } else {
+        errors[i] = changes.error();
+      }
+    });
+    model_.ReleaseAll();
+    for (std::optional<Error>& error : errors) {
+      if (error) return std::move(*error);
+    }
+    return {};
+  }
+
+  Status Open() {
+    checkpoint::WriterOptions writer;
+    writer.shard_bytes = options_.shard_bytes;
+    AWQ_ASSIGN(const std::string directory, DirectoryFingerprint(model_.path()));
+    writer.fingerprint = fmt::format("awq {} convert to {} lossy {} shard {} {}", kVersion,
+                                     to().name, options_.lossy, options_.shard_bytes, directory);
+    report_.from = std::string(from().name);
+    report_.to = std::string(to().name);
+    report_.input_bytes = model_.weight_bytes();
+    for (const io::TensorInfo& tensor : plan_.tensors) report_.output_bytes += tensor.size_bytes;
+    AWQ_ASSIGN(writer_, DirectoryWriter::Create(options_.output, plan_.tensors, writer));
+    return {};
+  }
+
+  Status Chunk(std::size_t first, std::size_t last) {
+    const std::string unit = fmt::format("tensors {} to {}", first, last);
+    for (std::size_t i = first; i < last; ++i) report_.linears += plan_.items[i].packed ? 1U : 0U;
+    if (const json* done = writer_->IsDone(unit)) {
+      if (!done->is_array()) return MakeError(ErrorCode::kCorrupt, "{}: not a list", unit);
+      for (const json& line : *done) report_.changes.push_back(line.get<std::string>());
+      report_.resumed = true;
+      return {};
+    }
+    AWQ_TRY(ForItems(first, last, "converting", [&](std::size_t i, Scratch& scratch) {
+      return Write(plan_.items[i], scratch);
+    }));
+    const std::vector<std::string> lines = Describe(first, last);
+    report_.changes.insert(report_.changes.end(), lines.begin(), lines.end());
+    if (last == plan_.items.size()) return {};  // Finish() is what ends it
+    return writer_->MarkDone(unit, lines);
+  }
+
+  Result<Changes> Write(const ConvertItem& item, Scratch& scratch) {
+    if (!item.packed) {
+      AWQ_TRY(writer_->WriteTensor(item.tensor,
+                                   item.view.bytes.subspan(item.offset_bytes, item.size_bytes),
+                                   item.offset_bytes));
+      return Changes{};
+    }
+    AWQ_ASSIGN(const Changes changes, Repack(from(), to(), item, scratch));
+    const std::vector<pack::PartInfo> parts = to().parts(item.target);
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      AWQ_TRY(writer_->WriteTensor(fmt::format("{}.{}", item.packed->module, parts[i].suffix),
+                                   scratch.parts[i].span().first(pack::PartBytes(parts[i]))));
+    }
+    return changes;
+  }
+
+  ThreadPool& pool_;
+  const ModelDirectory& model_;
+  const ConvertOptions& options_;
+  ConvertPlan plan_;
+  std::vector<Scratch> scratch_;  // one a thread
+  std::vector<Changes> changes_;  // of the items that were looked at last
+  std::unique_ptr<DirectoryWriter> writer_;
+  ConvertReport report_;
+};
+
+}  // namespace
+
+Result<ConvertReport> Convert(ThreadPool& pool, const ModelDirectory& model,
+                              const ConvertOptions& options) {
+  return Conversion(pool, model, options).Go();
+}
+
+}  // namespace awq::pipeline
