@@ -215,7 +215,7 @@ class Reports(CliTest):
             self.assertEqual(same["nll_nats_per_token"], nll)
             done = self.succeed("convert", there, "-o", back)
             self.assertIn(b"lossless", done.stdout)
-            self.assertEqual(files_of(back), files_of(gemm))
+            self.assertTrue(files_of(back) == files_of(gemm), name)
         three = self.work / "three"
         self.fail(1, ["4-bit codes, not 3-bit", "can hold it: compressed-tensors, gptq, gptq-v2"],
                   "quantize", MODEL, "-o", three, "--bits", "3", "--method", "rtn")
@@ -225,12 +225,7 @@ class Reports(CliTest):
         self.fail(1, ["not quantized"], "convert", MODEL, "-o", self.out)
         self.fail(1, ["take gptq-v2, or --sym"], "quantize", MODEL, "-o", self.out, "--format",
                   "gptq")
-        self.fail(1, ["cannot hold", "--lossy", "zero points move"], "convert", gemm, "-o", self.out,
-                  "--format", "gptq")
         self.assertEqual(list(self.work.glob("out*")), [])
-        lossy = self.succeed("convert", gemm, "-o", self.out, "--format", "gptq", "--lossy")
-        self.assertIn(b"zero points move", lossy.stdout)
-        self.succeed("eval", self.out, "--text", TEXT, "--ctx", "64", "--max-tokens", "128")
 
 
 class BadInput(CliTest):

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -339,8 +340,11 @@ Result<std::optional<PackedLinear>> ModelDirectory::Packed(std::size_t layer,
 }
 
 std::vector<std::string> ModelDirectory::StoredNames() const {
+  std::vector<std::size_t> order(files_.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::sort(order, {}, [&](std::size_t file) { return files_[file].file()->path(); });
   std::vector<std::string> names;
-  for (std::size_t file = 0; file < files_.size(); ++file) {
+  for (const std::size_t file : order) {
     for (const io::TensorInfo& info : files_[file].tensors()) {
       const auto found = tensors_.find(info.name);
       if (found != tensors_.end() && found->second.file == file) names.push_back(info.name);

@@ -45,7 +45,7 @@ class ModelDirectory final : public model::WeightSource {
 
   // Nothing where the linear is not packed.
   Result<std::optional<PackedLinear>> Packed(std::size_t layer, const model::LinearRow& row) const;
-  // Every tensor, of the architecture or not, file by file in file order.
+  // Every tensor, of the architecture or not, in the order of the files' names and in each its own.
   std::vector<std::string> StoredNames() const;
   Result<TensorView> Find(const std::string& name) const;
 

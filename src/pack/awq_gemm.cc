@@ -20,10 +20,18 @@ constexpr std::size_t kPerWord = 8;  // 4-bit codes of neighbouring output featu
 constexpr std::array<std::size_t, kPerWord> kOrder = {0, 2, 4, 6, 1, 3, 5, 7};
 constexpr std::uint8_t kMaxCode = 15;
 
-// A tile is 16 words wide, one cache line of the packed side, and 64 codes long, one of the
-// canonical side: both sides are then read and written in whole lines.
-constexpr std::size_t kTileWords = 16;
-constexpr std::size_t kTileCodes = 64;
+// Words and codes stand across each other. A block is a cache line of words wide and one of codes
+// deep, copied to memory of its own first: rows that lie a power of two apart share a few lines of
+// the cache. Its tiles are turned over in registers.
+constexpr std::size_t kSide = 16;
+constexpr std::size_t kLine = 64;
+constexpr std::size_t kBlockWords = kLine / sizeof(std::uint32_t);
+constexpr std::size_t kBlockRows = kBlockWords * kPerWord;
+
+struct Block {
+  alignas(kLine) std::array<std::array<std::uint8_t, kLine>, kLine> packed{};      // [code][byte]
+  alignas(kLine) std::array<std::array<std::uint8_t, kLine>, kBlockRows> codes{};  // [row][code]
+};
 
 std::string Refuses(const Form& form) {
   const quant::Spec& spec = form.spec;
@@ -41,83 +49,124 @@ std::vector<PartInfo> Parts(const Form& form) {
           {"scales", form.spec.scale_dtype, {form.groups(), form.out_features}}};
 }
 
-// Calls body(first_word, words, first_code, codes) for every tile.
-template <class Body>
-void ForEachTile(std::size_t words, std::size_t codes, const Body& body) {
-  for (std::size_t word = 0; word < words; word += kTileWords) {
-    const std::size_t tile_words = std::min(kTileWords, words - word);
-    for (std::size_t code = 0; code < codes; code += kTileCodes) {
-      body(word, tile_words, code, std::min(kTileCodes, codes - code));
+using Lane __attribute__((vector_size(kSide))) = std::uint8_t;
+using Tile = std::array<Lane, kSide>;
+
+Lane Load(const void* from) {
+  Lane lane;
+  std::memcpy(&lane, from, sizeof(lane));
+  return lane;
+}
+
+// Rows become columns: four rounds of interleaving the first half of the rows with the second.
+void Turn(Tile& tile) {
+  for (int round = 0; round < 4; ++round) {
+    Tile next;
+    for (std::size_t i = 0; i < kSide / 2; ++i) {
+      const Lane a = tile[i];
+      const Lane b = tile[i + kSide / 2];
+      next[2 * i] =
+          __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      next[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29,
+                                                14, 30, 15, 31);
+    }
+    tile = next;
+  }
+}
+
+// The two rows of byte b of a block's words: in its low and its high nibble.
+std::pair<std::size_t, std::size_t> RowsOf(std::size_t byte) {
+  const std::size_t nibble = 2 * (byte % sizeof(std::uint32_t));
+  const std::size_t first = byte / sizeof(std::uint32_t) * kPerWord;
+  return {first + kOrder[nibble], first + kOrder[nibble + 1]};
+}
+
+void PackBlock(Block& block) {
+  for (std::size_t byte = 0; byte < kLine; byte += kSide) {
+    for (std::size_t code = 0; code < kLine; code += kSide) {
+      Tile tile;
+      for (std::size_t b = 0; b < kSide; ++b) {
+        const auto [low, high] = RowsOf(byte + b);
+        tile[b] = Load(&block.codes[low][code]) | Load(&block.codes[high][code]) << 4;
+      }
+      Turn(tile);
+      for (std::size_t k = 0; k < kSide; ++k) {
+        std::memcpy(&block.packed[code + k][byte], &tile[k], kSide);
+      }
     }
   }
 }
 
-// The words of one output octet: rows[i] has the codes that stand in nibble i. Byte arithmetic
-// first: it vectorises best.
-void PackColumn(const std::array<const std::uint8_t*, kPerWord>& rows, std::size_t count,
-                std::array<std::uint32_t, kTileCodes>& column) {
-  std::array<std::array<std::uint8_t, kTileCodes>, kPerWord / 2> bytes{};
-  for (std::size_t b = 0; b < bytes.size(); ++b) {
-    const std::uint8_t* low = rows[2 * b];
-    const std::uint8_t* high = rows[2 * b + 1];
-    for (std::size_t k = 0; k < count; ++k) {
-      bytes[b][k] = static_cast<std::uint8_t>(low[k] | high[k] << 4);
+void UnpackBlock(Block& block) {
+  for (std::size_t byte = 0; byte < kLine; byte += kSide) {
+    for (std::size_t code = 0; code < kLine; code += kSide) {
+      Tile tile;
+      for (std::size_t k = 0; k < kSide; ++k) tile[k] = Load(&block.packed[code + k][byte]);
+      Turn(tile);
+      for (std::size_t b = 0; b < kSide; ++b) {
+        const auto [low, high] = RowsOf(byte + b);
+        const Lane lows = tile[b] & kMaxCode;
+        const Lane highs = tile[b] >> 4;
+        std::memcpy(&block.codes[low][code], &lows, kSide);
+        std::memcpy(&block.codes[high][code], &highs, kSide);
+      }
     }
   }
-  for (std::size_t k = 0; k < kTileCodes; ++k) {
-    column[k] = std::uint32_t{bytes[0][k]} | std::uint32_t{bytes[1][k]} << 8 |
-                std::uint32_t{bytes[2][k]} << 16 | std::uint32_t{bytes[3][k]} << 24;
+}
+
+// A line, with its length known to the compiler where it is whole.
+void CopyLine(const void* from, std::size_t bytes, void* to) {
+  if (bytes == kLine) {
+    std::memcpy(to, from, kLine);
+  } else {
+    std::memcpy(to, from, bytes);
+  }
+}
+
+// Calls body(first_word, words, first_code, codes) for every block.
+template <class Body>
+void ForEachBlock(std::size_t words, std::size_t codes, const Body& body) {
+  for (std::size_t word = 0; word < words; word += kBlockWords) {
+    for (std::size_t code = 0; code < codes; code += kLine) {
+      body(word, std::min(kBlockWords, words - word), code, std::min(kLine, codes - code));
+    }
   }
 }
 
 // codes [8 * words, n], row-major -> words from `first_word` on of packed rows [n, stride].
 void PackWords(MatrixView<const std::uint8_t> codes, std::size_t first_word, std::size_t stride,
                std::byte* packed) {
-  const std::size_t words = codes.rows / kPerWord;
-  ForEachTile(words, codes.cols,
-              [&](std::size_t word, std::size_t tile_words, std::size_t first, std::size_t count) {
-                std::array<std::array<std::uint32_t, kTileCodes>, kTileWords> columns;
-                for (std::size_t w = 0; w < tile_words; ++w) {
-                  std::array<const std::uint8_t*, kPerWord> rows{};
-                  for (std::size_t i = 0; i < kPerWord; ++i) {
-                    rows[i] = codes.row((word + w) * kPerWord + kOrder[i]) + first;
-                  }
-                  PackColumn(rows, count, columns[w]);
-                }
-                std::array<std::uint32_t, kTileWords> line{};
-                for (std::size_t k = 0; k < count; ++k) {
-                  for (std::size_t w = 0; w < tile_words; ++w) line[w] = columns[w][k];
-                  std::memcpy(
-                      packed + ((first + k) * stride + first_word + word) * sizeof(std::uint32_t),
-                      line.data(), tile_words * sizeof(std::uint32_t));
-                }
-              });
+  Block block;
+  ForEachBlock(codes.rows / kPerWord, codes.cols,
+               [&](std::size_t word, std::size_t words, std::size_t first, std::size_t count) {
+                 for (std::size_t r = 0; r < words * kPerWord; ++r) {
+                   CopyLine(codes.row(word * kPerWord + r) + first, count, block.codes[r].data());
+                 }
+                 PackBlock(block);
+                 for (std::size_t k = 0; k < count; ++k) {
+                   CopyLine(
+                       block.packed[k].data(), words * sizeof(std::uint32_t),
+                       packed + ((first + k) * stride + first_word + word) * sizeof(std::uint32_t));
+                 }
+               });
 }
 
 // The inverse of PackWords. `packed` need not be aligned.
 void UnpackWords(const std::byte* packed, std::size_t first_word, std::size_t stride,
                  MatrixView<std::uint8_t> codes) {
-  const std::size_t words = codes.rows / kPerWord;
-  ForEachTile(words, codes.cols,
-              [&](std::size_t word, std::size_t tile_words, std::size_t first, std::size_t count) {
-                std::array<std::array<std::uint32_t, kTileWords>, kTileCodes> tile;
-                for (std::size_t k = 0; k < count; ++k) {
-                  std::memcpy(
-                      tile[k].data(),
-                      packed + ((first + k) * stride + first_word + word) * sizeof(std::uint32_t),
-                      tile_words * sizeof(std::uint32_t));
-                }
-                for (std::size_t w = 0; w < tile_words; ++w) {
-                  std::array<std::uint32_t, kTileCodes> column;
-                  for (std::size_t k = 0; k < count; ++k) column[k] = tile[k][w];
-                  for (std::size_t i = 0; i < kPerWord; ++i) {
-                    std::uint8_t* row = codes.row((word + w) * kPerWord + kOrder[i]) + first;
-                    for (std::size_t k = 0; k < count; ++k) {
-                      row[k] = static_cast<std::uint8_t>(column[k] >> (4 * i) & kMaxCode);
-                    }
-                  }
-                }
-              });
+  Block block;
+  ForEachBlock(codes.rows / kPerWord, codes.cols,
+               [&](std::size_t word, std::size_t words, std::size_t first, std::size_t count) {
+                 for (std::size_t k = 0; k < count; ++k) {
+                   CopyLine(
+                       packed + ((first + k) * stride + first_word + word) * sizeof(std::uint32_t),
+                       words * sizeof(std::uint32_t), block.packed[k].data());
+                 }
+                 UnpackBlock(block);
+                 for (std::size_t r = 0; r < words * kPerWord; ++r) {
+                   CopyLine(block.codes[r].data(), count, codes.row(word * kPerWord + r) + first);
+                 }
+               });
 }
 
 ScalePlaces PlacesOf(const Form& form) { return {1, form.out_features}; }

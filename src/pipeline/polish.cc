@@ -74,7 +74,7 @@ class TrainedLinear {
   void StepGroup(std::size_t r, std::size_t g, const Matrix<float>& gradient, const Rates& rates) {
     const std::size_t size = linear_.spec.group_size;
     const auto largest = static_cast<float>(linear_.spec.max_code());
-    const float scale = ToFloat(linear_.scales(r, g));
+    const float scale = linear_.scales(r, g);
     const float zero = linear_.zeros(r, g);
     float scale_gradient = 0;
     for (std::size_t k = g * size; k < (g + 1) * size; ++k) {
@@ -86,7 +86,7 @@ class TrainedLinear {
     }
     const float step = scale_moments_(r, g).Step(scale_gradient, rates.correction);
     log_scales_(r, g) -= rates.scale * step;
-    linear_.scales(r, g) = ToF16(std::exp(log_scales_(r, g)));
+    linear_.scales(r, g) = RoundToF16(std::exp(log_scales_(r, g)));
   }
 
   quant::QuantizedLinear& linear_;
