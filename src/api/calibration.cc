@@ -57,9 +57,6 @@ std::size_t SelfCalibrationBound(const checkpoint::ModelDirectory& model,
 Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool,
                                            const checkpoint::ModelDirectory& model,
                                            const PreparedCalibration& calibration) {
-  if (calibration.from_model()) {
-    return calib::FromModel(pool, model, *calibration.tokenizer, calibration.options);
-  }
   if (calibration.source == "builtin+self") {
     calib::CalibrationOptions options = calibration.options;
     options.samples = CeilDiv(calibration.options.samples, std::size_t{2});
@@ -70,6 +67,9 @@ Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool,
     AWQ_ASSIGN(const calib::CalibrationTokens self,
                calib::FromModel(pool, model, *calibration.tokenizer, options));
     return calib::Interleave(builtin, self);
+  }
+  if (calibration.source == "self") {
+    return calib::FromModel(pool, model, *calibration.tokenizer, calibration.options);
   }
   if (calibration.source == "builtin") {
     return calib::FromBuiltin(*calibration.tokenizer, model.config(), calibration.options);

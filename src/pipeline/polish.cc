@@ -59,7 +59,7 @@ class TrainedLinear {
         scale_moments_(linear.out_features(), linear.groups(), Moments{}) {
     std::ranges::copy(linear.codes.span(), codes_.span().begin());
     for (std::size_t i = 0; i < log_scales_.size(); ++i) {
-      log_scales_.span()[i] = std::log(ToFloat(linear.scales.span()[i]));
+      log_scales_.span()[i] = std::log(linear.scales.span()[i]);
     }
   }
 
