@@ -123,7 +123,7 @@ class Conversion {
   const pack::Format& from() const { return *model_.quantization()->format; }
   const pack::Format& to() const { return *options_.format; }
 
-  // The scales' dtype, and, without `lossy`, that nothing is going to change.
+  // The scales' dtype; that nothing stands in the way; and, without `lossy`, that nothing changes.
   Status MakePlan() {
     AWQ_ASSIGN(plan_, PlanConversion(model_, to(), DType::kF16));  // refuses what headers show
     const DType have = SourceScales();
@@ -135,9 +135,8 @@ class Conversion {
       if (changed.empty()) return {};
       AWQ_ASSIGN(plan_, PlanConversion(model_, to(), have));
     }
-    if (options_.lossy) return {};
     AWQ_ASSIGN(const std::vector<std::string> changed, WhatChanges());
-    if (changed.empty()) return {};
+    if (changed.empty() || options_.lossy) return {};
     std::string text;
     for (std::size_t i = 0; i < std::min(changed.size(), kNamedTensors); ++i) {
       text += "\n  " + changed[i];

@@ -1,0 +1,184 @@
+// A quantized directory carried over to every format and back; what is refused, and what --lossy
+// does.
+#include "pipeline/convert.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "checkpoint/test_model.h"
+#include "pipeline/adapt.h"
+#include "testing/paths.h"
+
+namespace awq::pipeline {
+namespace {
+
+namespace fs = std::filesystem;
+using awq::testing::TemporaryDirectory;
+using checkpoint::ModelDirectory;
+using checkpoint::testing::MakeModel;
+using checkpoint::testing::TestModel;
+
+// A llama whose linears are random, in `format`; scales that 8 bits of mantissa hold.
+TestModel Packed(const char* format_name, quant::Spec spec, std::uint8_t least_zero = 1) {
+  TestModel model = MakeModel("llama");
+  model.config["hidden_size"] = 64;
+  model.config["torch_dtype"] = spec.scale_dtype == DType::kBF16 ? "bfloat16" : "float16";
+  const pack::Format& format = *pack::FindFormat(format_name);
+  model.config["quantization_config"] = format.write_config({spec, {}, {}});
+  std::mt19937 random(7);
+  for (std::size_t layer = 0; layer < 2; ++layer) {
+    for (const model::LinearRow& row : model::FindArch("llama")->linears) {
+      const std::string module = model::ModuleName(*model::FindArch("llama"), layer, row.name);
+      const Shape shape = model.tensors.at(module + ".weight").shape;
+      const std::size_t groups = shape[1] / spec.group_size;
+      quant::QuantizedLinear linear{spec, Matrix<std::uint8_t>(shape[0], shape[1]),
+                                    Matrix<float>(shape[0], groups),
+                                    Matrix<std::uint8_t>(shape[0], groups)};
+      for (auto& code : linear.codes.span()) code = static_cast<std::uint8_t>(random() % 16);
+      for (auto& zero : linear.zeros.span()) {
+        zero = static_cast<std::uint8_t>(least_zero + random() % (16U - least_zero));
+      }
+      for (auto& scale : linear.scales.span()) {
+        scale = static_cast<float>(128 + random() % 128) * 0x1p-14F;
+      }
+      for (std::size_t k = 0; spec.act_order && k < shape[1]; ++k) {
+        linear.group_of.push_back(static_cast<std::uint32_t>(k % groups));
+      }
+      model.tensors.erase(module + ".weight");
+      const auto parts = pack::Pack(format, linear, module).value();
+      for (const pack::PackedPart& part : parts) {
+        model.tensors[module + "." + std::string(part.info.suffix)] = {
+            part.info.dtype, part.info.shape,
+            std::string(reinterpret_cast<const char*>(part.bytes.data()), part.bytes.size())};
+      }
+    }
+  }
+  return model;
+}
+
+class ConvertTest : public ::testing::Test {
+ protected:
+  Result<ConvertReport> Run(const fs::path& from, const fs::path& to, const char* format,
+                            bool lossy = false) {
+    auto model = ModelDirectory::Open(from);
+    if (!model) return model.error();
+    ConvertOptions options;
+    options.format = pack::FindFormat(format);
+    options.lossy = lossy;
+    options.output = to;
+    options.shard_bytes = 20000;
+    return Convert(pool_, **model, options);
+  }
+  fs::path Path(const std::string& name) const { return directory_.path() / name; }
+
+  // Every tensor: dtype, shape and bytes.
+  static std::map<std::string, std::string> Tensors(const fs::path& path) {
+    std::map<std::string, std::string> tensors;
+    const auto model = ModelDirectory::Open(path).value();
+    for (const std::string& name : model->StoredNames()) {
+      const TensorView view = model->Find(name).value();
+      tensors[name] =
+          std::string(DTypeName(view.dtype)) + ShapeString(view.shape) +
+          std::string(reinterpret_cast<const char*>(view.bytes.data()), view.bytes.size());
+    }
+    return tensors;
+  }
+
+  TemporaryDirectory directory_;
+  ThreadPool pool_{2};
+};
+
+TEST_F(ConvertTest, ThroughEveryFormatAndBackToEqualTensors) {
+  for (const DType dtype : {DType::kF16, DType::kBF16}) {
+    const fs::path start = Path(fmt::format("start {}", DTypeName(dtype)));
+    Packed("compressed-tensors", {4, 32, false, dtype}).Write(start);
+    for (const char* name : {"awq-gemm", "gptq", "gptq-v2", "compressed-tensors"}) {
+      SCOPED_TRACE(name);
+      const fs::path there = Path(fmt::format("{} {}", name, DTypeName(dtype)));
+      const fs::path back = Path(there.filename().string() + " back");
+      const auto first = Run(start, there, name);
+      ASSERT_TRUE(first.ok()) << first.error().message;
+      EXPECT_TRUE(first->lossless());
+      EXPECT_EQ(first->linears, 14U);
+      const auto second = Run(there, back, "compressed-tensors");
+      ASSERT_TRUE(second.ok()) << second.error().message;
+      EXPECT_EQ(Tensors(back), Tensors(start));
+    }
+  }
+}
+
+TEST_F(ConvertTest, ActOrderGoesWhereThereIsAPlace) {
+  Packed("gptq", {4, 32, false, DType::kF16, true}).Write(Path("start"));
+  const auto there = Run(Path("start"), Path("ct"), "compressed-tensors");
+  ASSERT_TRUE(there.ok()) << there.error().message;
+  ASSERT_TRUE(Run(Path("ct"), Path("back"), "gptq").ok());
+  EXPECT_EQ(Tensors(Path("back")), Tensors(Path("start")));
+  const auto awq = Run(Path("start"), Path("awq"), "awq-gemm", /*lossy=*/true);
+  ASSERT_FALSE(awq.ok());
+  EXPECT_NE(awq.error().message.find("(act order), and the awq-gemm format has no place"),
+            std::string::npos)
+      << awq.error().message;
+  EXPECT_FALSE(fs::exists(Path("awq")));
+  EXPECT_FALSE(fs::exists(Path("awq.partial")));
+}
+
+TEST_F(ConvertTest, SaysWhatWouldChangeAndChangesItWhenTold) {
+  Packed("gptq-v2", {4, 32, false}, /*least_zero=*/0).Write(Path("start"));
+  const auto refused = Run(Path("start"), Path("out"), "gptq");
+  ASSERT_FALSE(refused.ok());
+  for (const char* part : {"cannot hold 14 of its linears", "--lossy", "zero points move",
+                           "model.layers.0.mlp.down_proj: ", "and 9 more"}) {
+    EXPECT_NE(refused.error().message.find(part), std::string::npos) << refused.error().message;
+  }
+  EXPECT_FALSE(fs::exists(Path("out.partial")));
+  const auto changed = Run(Path("start"), Path("out"), "gptq", /*lossy=*/true);
+  ASSERT_TRUE(changed.ok()) << changed.error().message;
+  EXPECT_EQ(changed->changes.size(), 14U);
+  const auto before = ModelDirectory::Open(Path("start")).value();
+  const auto after = ModelDirectory::Open(Path("out")).value();
+  const auto a = before->Block(0)->linear(model::Role::kUp).packed->Unpack().value();
+  const auto b = after->Block(0)->linear(model::Role::kUp).packed->Unpack().value();
+  Matrix<float> x(a.out_features(), a.in_features());
+  Matrix<float> y(a.out_features(), a.in_features());
+  quant::Dequantize(a, 0, x);
+  quant::Dequantize(b, 0, y);
+  std::size_t lost = 0;
+  for (std::size_t r = 0; r < x.rows(); ++r) {
+    for (std::size_t k = 0; k < x.cols(); ++k) {
+      const bool moved = a.zeros(r, k / 32) == 0 && a.codes(r, k) == 15;
+      lost += moved ? 1U : 0U;
+      EXPECT_EQ(x(r, k) - y(r, k), moved ? a.scales(r, k / 32) : 0);
+    }
+  }
+  EXPECT_GT(lost, 0U);
+}
+
+TEST_F(ConvertTest, RefusesWhatIsNotQuantized) {
+  MakeModel("llama").Write(Path("dense"));
+  const auto refused = Run(Path("dense"), Path("out"), "gptq");
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("not quantized; awq quantize --format gptq"),
+            std::string::npos);
+}
+
+TEST(Adapt, RoundsScalesAndRefusesThoseThatVanish) {
+  Matrix<std::uint8_t> codes(1, 2, 3);
+  Matrix<float> scales(1, 2, 0.5F);
+  Matrix<std::uint8_t> zeros(1, 2, 8);
+  const pack::MutableRows rows{0, codes, scales, zeros};
+  EXPECT_FALSE(Adapt(DType::kF16, 0, 15, rows, "m")->any());
+  scales(0, 1) = 1.001F;
+  const auto changes = Adapt(DType::kBF16, 0, 15, rows, "m");
+  ASSERT_TRUE(changes.ok());
+  EXPECT_EQ(changes->scales, 1U);
+  EXPECT_NEAR(changes->largest_scale_change, 0.001, 1e-5);
+  EXPECT_EQ(scales(0, 1), 1.0F);
+  scales(0, 1) = 1e-30F;
+  EXPECT_FALSE(Adapt(DType::kF16, 0, 15, rows, "m").ok());
+  scales(0, 1) = 1e30F;
+  EXPECT_FALSE(Adapt(DType::kF16, 0, 15, rows, "m").ok());
+}
+
+}  // namespace
+}  // namespace awq::pipeline
