@@ -64,6 +64,29 @@ TEST_F(CalibrationTest, EveryWindowBeginsWithBosUnlessToldOtherwise) {
       std::equal(by_default->ids.row(0) + 1, by_default->ids.row(0) + 32, never->ids.row(0)));
 }
 
+TEST_F(CalibrationTest, TheBuiltInTextIsTheDefaultAndFillsTheWindows) {
+  const auto by_default = Run({.source = Calibration{}.source, .samples = 128});
+  ASSERT_TRUE(by_default.ok()) << by_default.error().message;
+  EXPECT_EQ(by_default->ids.rows(), 128U);
+  EXPECT_NE(by_default->source.find("the built-in text"), std::string::npos);
+  const auto by_name = Run({.source = "builtin", .samples = 128});
+  EXPECT_TRUE(std::ranges::equal(by_default->ids.span(), by_name->ids.span()));
+}
+
+TEST_F(CalibrationTest, HalfBuiltInHalfItsOwnTakesTurns) {
+  const auto both = Run({.source = "builtin+self", .samples = 5});
+  ASSERT_TRUE(both.ok()) << both.error().message;
+  const auto builtin = Run({.source = "builtin", .samples = 3});
+  const auto self = Run({.source = "self", .samples = 2});
+  ASSERT_EQ(both->ids.rows(), 5U);
+  for (std::size_t row = 0; row < 5; ++row) {
+    const auto& from = row % 2 == 0 ? builtin : self;
+    EXPECT_TRUE(std::equal(both->ids.row(row), both->ids.row(row) + both->ids.cols(),
+                           from->ids.row(row / 2)))
+        << row;
+  }
+}
+
 TEST_F(CalibrationTest, TheModelsOwnTextIsOrdinaryVariedAndRepeatable) {
   const auto first = Run({.source = "self", .samples = 8});
   ASSERT_TRUE(first.ok()) << first.error().message;

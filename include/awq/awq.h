@@ -56,8 +56,8 @@ Result<PullReport> Pull(const PullOptions& options, const Runtime& runtime = {})
 // --- Calibration ---
 
 struct Calibration {
-  // "builtin": the text that comes with the program; "self": the model writes its own; else a .txt
-  // or .jsonl file (gzip or not).
+  // "builtin": the text that comes with the program; "self": the model writes its own;
+  // "builtin+self": half of the windows from each; else a .txt or .jsonl file (gzip or not).
   std::string source = "builtin";
   std::size_t samples = 128;          // windows
   std::size_t sequence_tokens = 512;  // of each; cut to what the model can take

@@ -57,25 +57,22 @@ std::size_t SelfCalibrationBound(const checkpoint::ModelDirectory& model,
 Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool,
                                            const checkpoint::ModelDirectory& model,
                                            const PreparedCalibration& calibration) {
-  if (calibration.source == "builtin+self") {
-    calib::CalibrationOptions options = calibration.options;
-    options.samples = CeilDiv(calibration.options.samples, std::size_t{2});
-    AWQ_ASSIGN(calib::CalibrationTokens builtin,
-               calib::FromBuiltin(*calibration.tokenizer, model.config(), options));
-    options.samples = calibration.options.samples - builtin.ids.rows();
-    if (options.samples == 0) return builtin;
-    AWQ_ASSIGN(const calib::CalibrationTokens self,
-               calib::FromModel(pool, model, *calibration.tokenizer, options));
-    return calib::Interleave(builtin, self);
+  const text::Tokenizer& tokenizer = *calibration.tokenizer;
+  const calib::CalibrationOptions& options = calibration.options;
+  if (calibration.source == kSelf) return calib::FromModel(pool, model, tokenizer, options);
+  if (calibration.source == kBuiltin) {
+    return calib::FromBuiltin(tokenizer, model.config(), options);
   }
-  if (calibration.source == "self") {
-    return calib::FromModel(pool, model, *calibration.tokenizer, calibration.options);
+  if (calibration.source != kBuiltinAndSelf) {
+    return calib::FromFile(tokenizer, model.config(), calibration.source, options);
   }
-  if (calibration.source == "builtin") {
-    return calib::FromBuiltin(*calibration.tokenizer, model.config(), calibration.options);
-  }
-  return calib::FromFile(*calibration.tokenizer, model.config(), calibration.source,
-                         calibration.options);
+  calib::CalibrationOptions half = options;
+  half.samples = options.samples - options.samples / 2;
+  AWQ_ASSIGN(calib::CalibrationTokens builtin, calib::FromBuiltin(tokenizer, model.config(), half));
+  half.samples = options.samples - builtin.ids.rows();
+  if (half.samples == 0) return builtin;
+  AWQ_ASSIGN(const calib::CalibrationTokens self, calib::FromModel(pool, model, tokenizer, half));
+  return calib::Interleave(builtin, self);
 }
 
 }  // namespace awq::api

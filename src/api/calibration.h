@@ -4,6 +4,7 @@
 #include <awq/awq.h>
 
 #include <memory>
+#include <string_view>
 
 #include "base/threads.h"
 #include "calib/tokens.h"
@@ -11,13 +12,19 @@
 
 namespace awq::api {
 
+// Sources that are no files.
+inline constexpr std::string_view kBuiltin = "builtin";
+inline constexpr std::string_view kSelf = "self";
+inline constexpr std::string_view kBuiltinAndSelf = "builtin+self";
+
 // A request as it reads for one model: windows no longer than it takes, BOS where there is one.
 struct PreparedCalibration {
   std::shared_ptr<const text::Tokenizer> tokenizer;
   std::string source;
   calib::CalibrationOptions options;
 
-  bool from_model() const { return source == "self" || source == "builtin+self"; }
+  // Some of it, or all.
+  bool from_model() const { return source == kSelf || source == kBuiltinAndSelf; }
 };
 
 // Tells the sink where the windows had to be cut.

@@ -135,7 +135,7 @@ class Comparing {
     if (options_.text.empty()) {
       // The next seed: not what is calibrated on.
       api::PreparedCalibration other = calibration_;
-      other.source = "self";
+      other.source = api::kSelf;
       other.options.seed += 1;
       other.options.sequence_tokens =
           std::min(options_.ctx, model_->config().max_position_embeddings);

@@ -74,8 +74,8 @@ class GroupSizeFlag {
 // Of commands that calibrate whether or not --calib is given.
 inline constexpr const char* kCalibrationHelp =
     "Calibration text: builtin, the default, comes with the program; self: the model writes its "
-    "own; "
-    "else a .txt file, or .jsonl with a \"text\" field (gzip or not)";
+    "own; builtin+self: half of each; else a .txt file, or .jsonl with a \"text\" field (gzip or "
+    "not)";
 
 // --calib, --samples, --seq-len, --seed, --bos.
 class CalibrationFlags {
