@@ -131,29 +131,34 @@ std::size_t InputTokens(std::span<const TaskItem> items) {
   return tokens;
 }
 
-Result<Task> ReadTask(const std::filesystem::path& path, const text::Tokenizer& tokenizer,
-                      const TaskOptions& options) {
+Result<Task> ParseTask(std::string_view content, std::string_view name,
+                       const text::Tokenizer& tokenizer, const TaskOptions& options) {
   if (options.max_items == 0) {
     return MakeError(ErrorCode::kInvalidArgument, "at most 0 items were asked for");
   }
   AWQ_ASSIGN(Encoder encoder, Encoder::Create(tokenizer, options));
-  AWQ_ASSIGN(const std::string content, io::ReadFile(path, kMaxFileBytes));
   Task task;
   std::string_view rest = content;
   for (std::size_t number = 1; !rest.empty() && task.items.size() < options.max_items; ++number) {
     const std::string_view line = rest.substr(0, rest.find('\n'));
     rest.remove_prefix(std::min(rest.size(), line.size() + 1));
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const std::string place = fmt::format("{}:{}", path.string(), number);
+    const std::string place = fmt::format("{}:{}", name, number);
     AWQ_ASSIGN(TaskItem item, ReadLine(line, place, encoder, task));
     item.line = number;
     task.items.push_back(std::move(item));
   }
   if (task.items.empty()) {
-    return MakeError(ErrorCode::kCorrupt, "{}: holds no items of a task", path.string());
+    return MakeError(ErrorCode::kCorrupt, "{}: holds no items of a task", name);
   }
   task.truncated_sequences = encoder.truncated();
   return task;
+}
+
+Result<Task> ReadTask(const std::filesystem::path& path, const text::Tokenizer& tokenizer,
+                      const TaskOptions& options) {
+  AWQ_ASSIGN(const std::string content, io::ReadFile(path, kMaxFileBytes));
+  return ParseTask(content, path.string(), tokenizer, options);
 }
 
 }  // namespace awq::eval

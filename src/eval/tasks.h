@@ -10,6 +10,7 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "eval/task_prompts.h"
@@ -51,13 +52,16 @@ struct Task {
 // Tokens that a model is run on for these items.
 std::size_t InputTokens(std::span<const TaskItem> items);
 
-// Reads JSON lines (gzip or not), all of the form of the first; blank lines are passed over.
+// Reads JSON lines, all of the form of the first; blank lines are passed over.
 // Contexts and choices are tokenized together, and a choice's tokens are those that the context
 // alone does not have (lm-evaluation-harness's _encode_pair). Contexts too long lose tokens at
-// their beginning, BOS first. kCorrupt names file and line: no JSON, no known form, a form unlike
+// their beginning, BOS first. kCorrupt says `name` and line: no JSON, no known form, a form unlike
 // the first line's, a member of the wrong kind, a line of more than 256 KiB, a choice without
 // tokens of its own or with nothing before it. kInvalidArgument: a choice longer than max_tokens,
 // kWindow without a known BOS, no items asked for.
+Result<Task> ParseTask(std::string_view content, std::string_view name,
+                       const text::Tokenizer& tokenizer, const TaskOptions& options);
+// The same of a file, gzip or not.
 Result<Task> ReadTask(const std::filesystem::path& path, const text::Tokenizer& tokenizer,
                       const TaskOptions& options);
 

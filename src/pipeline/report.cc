@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "io/fields.h"
+#include "io/file.h"
 #include "io/json.h"
 
 namespace awq::pipeline {
@@ -11,6 +13,11 @@ namespace awq::pipeline {
 using nlohmann::json;
 
 namespace {
+
+constexpr std::size_t kMostBits = 64;
+constexpr std::size_t kMostInputs = std::size_t{1} << 32;
+constexpr std::size_t kMostEpochs = std::size_t{1} << 32;
+constexpr std::size_t kMaxReportBytes = std::size_t{256} << 20;
 
 json ToJson(const search::ErrorPair& errors) {
   return {{"rtn_error", errors.rtn}, {"error", errors.chosen}};
@@ -57,11 +64,15 @@ json ToJson(const LinearReport& linear) {
   return row;
 }
 
-LinearReport LinearFromJson(const json& row) {
+Result<LinearReport> LinearFromJson(const json& row) {
   LinearReport linear;
   linear.name = row.at("name").get<std::string>();
-  linear.bits = row.at("bits").get<int>();
-  linear.group_size = row.at("group_size").get<std::size_t>();
+  // get() would take any number, and what it makes of 1e300 is undefined.
+  const std::string place = "the report of " + linear.name;
+  const io::Fields fields(row, place);
+  AWQ_ASSIGN(const std::size_t bits, fields.Size("bits", {.least = 1, .most = kMostBits}));
+  linear.bits = static_cast<int>(bits);
+  AWQ_ASSIGN(linear.group_size, fields.Size("group_size", {.least = 0, .most = kMostInputs}));
   linear.rounding = row.at("rounding").get<std::string>();
   linear.correction = row.at("correction").get<double>();
   linear.seconds = row.at("seconds").get<double>();
@@ -116,12 +127,18 @@ Result<BlockReport> BlockReportFromJson(const json& from) {
     BlockReport block;
     block.fold_difference = from.at("fold_difference").get<double>();
     for (const json& row : from.at("sites")) block.sites.push_back(SiteFromJson(row));
-    for (const json& row : from.at("linears")) block.linears.push_back(LinearFromJson(row));
+    for (const json& row : from.at("linears")) {
+      AWQ_ASSIGN(LinearReport linear, LinearFromJson(row));
+      block.linears.push_back(std::move(linear));
+    }
     if (from.contains("polish")) {
       const json& polish = from.at("polish");
       block.polish = {.before = polish.at("relative_error_before").get<double>(),
                       .after = polish.at("relative_error").get<double>(),
-                      .epochs_kept = polish.at("epochs_kept").get<std::size_t>()};
+                      .epochs_kept = 0};
+      const std::string place = "the report of a block: polish";
+      AWQ_ASSIGN(block.polish->epochs_kept,
+                 io::Fields(polish, place).Size("epochs_kept", {.least = 0, .most = kMostEpochs}));
     }
     return block;
   } catch (const json::exception& failure) {
@@ -159,22 +176,26 @@ json ToJson(const QuantizeReport& report) {
           {"blocks", std::move(blocks)}};
 }
 
-Result<std::vector<BlockReport>> ReadBlockReports(const std::filesystem::path& directory) {
-  const std::filesystem::path path = directory / kReportName;
-  std::vector<BlockReport> reports;
-  std::error_code failure;
-  if (!std::filesystem::exists(path, failure)) return reports;
-  AWQ_ASSIGN(const json report, io::ReadJson(path));
+Result<std::vector<BlockReport>> ParseBlockReports(std::string_view text, std::string_view name) {
+  AWQ_ASSIGN(const json report, io::ParseJson(text, name));
   if (!report.is_object() || !report.contains("blocks") || !report["blocks"].is_array()) {
-    return MakeError(ErrorCode::kCorrupt, "{}: expected an object with a list \"blocks\"",
-                     path.string());
+    return MakeError(ErrorCode::kCorrupt, "{}: expected an object with a list \"blocks\"", name);
   }
+  std::vector<BlockReport> reports;
   for (const json& block : report["blocks"]) {
     Result<BlockReport> read = BlockReportFromJson(block);
-    if (!read) return MakeError(read.error().code, "{}: {}", path.string(), read.error().message);
+    if (!read) return MakeError(read.error().code, "{}: {}", name, read.error().message);
     reports.push_back(std::move(*read));
   }
   return reports;
+}
+
+Result<std::vector<BlockReport>> ReadBlockReports(const std::filesystem::path& directory) {
+  const std::filesystem::path path = directory / kReportName;
+  std::error_code failure;
+  if (!std::filesystem::exists(path, failure)) return std::vector<BlockReport>();
+  AWQ_ASSIGN(const std::string text, io::ReadFile(path, kMaxReportBytes));
+  return ParseBlockReports(text, path.string());
 }
 
 std::string ToText(const QuantizeReport& report) {

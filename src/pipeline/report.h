@@ -88,8 +88,9 @@ nlohmann::json ToJson(const BlockReport& block);
 // Reads what ToJson wrote (the journal of an interrupted run).
 Result<BlockReport> BlockReportFromJson(const nlohmann::json& json);
 nlohmann::json ToJson(const QuantizeReport& report);
-// The blocks of the report in a directory that was quantized; none where there is no report.
-// kCorrupt: one that is not ours (names the file).
+// The blocks of a report's text. kCorrupt: one that is not ours; names it.
+Result<std::vector<BlockReport>> ParseBlockReports(std::string_view text, std::string_view name);
+// Of the report in a directory that was quantized; none where there is no report.
 Result<std::vector<BlockReport>> ReadBlockReports(const std::filesystem::path& directory);
 // Indented, and valid whatever bytes a path in it has.
 std::string ToText(const QuantizeReport& report);
