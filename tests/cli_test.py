@@ -81,10 +81,11 @@ class CliTest(unittest.TestCase):
 
     def fail_to_quantize(self, status, says, *arguments):
         """Like fail, and nothing that looks complete is left."""
-        self.fail(status, says, "quantize", *arguments, "-o", self.out)
+        done = self.fail(status, says, "quantize", *arguments, "-o", self.out)
         self.assertFalse(self.out.exists())
         partial = pathlib.Path(f"{self.out}.partial")
         self.assertFalse((partial / "config.json").exists())
+        return done
 
 
 class Usage(CliTest):
@@ -132,7 +133,8 @@ class Usage(CliTest):
         missing = self.work / "no-such-text"
         self.fail(1, [missing], "eval", MODEL, "--text", missing)
         self.fail(1, [missing], "tokenize", MODEL, "--file", missing)
-        self.fail_to_quantize(1, [missing], MODEL, "--calib", missing)
+        done = self.fail_to_quantize(1, [missing], MODEL, "--calib", missing)
+        self.assertEqual(len(done.stderr.splitlines()), 1, "said before anything else")
 
     def test_unknown_instruction_set_is_refused(self):
         environment = dict(os.environ, AWQ_FORCE_ISA="z80")
@@ -235,8 +237,8 @@ class BadInput(CliTest):
                                              "choices": ["yes, it is", "no"], "gold": n % 2}) + "\n"
                                  for n in range(6)))
         csv = self.work / "rows.csv"
-        done = self.succeed("compare", MODEL, *CALIBRATED, "--methods", "rtn,awq,awq-plus,salient-act",
-                            "--bits", "4,3", "--text", TEXT, "--ctx", "64", "--max-tokens", "512",
+        done = self.succeed("compare", MODEL, *CALIBRATED, "--methods", "rtn, awq,awq-plus ,salient-act",
+                            "--bits", "4, 3", "--text", TEXT, "--ctx", "64", "--max-tokens", "512",
                             "--tasks", tasks, "--json", "-", "--csv", csv,
                             env={**os.environ, "TMPDIR": str(self.work)})
         self.assertIn(f"in {self.work} until the end", done.stderr.decode())

@@ -4,6 +4,7 @@
 
 #include "api/runtime.h"
 #include "base/error.h"
+#include "io/file.h"
 #include "pipeline/memory.h"
 
 namespace awq::api {
@@ -16,6 +17,7 @@ Result<PreparedCalibration> PrepareCalibration(const checkpoint::ModelDirectory&
                      request.samples, request.sequence_tokens);
   }
   PreparedCalibration prepared{.tokenizer = nullptr, .source = request.source, .options = {}};
+  if (prepared.from_file()) AWQ_TRY(io::ReadFileStart(prepared.source, 1));
   AWQ_ASSIGN(prepared.tokenizer, text::Tokenizer::Load(model.path()));
   const auto largest = static_cast<std::size_t>(std::max(0, prepared.tokenizer->max_id()));
   if (largest >= model.config().vocab_size) {

@@ -25,9 +25,10 @@ struct PreparedCalibration {
 
   // Some of it, or all.
   bool from_model() const { return source == kSelf || source == kBuiltinAndSelf; }
+  bool from_file() const { return !from_model() && source != kBuiltin; }
 };
 
-// Tells the sink where the windows had to be cut.
+// Refuses a file that cannot be read. Tells the sink where the windows had to be cut.
 Result<PreparedCalibration> PrepareCalibration(const checkpoint::ModelDirectory& model,
                                                const Calibration& request, const Runtime& runtime);
 

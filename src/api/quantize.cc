@@ -3,6 +3,7 @@
 #include <awq/awq.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "api/calibration.h"
 #include "api/guard.h"
@@ -34,16 +35,18 @@ Result<pipeline::QuantizeOptions> ToPipeline(const QuantizeOptions& options,
 }
 
 // What can be refused is refused before any work, self-written calibration text above all.
-Status CheckBeforeWork(const checkpoint::ModelDirectory& model,
-                       const pipeline::QuantizeOptions& run, const Runtime& runtime) {
+Result<pipeline::Plan> CheckBeforeWork(const checkpoint::ModelDirectory& model,
+                                       const pipeline::QuantizeOptions& run) {
   AWQ_TRY(checkpoint::DirectoryWriter::CheckOutput(run.output));
   AWQ_TRY(pipeline::CheckQuantizable(model));
-  AWQ_ASSIGN(const pipeline::Plan plan, pipeline::MakePlan(model.config(), run.plan));
+  return pipeline::MakePlan(model.config(), run.plan);
+}
+
+void NoteObstacles(const pipeline::Plan& plan, const Runtime& runtime) {
   for (const auto& linear : plan.linears) {
     if (!linear || linear->quantized()) continue;
     api::Note(runtime, fmt::format("{} stays in 16 bits: {}", linear->name, linear->obstacle));
   }
-  return {};
 }
 
 std::string MiB(std::size_t bytes) { return fmt::format("{} MiB", bytes >> 20); }
@@ -97,15 +100,18 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
     ThreadPool pool(runtime.threads);
     AWQ_ASSIGN(pipeline::QuantizeOptions run, ToPipeline(options, runtime));
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
-    AWQ_TRY(CheckBeforeWork(*model, run, runtime));
-    calib::CalibrationTokens tokens;
+    AWQ_ASSIGN(const pipeline::Plan plan, CheckBeforeWork(*model, run));
+    std::optional<api::PreparedCalibration> calibration;
     if (run.method->calibrates()) {
-      AWQ_ASSIGN(const api::PreparedCalibration calibration,
-                 api::PrepareCalibration(*model, options.calibration, runtime));
+      AWQ_ASSIGN(calibration, api::PrepareCalibration(*model, options.calibration, runtime));
+    }
+    NoteObstacles(plan, runtime);
+    calib::CalibrationTokens tokens;
+    if (calibration) {
       run.memory_bound_bytes =
-          AnnounceMemory(*model, *run.method, calibration, pool.size(), runtime);
-      if (calibration.from_model()) AWQ_TRY(pipeline::CheckModel(pool, *model));
-      AWQ_ASSIGN(tokens, api::Calibrate(pool, *model, calibration));
+          AnnounceMemory(*model, *run.method, *calibration, pool.size(), runtime);
+      if (calibration->from_model()) AWQ_TRY(pipeline::CheckModel(pool, *model));
+      AWQ_ASSIGN(tokens, api::Calibrate(pool, *model, *calibration));
       run.calibration_source = tokens.source;
     }
     AWQ_ASSIGN(const pipeline::QuantizeReport report,

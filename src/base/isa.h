@@ -19,3 +19,14 @@ Result<Isa> SelectIsa();
 Isa ActiveIsa();
 
 }  // namespace awq
+
+// Of the tables named `table` that awq_isa_objects made, one in each set's namespace, that of
+// `isa`.
+#if defined(__x86_64__)
+#define AWQ_TABLE_FOR(isa, table)               \
+  ((isa) == ::awq::Isa::kAvx512 ? avx512::table \
+   : (isa) == ::awq::Isa::kAvx2 ? avx2::table   \
+                                : baseline::table)
+#else
+#define AWQ_TABLE_FOR(isa, table) (static_cast<void>(isa), baseline::table)
+#endif

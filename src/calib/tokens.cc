@@ -85,10 +85,11 @@ Result<CalibrationTokens> FromText(const text::Tokenizer& tokenizer,
                                    .max_windows = options.samples});
   if (!windows) return MakeError(windows.error().code, "{}: {}", name, windows.error().message);
   const std::size_t count = windows->ids.rows();
-  return CalibrationTokens{std::move(windows->ids),
-                           fmt::format("{} of {} windows of {} tokens from {}{}", count,
-                                       options.samples, options.sequence_tokens, name,
-                                       count < options.samples ? " (the text holds no more)" : "")};
+  return CalibrationTokens{
+      std::move(windows->ids),
+      fmt::format("{} of {} window{} of {} tokens from {}{}", count, options.samples,
+                  options.samples == 1 ? "" : "s", options.sequence_tokens, name,
+                  count < options.samples ? " (the text holds no more)" : "")};
 }
 
 }  // namespace
@@ -164,9 +165,10 @@ Result<CalibrationTokens> FromModel(ThreadPool& pool, const model::WeightSource&
   batch.wide_tokens = kWideTokens;
   batch.wide_temperature = kWideTemperature;
 
-  CalibrationTokens tokens{Matrix<std::int32_t>(options.samples, options.sequence_tokens),
-                           fmt::format("{} windows of {} tokens that the model wrote itself",
-                                       options.samples, options.sequence_tokens)};
+  CalibrationTokens tokens{
+      Matrix<std::int32_t>(options.samples, options.sequence_tokens),
+      fmt::format("{} window{} of {} tokens that the model wrote itself", options.samples,
+                  options.samples == 1 ? "" : "s", options.sequence_tokens)};
   AWQ_TRY(SetFirstTokens(config, tokenizer, options, batch.sampler.banned_tokens, tokens.ids));
   const std::size_t at_once = WindowsAtOnce(config, options);
   for (std::size_t row = 0; row < options.samples; row += at_once) {
@@ -174,7 +176,7 @@ Result<CalibrationTokens> FromModel(ThreadPool& pool, const model::WeightSource&
     batch.first_stream = row;
     batch.on_step = [&](std::size_t step, std::size_t) {
       if (options.progress == nullptr) return;
-      options.progress->Update({.stage = "writing calibration text",
+      options.progress->Update({.stage = "writing text",
                                 .done = row * options.sequence_tokens + step * count,
                                 .total = tokens.ids.size(),
                                 .unit = "tokens",

@@ -253,7 +253,7 @@ Status ModelDirectory::CheckLinear(std::size_t layer, const model::LinearRow& ro
   } else {
     AWQ_TRY(CheckTensor({module + ".weight", {out_features, in_features}, kFloats}));
   }
-  if (row.bias != nullptr && config_.*row.bias) {
+  if (model::HasBias(config_, row)) {
     AWQ_TRY(CheckTensor({module + ".bias", {out_features}, kFloats}));
   } else if (tensors_.contains(module + ".bias")) {
     return MakeError(
@@ -276,7 +276,7 @@ Status ModelDirectory::CheckTensors() {
   for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
     for (const model::LinearRow& row : arch.linears) AWQ_TRY(CheckLinear(layer, row));
     for (const model::NormRow& row : arch.norms) {
-      if (row.present != nullptr && !(config_.*row.present)) continue;
+      if (!model::IsPresent(config_, row)) continue;
       AWQ_TRY(CheckTensor({model::ModuleName(arch, layer, row.name) + ".weight",
                            {model::Width(config_, row.width)},
                            kFloats}));
@@ -319,7 +319,7 @@ Result<model::Linear> ModelDirectory::LinearAt(std::size_t layer,
   } else {
     AWQ_ASSIGN(linear.weight, Find(linear.name + ".weight"));
   }
-  if (row.bias != nullptr && config_.*row.bias) {
+  if (model::HasBias(config_, row)) {
     AWQ_ASSIGN(linear.bias, Find(linear.name + ".bias"));
   }
   return linear;
@@ -363,7 +363,7 @@ Result<model::BlockWeights> ModelDirectory::Block(std::size_t layer) const {
     AWQ_ASSIGN(block.linears[static_cast<std::size_t>(row.role)], LinearAt(layer, row));
   }
   for (const model::NormRow& row : config_.arch->norms) {
-    if (row.present != nullptr && !(config_.*row.present)) continue;
+    if (!model::IsPresent(config_, row)) continue;
     const std::string name = model::ModuleName(*config_.arch, layer, row.name) + ".weight";
     AWQ_ASSIGN(block.norms[static_cast<std::size_t>(row.role)], Find(name));
   }

@@ -126,10 +126,10 @@ inline TestModel MakeModel(const std::string& model_type, bool tied = false) {
       const std::string module = model::ModuleName(arch, layer, row.name);
       const std::size_t out = model::Width(config, row.out);
       model.Add(module + ".weight", DType::kBF16, {out, model::Width(config, row.in)});
-      if (row.bias != nullptr && config.*row.bias) model.Add(module + ".bias", DType::kF16, {out});
+      if (model::HasBias(config, row)) model.Add(module + ".bias", DType::kF16, {out});
     }
     for (const model::NormRow& row : arch.norms) {
-      if (row.present != nullptr && !(config.*row.present)) continue;
+      if (!model::IsPresent(config, row)) continue;
       model.Add(model::ModuleName(arch, layer, row.name) + ".weight", DType::kBF16,
                 {model::Width(config, row.width)});
     }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
@@ -102,6 +103,16 @@ CLI::Validator NotEmpty() {
   return CLI::Validator(
       [](const std::string& text) {
         return text.empty() ? std::string("expected a value, found an empty one") : std::string();
+      },
+      "");
+}
+
+CLI::Validator Trimmed() {
+  return CLI::Validator(
+      [](std::string& text) {
+        text.erase(0, std::min(text.find_first_not_of(' '), text.size()));
+        text.erase(text.find_last_not_of(' ') + 1);
+        return std::string();
       },
       "");
 }

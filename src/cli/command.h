@@ -93,6 +93,8 @@ class CalibrationFlags {
 
 // Refuses "", which an unset variable of a shell leaves.
 CLI::Validator NotEmpty();
+// Takes the spaces around each element of a list away.
+CLI::Validator Trimmed();
 // A whole number, written in digits, that is not below `least`.
 CLI::Validator WholeNumber(std::uint64_t least);
 CLI::Option* AddSeed(CLI::App& command, std::uint64_t& seed, const std::string& help);

@@ -86,11 +86,13 @@ Action AddCompare(CLI::App& app) {
                   "Separated by commas. With 1 % of the channels in 16 bits: salient-act, "
                   "salient-weight, salient-random")
       ->delimiter(',')
+      ->transform(Trimmed())
       ->check(CLI::IsMember({"rtn", "gptq", "awq", "awq-plus", "awq-plus-polish", "salient-act",
                              "salient-weight", "salient-random"}))
       ->capture_default_str();
   command.add_option("--bits", options.bits, "Bits per weight, 2 to 8: every method at each")
       ->delimiter(',')
+      ->transform(Trimmed())
       ->check(CLI::Range(2, 8))
       ->capture_default_str();
   command.add_flag("--sym", options.symmetric, "Symmetric groups (absmax), zero point fixed");

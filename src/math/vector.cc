@@ -11,13 +11,7 @@ namespace awq::math {
 namespace {
 
 const VectorLoops& Loops() {
-#if defined(__x86_64__)
-  static const VectorLoops& loops = ActiveIsa() == Isa::kAvx512 ? avx512::kVectorLoops
-                                    : ActiveIsa() == Isa::kAvx2 ? avx2::kVectorLoops
-                                                                : baseline::kVectorLoops;
-#else
-  static const VectorLoops& loops = baseline::kVectorLoops;
-#endif
+  static const VectorLoops& loops = AWQ_TABLE_FOR(ActiveIsa(), kVectorLoops);
   return loops;
 }
 

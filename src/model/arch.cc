@@ -46,6 +46,14 @@ std::size_t Width(const ModelConfig& config, Dim dim) {
   return 0;
 }
 
+bool HasBias(const ModelConfig& config, const LinearRow& row) {
+  return row.bias != nullptr && config.*row.bias;
+}
+
+bool IsPresent(const ModelConfig& config, const NormRow& row) {
+  return row.present == nullptr || config.*row.present;
+}
+
 std::string ModuleName(const ArchSpec& arch, std::size_t layer, std::string_view name) {
   return fmt::format("{}{}.{}", arch.block_prefix, layer, name);
 }

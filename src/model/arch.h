@@ -49,6 +49,9 @@ struct NormRow {
   bool ModelConfig::*present;  // nullptr: always
 };
 
+bool HasBias(const ModelConfig& config, const LinearRow& row);
+bool IsPresent(const ModelConfig& config, const NormRow& row);
+
 // How a scale per channel can be taken out of what feeds a site.
 enum class Fold : std::uint8_t {
   kNorm,  // producer is a norm: its weight is divided by s

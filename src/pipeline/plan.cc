@@ -35,8 +35,6 @@ PlannedLinear PlanLinear(const ModelConfig& config, const model::LinearRow& row,
   return linear;
 }
 
-bool IsPresent(const ModelConfig& config, bool ModelConfig::*flag) { return config.*flag; }
-
 void AddTensor(Plan& plan, std::string name, DType dtype, Shape shape) {
   std::size_t size_bytes = ElementBytes(dtype);
   for (std::size_t extent : shape) size_bytes *= extent;
@@ -54,12 +52,12 @@ void AddBlock(const ModelConfig& config, std::size_t layer, Plan& plan) {
     } else {
       AddTensor(plan, module + ".weight", DType::kF16, {linear.out_features, linear.in_features});
     }
-    if (row.bias != nullptr && IsPresent(config, row.bias)) {
+    if (model::HasBias(config, row)) {
       AddTensor(plan, module + ".bias", DType::kF16, {linear.out_features});
     }
   }
   for (const model::NormRow& row : config.arch->norms) {
-    if (row.present != nullptr && !IsPresent(config, row.present)) continue;
+    if (!model::IsPresent(config, row)) continue;
     AddTensor(plan, model::ModuleName(*config.arch, layer, row.name) + ".weight", DType::kF16,
               {model::Width(config, row.width)});
   }

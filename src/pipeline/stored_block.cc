@@ -16,10 +16,6 @@ TensorView ViewOf(const Matrix<F16>& matrix) {
   return {DType::kF16, {matrix.rows(), matrix.cols()}, std::as_bytes(matrix.span())};
 }
 
-bool IsPresent(const model::ModelConfig& config, bool model::ModelConfig::*flag) {
-  return flag != nullptr && config.*flag;
-}
-
 Result<std::vector<F16>> ToStored(const std::vector<float>& values, const std::string& name) {
   std::vector<F16> halves(values.size());
   AWQ_TRY(ToHalves(values, name, halves));
@@ -153,7 +149,7 @@ Result<StoredBlock> ReadBlock(const checkpoint::DirectoryWriter& writer,
     const std::string module = model::ModuleName(*config.arch, layer, row.name);
     const PlannedLinear& planned = plan.linear(row.role);
     StoredLinear& linear = block.linear(row.role);
-    if (IsPresent(config, row.bias)) {
+    if (model::HasBias(config, row)) {
       AWQ_ASSIGN(const Buffer<std::byte> bytes, writer.ReadTensor(module + ".bias"));
       linear.bias = FromBytes(bytes);
     }
@@ -166,7 +162,7 @@ Result<StoredBlock> ReadBlock(const checkpoint::DirectoryWriter& writer,
     std::copy_n(bytes.data(), bytes.size(), reinterpret_cast<std::byte*>(linear.dense.data()));
   }
   for (const model::NormRow& row : config.arch->norms) {
-    if (row.present != nullptr && !IsPresent(config, row.present)) continue;
+    if (!model::IsPresent(config, row)) continue;
     AWQ_ASSIGN(const Buffer<std::byte> bytes,
                writer.ReadTensor(model::ModuleName(*config.arch, layer, row.name) + ".weight"));
     block.norm(row.role) = FromBytes(bytes);

@@ -45,14 +45,7 @@ Status CheckRow(MatrixView<const float> weights, std::size_t row, const Spec& sp
 
 }  // namespace
 
-const GroupLoops& LoopsFor(Isa isa) {
-#if defined(__x86_64__)
-  if (isa == Isa::kAvx512) return avx512::kGroupLoops;
-  if (isa == Isa::kAvx2) return avx2::kGroupLoops;
-#endif
-  AWQ_CHECK(isa == Isa::kBaseline);
-  return baseline::kGroupLoops;
-}
+const GroupLoops& LoopsFor(Isa isa) { return AWQ_TABLE_FOR(isa, kGroupLoops); }
 
 Status CheckSpec(const Spec& spec, std::size_t in_features, std::string_view name) {
   if (spec.bits < 2 || spec.bits > 8) {

@@ -13,19 +13,7 @@ namespace {
 constexpr std::size_t kRowsPerTask = 64;
 constexpr std::size_t kBlock = 128;
 
-const FeedbackLoops& Loops() {
-#if defined(__x86_64__)
-  switch (ActiveIsa()) {
-    case Isa::kAvx512:
-      return avx512::kFeedbackLoops;
-    case Isa::kAvx2:
-      return avx2::kFeedbackLoops;
-    case Isa::kBaseline:
-      break;
-  }
-#endif
-  return baseline::kFeedbackLoops;
-}
+const FeedbackLoops& Loops() { return AWQ_TABLE_FOR(ActiveIsa(), kFeedbackLoops); }
 
 // What all rows share, in the factor's order.
 struct Ordered {

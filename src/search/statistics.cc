@@ -18,19 +18,7 @@ namespace {
 constexpr std::size_t kChunkTokens = 2048;
 constexpr std::size_t kColumnsPerTask = 256;
 
-const StatisticsLoops& Loops() {
-#if defined(__x86_64__)
-  switch (ActiveIsa()) {
-    case Isa::kAvx512:
-      return avx512::kStatisticsLoops;
-    case Isa::kAvx2:
-      return avx2::kStatisticsLoops;
-    case Isa::kBaseline:
-      break;
-  }
-#endif
-  return baseline::kStatisticsLoops;
-}
+const StatisticsLoops& Loops() { return AWQ_TABLE_FOR(ActiveIsa(), kStatisticsLoops); }
 
 std::size_t AddColumns(const TokenColumns<float>& tokens, const ColumnSums& sums) {
   return Loops().add_f32(tokens, sums);
