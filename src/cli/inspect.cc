@@ -11,7 +11,7 @@ struct Flags {
   explicit Flags(CLI::App& command)
       : runtime(command),
         json(command),
-        calibration(command, "A text file, or self: shows each site's salient channels",
+        calibration(command, "A text file, builtin or self: shows each site's salient channels",
                     Calibration{.samples = 16}) {}
   RuntimeFlags runtime;
   JsonFlag json;

@@ -80,7 +80,13 @@ class InterruptNotice {
 
 int Run(Flags& flags) {
   const InterruptNotice notice;
-  if (flags.polish) flags.options.method = "awq-plus-polish";
+  if (flags.polish && flags.options.method == "awq-plus") {
+    flags.options.method = "awq-plus-polish";
+  } else if (flags.polish && flags.options.method != "awq-plus-polish") {
+    PrintError(fmt::format("awq: --polish goes on from awq-plus, not from --method {}\n",
+                           flags.options.method));
+    return 2;
+  }
   flags.options.group_size = flags.group_size.Read();
   flags.options.calibration = flags.calibration.Read();
   return RunAndReport(
@@ -108,8 +114,7 @@ Action AddQuantize(CLI::App& app) {
                   "published; rtn: round to nearest, no calibration")
       ->check(CLI::IsMember({"awq-plus", "awq-plus-polish", "awq", "gptq", "rtn"}))
       ->capture_default_str();
-  command.add_flag("--polish", flags->polish, "The same as --method awq-plus-polish")
-      ->excludes("--method");
+  command.add_flag("--polish", flags->polish, "The same as --method awq-plus-polish");
   command.add_option("--format", options.format, "The file format of the quantized linears")
       ->check(CLI::IsMember(FileFormats()))
       ->capture_default_str();

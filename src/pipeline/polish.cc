@@ -18,6 +18,8 @@ using transformer::BlockParameters;
 
 constexpr float kMeanDecay = 0.9F;
 constexpr float kSquareDecay = 0.99F;
+constexpr float kSmallestHalf = 0x1p-24F;
+constexpr float kLargestHalf = 65504.0F;
 constexpr float kAdamEps = 1e-20F;  // gradients here may be tiny; none is only where all are zero
 
 // One number's moments, and its step.
@@ -35,6 +37,7 @@ struct Moments {
     return {1.0F / (1.0F - std::pow(kMeanDecay, n)), 1.0F / (1.0F - std::pow(kSquareDecay, n))};
   }
   float Step(float gradient, Correction correction) {
+    if (!std::isfinite(gradient)) return 0;  // of a run that went too far: no epoch to keep
     mean = kMeanDecay * mean + (1.0F - kMeanDecay) * gradient;
     square = kSquareDecay * square + (1.0F - kSquareDecay) * gradient * gradient;
     return mean * correction.mean / (std::sqrt(square * correction.square) + kAdamEps);
@@ -86,7 +89,8 @@ class TrainedLinear {
     }
     const float step = scale_moments_(r, g).Step(scale_gradient, rates.correction);
     log_scales_(r, g) -= rates.scale * step;
-    linear_.scales(r, g) = RoundToF16(std::exp(log_scales_(r, g)));
+    linear_.scales(r, g) =
+        RoundToF16(std::clamp(std::exp(log_scales_(r, g)), kSmallestHalf, kLargestHalf));
   }
 
   quant::QuantizedLinear& linear_;
@@ -105,7 +109,7 @@ class TrainedNorm {
   void Step(const std::vector<float>& gradient, const Rates& rates) {
     for (std::size_t i = 0; i < norm_.size(); ++i) {
       factors_[i] -= rates.norm * moments_[i].Step(gradient[i] * start_[i], rates.correction);
-      norm_[i] = ToF16(factors_[i] * start_[i]);
+      norm_[i] = ToF16(std::clamp(factors_[i] * start_[i], -kLargestHalf, kLargestHalf));
     }
   }
 
@@ -191,7 +195,7 @@ class Polisher {
         if (task_.on_progress) task_.on_progress(epoch, (s + count) * task_.sequence_tokens);
       }
       const double error = HeldOutError();
-      if (error >= result.after) continue;
+      if (!(error < result.after)) continue;
       result.after = error;
       result.epochs_kept = epoch + 1;
       best = Copy(block_);

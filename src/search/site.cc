@@ -246,7 +246,10 @@ class Solver {
   SiteSolution Choose(std::vector<Attempt> attempts) {
     for (Attempt& attempt : attempts) {
       for (std::size_t i = 0; i < judges_.size(); ++i) {
-        attempt.errors.push_back(judges_[i]->Of(attempt.linears[i], attempt.scale));
+        const double error = judges_[i]->Of(attempt.linears[i], attempt.scale);
+        // Scaled or corrected, a group's scale may leave fp16: such an attempt is no choice.
+        constexpr double kNever = std::numeric_limits<double>::infinity();
+        attempt.errors.push_back(std::isfinite(error) ? error : kNever);
       }
     }
     std::size_t site = attempts.size() - 1;

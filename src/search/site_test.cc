@@ -183,6 +183,21 @@ TEST(SolveSite, ReportsTheHeldOutErrorAndIsNeverWorseThanRtnOrAwq) {
   }
 }
 
+// Row 0 fills what fp16 scales can hold: scaled or corrected upwards, its groups would leave it.
+// Rounding to nearest has a sound result, so there is one.
+TEST(SolveSite, ScalesStayWithinHalves) {
+  ThreadPool pool(2);
+  const std::size_t in = 96;
+  const quant::Spec spec{4, 32, false};
+  Site site(in);
+  for (std::size_t i = 0; i < in; ++i) site.weights[0](0, i) = i % 2 == 0 ? 491000.0F : -491000.0F;
+  const SiteSolution solution = SolveSite(pool, site.Problem(spec), Pairs(pool, 1200, in, 3, 0.3F));
+  for (const LinearSolution& linear : solution.linears) {
+    for (const float scale : linear.weights.scales.span()) EXPECT_LE(scale, 65504.0F);
+    EXPECT_LE(linear.quality.held_out.chosen, linear.quality.held_out.rtn);
+  }
+}
+
 // With inputs that are off by a linear map, a corrected target makes up for most of it; without
 // pairs there is nothing to correct.
 TEST(SolveSite, CorrectsTheTargets) {
