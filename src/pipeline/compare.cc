@@ -11,8 +11,6 @@
 namespace awq::pipeline {
 namespace {
 
-using model::Role;
-
 // What is in no block, in 16 bits.
 Result<std::size_t> BitsOutsideBlocks(const checkpoint::ModelDirectory& model) {
   AWQ_ASSIGN(const TensorView embedding, model.Embedding());
@@ -106,9 +104,7 @@ class Comparer {
   void RunProbes(const transformer::PreparedBlock& block, std::size_t layer,
                  ComparedModel& compared) {
     for (std::size_t p = 0; p < probes_.size(); ++p) {
-      for (const Role last : {Role::kO, Role::kDown}) {
-        runners_[p]->RunHalf(block, layer, last, compared.states[p]);
-      }
+      runners_[p]->Run(block, layer, compared.states[p]);
       runners_[p]->ReleaseScratch();
     }
   }

@@ -91,6 +91,12 @@ void SequenceRunner::RunHalf(const transformer::PreparedBlock& block, std::size_
   }
 }
 
+void SequenceRunner::Run(const transformer::PreparedBlock& block, std::size_t layer,
+                         HiddenStore& states) {
+  RunHalf(block, layer, model::Role::kO, states);
+  RunHalf(block, layer, model::Role::kDown, states);
+}
+
 void SequenceRunner::ReleaseScratch() {
   runner_.ReleaseScratch();
   input_ = kernels::Activations(precision_);

@@ -48,6 +48,9 @@ class SequenceRunner {
   void RunHalf(const transformer::PreparedBlock& block, std::size_t layer, model::Role last,
                HiddenStore& states);
 
+  // The whole block over all groups.
+  void Run(const transformer::PreparedBlock& block, std::size_t layer, HiddenStore& states);
+
   // What is held only while a block runs; it comes back with the next call.
   void ReleaseScratch();
 

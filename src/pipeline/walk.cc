@@ -164,19 +164,15 @@ Status Walk::QuantizeBlock() {
 Status Walk::TakeBlock(const std::function<Result<StoredBlock>()>& read) {
   AWQ_ASSIGN(const model::BlockWeights weights, model_.Block(layer_));
   AWQ_TRY(CheckBlock(pool_, model_, layer_, weights));
-  const auto run = [&](const transformer::PreparedBlock& block, HiddenStore& states) {
-    runner_.RunHalf(block, layer_, Role::kO, states);
-    runner_.RunHalf(block, layer_, Role::kDown, states);
-  };
   if (follows_original()) {
     AWQ_ASSIGN(const transformer::PreparedBlock original,
                transformer::Prepare(pool_, weights, precision_));
-    run(original, *original_);
+    runner_.Run(original, layer_, *original_);
   }
   for (Variant* variant : variants_) {
     if (!IsSequential(*variant->method)) continue;
     AWQ_ASSIGN(const StoredBlock stored, read());
-    run(PrepareBlock(pool_, config_, stored, precision_), *variant->states);
+    runner_.Run(PrepareBlock(pool_, config_, stored, precision_), layer_, *variant->states);
   }
   model_.Release(layer_);
   ++layer_;
@@ -296,15 +292,12 @@ Status Walk::Finish(const model::BlockWeights& weights, SequentialBlocks& blocks
     FoldPlan fold;
     if (blocks[v]) {
       fold = blocks[v]->fold();
-      if (variant.entered) {
-        variant.block = blocks[v]->TakeStored();
-        blocks[v].reset();
-        PolishBlock(variant);
-      } else {
+      if (!variant.entered) {
         runner_.RunHalf(blocks[v]->prepared(), layer_, Role::kDown, *variant.states);
-        variant.block = blocks[v]->TakeStored();
-        blocks[v].reset();
       }
+      variant.block = blocks[v]->TakeStored();
+      blocks[v].reset();
+      if (variant.entered) PolishBlock(variant);
     } else {
       AWQ_ASSIGN(PublishedBlock published,
                  QuantizePublished(pool_, config_, variant.plan, *variant.method, layer_, weights,
@@ -336,8 +329,7 @@ void Walk::PolishBlock(Variant& variant) {
       }};
   variant.report.polish = Polish(pool_, task, variant.method->polish, variant.block);
   const transformer::PreparedBlock block = PrepareBlock(pool_, config_, variant.block, precision_);
-  runner_.RunHalf(block, layer_, Role::kO, *variant.states);
-  runner_.RunHalf(block, layer_, Role::kDown, *variant.states);
+  runner_.Run(block, layer_, *variant.states);
 }
 
 void Walk::Progress(std::size_t pass, std::size_t tokens) {
