@@ -333,6 +333,10 @@ Status EncodeBlocks(GgmlType type, std::span<const float> values, std::span<std:
 
 Result<GgmlType> BlockTypeOf(const quant::Spec& spec, std::size_t in_features,
                              std::string_view name) {
+  if (spec.act_order) {
+    return MakeError(ErrorCode::kUnsupported,
+                     "{}: GGUF has no room for features that choose their group (act order)", name);
+  }
   const std::size_t group = spec.group_size == 0 ? in_features : spec.group_size;
   if (group % kSmall != 0 || in_features % kSmall != 0) {
     return MakeError(ErrorCode::kUnsupported,
