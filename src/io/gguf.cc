@@ -261,7 +261,9 @@ class Parser {
   Status PlaceTensors() {
     const std::size_t alignment = header_.alignment_bytes;
     const std::size_t data_start = RoundUp(at_, alignment);
-    const std::size_t data_bytes = file_bytes_ > data_start ? file_bytes_ - data_start : 0;
+    if (header_.tensors.empty()) return {};
+    if (data_start > file_bytes_) return TooShort("the padding");
+    const std::size_t data_bytes = file_bytes_ - data_start;
     std::vector<const GgufTensor*> in_order;
     in_order.reserve(header_.tensors.size());
     for (GgufTensor& tensor : header_.tensors) {

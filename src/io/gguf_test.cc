@@ -210,6 +210,9 @@ TEST(Gguf, RefusesBadTensors) {
     return ErrorOf(file.Fill(RoundUp(file.text().size(), 32) + 96).text());
   };
   EXPECT_EQ(two("b", 64), "");
+  Bytes nothing = Start(1, 0);  // an empty tensor, and no byte where the data begin
+  Tensor(nothing, "t", {0}, 0, 0);
+  EXPECT_NE(ErrorOf(nothing.text()).find("the padding"), std::string::npos);
   EXPECT_NE(two("b", 32).find("overlaps"), std::string::npos);
   EXPECT_NE(two("b", 0).find("overlaps"), std::string::npos);
   EXPECT_NE(two("a", 64).find("occurs twice"), std::string::npos);
