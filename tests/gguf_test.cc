@@ -166,7 +166,7 @@ std::size_t GroupsThatChange(const checkpoint::StoredModel& model) {
       EXPECT_TRUE(linear.ok());
       for (std::size_t i = 0; i < linear->scales.size(); ++i) {
         const float minimum =
-            ToFloat(linear->scales.data()[i]) * static_cast<float>(linear->zeros.data()[i]);
+            linear->scales.data()[i] * static_cast<float>(linear->zeros.data()[i]);
         groups += RoundToF16(minimum) != minimum;
       }
     }
@@ -219,7 +219,7 @@ TEST_P(GgufCodes, AreKept) {
       const std::size_t n = i / unpacked->in_features();
       const std::size_t g = i % unpacked->in_features() / 32;
       const float minimum =
-          std::fabs(ToFloat(unpacked->scales(n, g))) * static_cast<float>(unpacked->zeros(n, g));
+          std::fabs(unpacked->scales(n, g)) * static_cast<float>(unpacked->zeros(n, g));
       // Half a unit of fp16 in the minimum, and the float rounding of the sum.
       EXPECT_LE(std::fabs(a[i] - b[i]), symmetric ? 0 : minimum * (0x1p-11F + 0x1p-23F) + 0x1p-25F);
     }

@@ -8,6 +8,7 @@
 #include "api/runtime.h"
 #include "calib/saliency.h"
 #include "checkpoint/stored_model.h"
+#include "pack/format.h"
 #include "pipeline/report.h"
 
 namespace awq {

@@ -217,12 +217,8 @@ class Export {
     report_.groups += linear.out_features() * groups;
     return WriteRows(name, linear.out_features(), linear.in_features(), type, interleaved,
                      [&](std::size_t row, std::span<std::byte> blocks) -> Status {
-                       std::vector<float> scales(groups);
-                       for (std::size_t g = 0; g < groups; ++g) {
-                         scales[g] = ToFloat(linear.scales(row, g));
-                       }
                        const pack::CodedRow coded{{linear.codes.row(row), linear.in_features()},
-                                                  scales,
+                                                  {linear.scales.row(row), groups},
                                                   {linear.zeros.row(row), groups},
                                                   linear.in_features() / groups};
                        AWQ_ASSIGN(const std::size_t changed,
