@@ -44,8 +44,7 @@ class CalibrationTest : public ::testing::Test {
   }
 
   fs::path path_ = testing::SourceDir() / "models" / "little-stories";
-  std::unique_ptr<checkpoint::ModelDirectory> model_ =
-      checkpoint::ModelDirectory::Open(path_).value();
+  std::unique_ptr<checkpoint::StoredModel> model_ = checkpoint::OpenModel(path_).value();
   std::int32_t bos_ = static_cast<std::int32_t>(*model_->config().bos_token_id);
   testing::TemporaryDirectory scratch_;
 };

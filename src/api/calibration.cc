@@ -9,7 +9,7 @@
 
 namespace awq::api {
 
-Result<PreparedCalibration> PrepareCalibration(const checkpoint::ModelDirectory& model,
+Result<PreparedCalibration> PrepareCalibration(const checkpoint::StoredModel& model,
                                                const Calibration& request, const Runtime& runtime) {
   if (request.samples == 0 || request.sequence_tokens < 2) {
     return MakeError(ErrorCode::kInvalidArgument,
@@ -49,15 +49,14 @@ Result<PreparedCalibration> PrepareCalibration(const checkpoint::ModelDirectory&
   return prepared;
 }
 
-std::size_t SelfCalibrationBound(const checkpoint::ModelDirectory& model,
+std::size_t SelfCalibrationBound(const checkpoint::StoredModel& model,
                                  const PreparedCalibration& calibration, std::size_t threads) {
   if (!calibration.from_model()) return 0;
-  return pipeline::ProgramBytes(threads) +
+  return pipeline::ProgramBytes(threads) + model.converted_bytes() +
          calib::SelfCalibrationBytes(model.config(), calibration.options);
 }
 
-Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool,
-                                           const checkpoint::ModelDirectory& model,
+Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool, const checkpoint::StoredModel& model,
                                            const PreparedCalibration& calibration) {
   const text::Tokenizer& tokenizer = *calibration.tokenizer;
   const calib::CalibrationOptions& options = calibration.options;

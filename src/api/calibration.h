@@ -8,7 +8,7 @@
 
 #include "base/threads.h"
 #include "calib/tokens.h"
-#include "checkpoint/reader.h"
+#include "checkpoint/stored_model.h"
 
 namespace awq::api {
 
@@ -29,15 +29,14 @@ struct PreparedCalibration {
 };
 
 // Refuses a file that cannot be read. Tells the sink where the windows had to be cut.
-Result<PreparedCalibration> PrepareCalibration(const checkpoint::ModelDirectory& model,
+Result<PreparedCalibration> PrepareCalibration(const checkpoint::StoredModel& model,
                                                const Calibration& request, const Runtime& runtime);
 
 // The most that is allocated while the model writes its calibration text; 0 where it does not.
-std::size_t SelfCalibrationBound(const checkpoint::ModelDirectory& model,
+std::size_t SelfCalibrationBound(const checkpoint::StoredModel& model,
                                  const PreparedCalibration& calibration, std::size_t threads);
 
-Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool,
-                                           const checkpoint::ModelDirectory& model,
+Result<calib::CalibrationTokens> Calibrate(ThreadPool& pool, const checkpoint::StoredModel& model,
                                            const PreparedCalibration& calibration);
 
 }  // namespace awq::api

@@ -282,7 +282,7 @@ class Comparing {
   const CompareOptions& options_;
   const Runtime& runtime_;
   ThreadPool pool_;
-  std::unique_ptr<checkpoint::ModelDirectory> model_;
+  std::unique_ptr<checkpoint::StoredModel> model_;
   api::PreparedCalibration calibration_;
   Measured measured_;
   std::unique_ptr<transformer::Network> network_;

@@ -6,7 +6,9 @@
 
 #include "api/guard.h"
 #include "api/runtime.h"
+#include "base/error.h"
 #include "base/memory.h"
+#include "checkpoint/reader.h"
 
 namespace awq {
 namespace {
@@ -41,7 +43,13 @@ Result<ConvertSummary> Convert(const ConvertOptions& options, const Runtime& run
     run.output = options.output;
     run.progress = runtime.progress;
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
-    AWQ_ASSIGN(const pipeline::ConvertReport report, pipeline::Convert(pool, *model, run));
+    const auto* directory = dynamic_cast<const checkpoint::ModelDirectory*>(model.get());
+    if (directory == nullptr) {
+      return MakeError(ErrorCode::kUnsupported,
+                       "{}: the blocks of GGUF are no codes of {}; awq quantize reads the file",
+                       options.model, options.format);
+    }
+    AWQ_ASSIGN(const pipeline::ConvertReport report, pipeline::Convert(pool, *directory, run));
     ConvertSummary summary{.from = report.from,
                            .to = report.to,
                            .linears = report.linears,

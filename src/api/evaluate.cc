@@ -11,7 +11,7 @@
 #include "api/runtime.h"
 #include "api/windows.h"
 #include "base/memory.h"
-#include "checkpoint/reader.h"
+#include "checkpoint/stored_model.h"
 
 namespace awq {
 namespace {
@@ -65,7 +65,7 @@ Result<EvaluateReport> Evaluate(const EvaluateOptions& options, const Runtime& r
   return api::Guard([&]() -> Result<EvaluateReport> {
     ThreadPool pool(runtime.threads);
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
-    std::unique_ptr<checkpoint::ModelDirectory> reference;
+    std::unique_ptr<checkpoint::StoredModel> reference;
     if (!options.reference.empty()) {
       AWQ_ASSIGN(reference, api::OpenModel(options.reference, runtime));
     }

@@ -7,7 +7,7 @@
 
 #include "api/guard.h"
 #include "api/runtime.h"
-#include "checkpoint/reader.h"
+#include "checkpoint/stored_model.h"
 #include "text/tokenizer.h"
 
 namespace awq {

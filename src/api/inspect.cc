@@ -7,11 +7,22 @@
 #include "api/guard.h"
 #include "api/runtime.h"
 #include "calib/saliency.h"
-#include "checkpoint/reader.h"
+#include "checkpoint/stored_model.h"
+#include "pack/format.h"
 #include "pipeline/report.h"
 
 namespace awq {
 namespace {
+
+// Where the weights that we see are converted, what the file has.
+LinearInfo AsStored(const checkpoint::StoredModel& model, LinearInfo info) {
+  if (const auto form = model.ConvertedForm(info.name)) {
+    info.bits = form->bits;
+    info.group_size = form->group_size;
+    info.bytes = form->bytes;
+  }
+  return info;
+}
 
 LinearInfo Describe(const model::Linear& linear) {
   LinearInfo info{.name = linear.name,
@@ -50,14 +61,14 @@ std::string Describe(const pack::Quantization& quantization) {
                      spec->act_order ? ", act order" : "");
 }
 
-Status DescribeTensors(const checkpoint::ModelDirectory& model, InspectReport& report) {
+Status DescribeTensors(const checkpoint::StoredModel& model, InspectReport& report) {
   const model::ModelConfig& config = model.config();
   AWQ_ASSIGN(const TensorView embedding, model.Embedding());
-  report.linears.push_back(Describe(config.arch->embedding, embedding));
+  report.linears.push_back(AsStored(model, Describe(config.arch->embedding, embedding)));
   for (std::size_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     AWQ_ASSIGN(const model::BlockWeights block, model.Block(layer));
     for (const model::LinearRow& row : config.arch->linears) {
-      report.linears.push_back(Describe(block.linear(row.role)));
+      report.linears.push_back(AsStored(model, Describe(block.linear(row.role))));
     }
     for (const auto& norm : block.norms) {
       if (norm) report.parameters += norm->elements();
@@ -68,7 +79,7 @@ Status DescribeTensors(const checkpoint::ModelDirectory& model, InspectReport& r
   }
   if (!config.tie_word_embeddings) {
     AWQ_ASSIGN(const TensorView head, model.Head());
-    report.linears.push_back(Describe(config.arch->head, head));
+    report.linears.push_back(AsStored(model, Describe(config.arch->head, head)));
   }
   report.parameters += config.hidden_size;  // the final norm
   for (const LinearInfo& linear : report.linears) {
@@ -77,7 +88,7 @@ Status DescribeTensors(const checkpoint::ModelDirectory& model, InspectReport& r
   return {};
 }
 
-Status DescribeSites(ThreadPool& pool, const checkpoint::ModelDirectory& model,
+Status DescribeSites(ThreadPool& pool, const checkpoint::StoredModel& model,
                      const InspectOptions& options, const Runtime& runtime, InspectReport& report) {
   AWQ_ASSIGN(const api::PreparedCalibration calibration,
              api::PrepareCalibration(model, *options.calibration, runtime));
@@ -100,7 +111,7 @@ Status DescribeSites(ThreadPool& pool, const checkpoint::ModelDirectory& model,
 }
 
 // What quantizing said of each linear. A report that cannot be read is no reason to show nothing.
-void AddErrors(const checkpoint::ModelDirectory& model, const Runtime& runtime,
+void AddErrors(const checkpoint::StoredModel& model, const Runtime& runtime,
                InspectReport& report) {
   const auto blocks = pipeline::ReadBlockReports(model.path());
   if (!blocks) return api::Note(runtime, blocks.error().message);
@@ -171,7 +182,8 @@ Result<InspectReport> Inspect(const InspectOptions& options, const Runtime& runt
     report.hidden_size = config.hidden_size;
     report.vocab_size = config.vocab_size;
     report.weight_bytes = model->weight_bytes();
-    if (model->quantization()) report.quantization = Describe(*model->quantization());
+    report.quantization =
+        model->quantization() ? Describe(*model->quantization()) : model->storage();
     AWQ_TRY(DescribeTensors(*model, report));
     if (model->quantization()) AddErrors(*model, runtime, report);
     if (options.calibration) {

@@ -35,7 +35,7 @@ Result<pipeline::QuantizeOptions> ToPipeline(const QuantizeOptions& options,
 }
 
 // What can be refused is refused before any work, self-written calibration text above all.
-Result<pipeline::Plan> CheckBeforeWork(const checkpoint::ModelDirectory& model,
+Result<pipeline::Plan> CheckBeforeWork(const checkpoint::StoredModel& model,
                                        const pipeline::QuantizeOptions& run) {
   AWQ_TRY(checkpoint::DirectoryWriter::CheckOutput(run.output));
   AWQ_TRY(pipeline::CheckQuantizable(model));
@@ -52,12 +52,13 @@ void NoteObstacles(const pipeline::Plan& plan, const Runtime& runtime) {
 std::string MiB(std::size_t bytes) { return fmt::format("{} MiB", bytes >> 20); }
 
 // Says what will be allocated at the most, before any of it is; returns it.
-std::size_t AnnounceMemory(const checkpoint::ModelDirectory& model, const pipeline::Method& method,
+std::size_t AnnounceMemory(const checkpoint::StoredModel& model, const pipeline::Method& method,
                            const api::PreparedCalibration& calibration, std::size_t threads,
                            const Runtime& runtime) {
   const calib::CalibrationOptions& options = calibration.options;
-  const pipeline::MemoryBound bound = pipeline::BoundMemory(
+  pipeline::MemoryBound bound = pipeline::BoundMemory(
       model.config(), method, options.precision, options.samples, options.sequence_tokens, threads);
+  bound.weights_bytes += model.converted_bytes();
   std::size_t total = bound.total();
   std::string line = fmt::format(
       "memory: at most {} allocated (hidden states {}, statistics {}, copies of weights {}, "

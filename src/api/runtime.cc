@@ -42,11 +42,11 @@ Result<std::optional<std::size_t>> ReadGroupSize(const std::optional<int>& group
   return std::optional<std::size_t>(*group_size == -1 ? 0 : static_cast<std::size_t>(*group_size));
 }
 
-Result<std::unique_ptr<checkpoint::ModelDirectory>> OpenModel(const std::string& path,
-                                                              const Runtime& runtime) {
+Result<std::unique_ptr<checkpoint::StoredModel>> OpenModel(const std::string& path,
+                                                           const Runtime& runtime) {
   AWQ_ASSIGN(const auto directory,
              hub::FindModel(path, /*weights=*/true, &std::getenv, runtime.progress));
-  AWQ_ASSIGN(auto model, checkpoint::ModelDirectory::Open(directory));
+  AWQ_ASSIGN(auto model, checkpoint::OpenModel(directory));
   const std::vector<std::string>& extra = model->extra_tensors();
   if (!extra.empty()) {
     Note(runtime, fmt::format("{}: {} tensors are no part of a {} and are left out: {}{}", path,

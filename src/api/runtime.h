@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "checkpoint/reader.h"
+#include "checkpoint/stored_model.h"
 #include "math/matmul.h"
 #include "text/windows.h"
 
@@ -23,8 +23,8 @@ Result<std::optional<std::size_t>> ReadGroupSize(const std::optional<int>& group
 
 // Opens a local model, or one of the hub by its name (hub::FindModel), and tells the sink of
 // tensors that its architecture does not use.
-Result<std::unique_ptr<checkpoint::ModelDirectory>> OpenModel(const std::string& path,
-                                                              const Runtime& runtime);
+Result<std::unique_ptr<checkpoint::StoredModel>> OpenModel(const std::string& path,
+                                                           const Runtime& runtime);
 
 // Tells the sink one line worth reading; nothing without a sink.
 void Note(const Runtime& runtime, const std::string& line);

@@ -415,6 +415,18 @@ void ModelDirectory::ReleaseAll() const {
   for (const io::SafetensorsFile& file : files_) file.file()->Release(file.file()->bytes());
 }
 
+Result<std::optional<std::string>> ModelDirectory::SmallFile(std::string_view name) const {
+  if (!fs::exists(path_ / name)) return std::optional<std::string>();
+  AWQ_ASSIGN(std::string contents, io::ReadFile(path_ / name));
+  return std::optional(std::move(contents));
+}
+
+Result<std::vector<fs::path>> ModelDirectory::WeightFiles() const {
+  std::vector<fs::path> files;
+  for (const io::SafetensorsFile& file : files_) files.push_back(file.file()->path());
+  return files;
+}
+
 std::size_t ModelDirectory::weight_bytes() const {
   std::size_t bytes = 0;
   for (const auto& [name, located] : tensors_) bytes += located.info.size_bytes;

@@ -1,4 +1,4 @@
-// A Hugging Face model directory, mapped and checked, as a WeightSource.
+// A Hugging Face model directory, mapped and checked, as a StoredModel.
 #pragma once
 
 #include <awq/result.h>
@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/stored_model.h"
 #include "io/safetensors.h"
-#include "model/weights.h"
 #include "pack/format.h"
 
 namespace awq::checkpoint {
@@ -28,14 +28,14 @@ struct PackedLinear {
 // Opening reads headers only. It checks every tensor the architecture names: present, dtype, shape;
 // and for a quantized directory every part of every packed linear. Tensors the table does not name
 // are listed by extra_tensors() (rotary caches and the like), never silently used.
-class ModelDirectory final : public model::WeightSource {
+class ModelDirectory final : public StoredModel {
  public:
   static Result<std::unique_ptr<ModelDirectory>> Open(const std::filesystem::path& directory);
 
-  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& path() const override { return path_; }
   const model::ModelConfig& config() const override { return config_; }
   // How its linears are packed; nothing where they are not.
-  const std::optional<pack::Quantization>& quantization() const { return quantization_; }
+  const std::optional<pack::Quantization>& quantization() const override { return quantization_; }
   Result<model::BlockWeights> Block(std::size_t layer) const override;
   Result<TensorView> Embedding() const override;
   Result<TensorView> FinalNorm() const override;
@@ -49,8 +49,10 @@ class ModelDirectory final : public model::WeightSource {
   std::vector<std::string> StoredNames() const;
   Result<TensorView> Find(const std::string& name) const;
 
-  std::size_t weight_bytes() const;  // of all tensors
-  const std::vector<std::string>& extra_tensors() const { return extra_tensors_; }
+  std::size_t weight_bytes() const override;
+  const std::vector<std::string>& extra_tensors() const override { return extra_tensors_; }
+  Result<std::optional<std::string>> SmallFile(std::string_view name) const override;
+  Result<std::vector<std::filesystem::path>> WeightFiles() const override;
 
  private:
   struct Located {

@@ -78,7 +78,8 @@ Action AddCompare(CLI::App& app) {
   auto flags = std::make_shared<Flags>(command);
   CompareOptions& options = flags->options;
   command
-      .add_option("MODEL", options.model, "A Hugging Face model directory, or ORG/NAME[@REVISION]")
+      .add_option("MODEL", options.model,
+                  "A Hugging Face model directory, a .gguf file, or ORG/NAME[@REVISION]")
       ->check(NotEmpty())
       ->required();
   command

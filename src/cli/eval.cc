@@ -67,7 +67,7 @@ Action AddEval(CLI::App& app) {
   EvaluateOptions& options = flags->options;
   command
       .add_option("MODEL", options.model,
-                  "A model directory, quantized or not, or ORG/NAME[@REVISION]")
+                  "A model directory, quantized or not, a .gguf file, or ORG/NAME[@REVISION]")
       ->check(NotEmpty())
       ->required();
   command.add_option("--text", options.text, "The text to predict (gzip or not)")

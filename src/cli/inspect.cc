@@ -83,7 +83,7 @@ Action AddInspect(CLI::App& app) {
   InspectOptions& options = flags->options;
   command
       .add_option("MODEL", options.model,
-                  "A model directory, quantized or not, or ORG/NAME[@REVISION]")
+                  "A model directory, quantized or not, a .gguf file, or ORG/NAME[@REVISION]")
       ->check(NotEmpty())
       ->required();
   command.add_option("--top", options.top_channels, "Channels to show per site")

@@ -102,7 +102,8 @@ Action AddQuantize(CLI::App& app) {
   auto flags = std::make_shared<Flags>(command);
   QuantizeOptions& options = flags->options;
   command
-      .add_option("MODEL", options.model, "A Hugging Face model directory, or ORG/NAME[@REVISION]")
+      .add_option("MODEL", options.model,
+                  "A Hugging Face model directory, a .gguf file, or ORG/NAME[@REVISION]")
       ->check(NotEmpty())
       ->required();
   command.add_option("-o,--output", options.output, "The directory to write; must not exist")

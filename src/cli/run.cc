@@ -54,7 +54,7 @@ Action AddRun(CLI::App& app) {
   GenerateOptions& options = flags->options;
   command
       .add_option("MODEL", options.model,
-                  "A model directory, quantized or not, or ORG/NAME[@REVISION]")
+                  "A model directory, quantized or not, a .gguf file, or ORG/NAME[@REVISION]")
       ->check(NotEmpty())
       ->required();
   command.add_option("-p,--prompt", options.prompt, "The text to continue")->required();

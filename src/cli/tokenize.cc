@@ -25,7 +25,7 @@ Action AddTokenize(CLI::App& app) {
   TokenizeOptions& options = flags->options;
   command
       .add_option("MODEL", options.directory,
-                  "A directory with tokenizer.json, or ORG/NAME[@REVISION]")
+                  "A directory with tokenizer.json, a .gguf file, or ORG/NAME[@REVISION]")
       ->check(NotEmpty())
       ->required();
   CLI::Option_group& source = *command.add_option_group("source", "What to tokenize");

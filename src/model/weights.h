@@ -1,4 +1,5 @@
-// The weights of one block, as stored: mapped tensors or packed linears, nothing copied.
+// The weights of one block, as stored: mapped tensors or packed linears, nothing copied but what no
+// view can show.
 #pragma once
 
 #include <awq/result.h>
@@ -29,7 +30,10 @@ struct Linear {
   std::size_t in_features = 0;
   TensorView weight;                           // [out, in] F32, F16 or BF16, if not packed
   std::shared_ptr<const PackedSource> packed;  // or this
-  std::optional<TensorView> bias;              // [out]
+  // Where `weight` and `bias` lie if the source had to convert them; null where they are mapped.
+  std::shared_ptr<const Buffer<std::byte>> memory;
+  std::shared_ptr<const Buffer<std::byte>> bias_memory;
+  std::optional<TensorView> bias;  // [out]
 
   bool is_packed() const { return packed != nullptr; }
 };

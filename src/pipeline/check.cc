@@ -6,14 +6,14 @@
 namespace awq::pipeline {
 namespace {
 
-Status Check(ThreadPool& pool, const checkpoint::ModelDirectory& model, const TensorView& tensor,
+Status Check(ThreadPool& pool, const checkpoint::StoredModel& model, const TensorView& tensor,
              std::string_view name) {
   return CheckFinite(pool, tensor, fmt::format("{}: {}", model.path().string(), name));
 }
 
 }  // namespace
 
-Status CheckBlock(ThreadPool& pool, const checkpoint::ModelDirectory& model, std::size_t layer,
+Status CheckBlock(ThreadPool& pool, const checkpoint::StoredModel& model, std::size_t layer,
                   const model::BlockWeights& weights) {
   const model::ArchSpec& arch = *model.config().arch;
   for (const auto& linear : weights.linears) {
@@ -29,7 +29,7 @@ Status CheckBlock(ThreadPool& pool, const checkpoint::ModelDirectory& model, std
   return {};
 }
 
-Status CheckRest(ThreadPool& pool, const checkpoint::ModelDirectory& model) {
+Status CheckRest(ThreadPool& pool, const checkpoint::StoredModel& model) {
   const model::ArchSpec& arch = *model.config().arch;
   AWQ_ASSIGN(const TensorView embedding, model.Embedding());
   AWQ_TRY(Check(pool, model, embedding, std::string(arch.embedding) + ".weight"));
@@ -43,7 +43,7 @@ Status CheckRest(ThreadPool& pool, const checkpoint::ModelDirectory& model) {
   return {};
 }
 
-Status CheckModel(ThreadPool& pool, const checkpoint::ModelDirectory& model) {
+Status CheckModel(ThreadPool& pool, const checkpoint::StoredModel& model) {
   AWQ_TRY(CheckRest(pool, model));
   for (std::size_t layer = 0; layer < model.config().num_hidden_layers; ++layer) {
     AWQ_ASSIGN(const model::BlockWeights weights, model.Block(layer));

@@ -5,16 +5,16 @@
 #include <awq/result.h>
 
 #include "base/threads.h"
-#include "checkpoint/reader.h"
+#include "checkpoint/stored_model.h"
 
 namespace awq::pipeline {
 
 // Linears, biases and norms of one block.
-Status CheckBlock(ThreadPool& pool, const checkpoint::ModelDirectory& model, std::size_t layer,
+Status CheckBlock(ThreadPool& pool, const checkpoint::StoredModel& model, std::size_t layer,
                   const model::BlockWeights& weights);
 // What is in no block: embedding, final norm, head.
-Status CheckRest(ThreadPool& pool, const checkpoint::ModelDirectory& model);
+Status CheckRest(ThreadPool& pool, const checkpoint::StoredModel& model);
 // All of it: one pass over the files.
-Status CheckModel(ThreadPool& pool, const checkpoint::ModelDirectory& model);
+Status CheckModel(ThreadPool& pool, const checkpoint::StoredModel& model);
 
 }  // namespace awq::pipeline

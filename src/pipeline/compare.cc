@@ -12,7 +12,7 @@ namespace awq::pipeline {
 namespace {
 
 // What is in no block, in 16 bits.
-Result<std::size_t> BitsOutsideBlocks(const checkpoint::ModelDirectory& model) {
+Result<std::size_t> BitsOutsideBlocks(const checkpoint::StoredModel& model) {
   AWQ_ASSIGN(const TensorView embedding, model.Embedding());
   AWQ_ASSIGN(const TensorView norm, model.FinalNorm());
   std::size_t elements = embedding.elements() + norm.elements();
@@ -36,7 +36,7 @@ std::size_t ElementsOf(const model::BlockWeights& weights) {
 
 class Comparer {
  public:
-  Comparer(ThreadPool& pool, const checkpoint::ModelDirectory& model,
+  Comparer(ThreadPool& pool, const checkpoint::StoredModel& model,
            const Matrix<std::int32_t>& tokens, const std::vector<Probe>& probes,
            const CompareOptions& options, std::vector<Variant> variants)
       : pool_(pool),
@@ -66,7 +66,8 @@ class Comparer {
       if (!method.calibrates()) continue;
       compared.memory_bound_bytes = BoundMemory(config_, method, options_.precision, tokens_.rows(),
                                                 tokens_.cols(), pool_.size())
-                                        .total();
+                                        .total() +
+                                    model_.converted_bytes();
     }
     model_.ReleaseAll();
     return std::move(result_);
@@ -131,7 +132,7 @@ class Comparer {
   }
 
   ThreadPool& pool_;
-  const checkpoint::ModelDirectory& model_;
+  const checkpoint::StoredModel& model_;
   const model::ModelConfig& config_;
   const Matrix<std::int32_t>& tokens_;
   const std::vector<Probe>& probes_;
@@ -153,7 +154,7 @@ std::size_t DiskBytes(const model::ModelConfig& config, const std::vector<Probe>
   return bytes * (contenders + 1);
 }
 
-Result<Comparison> Compare(ThreadPool& pool, const checkpoint::ModelDirectory& model,
+Result<Comparison> Compare(ThreadPool& pool, const checkpoint::StoredModel& model,
                            const Matrix<std::int32_t>& tokens, const std::vector<Probe>& probes,
                            const CompareOptions& options) {
   AWQ_TRY(CheckQuantizable(model));

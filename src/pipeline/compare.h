@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/threads.h"
-#include "checkpoint/reader.h"
+#include "checkpoint/stored_model.h"
 #include "pipeline/hidden_store.h"
 #include "pipeline/method.h"
 #include "pipeline/plan.h"
@@ -58,7 +58,7 @@ std::size_t DiskBytes(const model::ModelConfig& config, const std::vector<Probe>
                       std::size_t contenders);
 
 // tokens [sequences, sequence_tokens]: calibration; may be empty where no method calibrates.
-Result<Comparison> Compare(ThreadPool& pool, const checkpoint::ModelDirectory& model,
+Result<Comparison> Compare(ThreadPool& pool, const checkpoint::StoredModel& model,
                            const Matrix<std::int32_t>& tokens, const std::vector<Probe>& probes,
                            const CompareOptions& options);
 

@@ -112,7 +112,7 @@ class Conversion {
       AWQ_TRY(Chunk(first, last));
       first = last;
     }
-    AWQ_TRY(WriteDirectoryFiles(*writer_, model_.path(), *options_.format, plan_.stored, ""));
+    AWQ_TRY(WriteDirectoryFiles(*writer_, model_, *options_.format, plan_.stored, ""));
     AWQ_TRY(writer_->Finish());
     report_.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -227,7 +227,7 @@ class Conversion {
   Status Open() {
     checkpoint::WriterOptions writer;
     writer.shard_bytes = options_.shard_bytes;
-    AWQ_ASSIGN(const std::string directory, DirectoryFingerprint(model_.path()));
+    AWQ_ASSIGN(const std::string directory, ModelFingerprint(model_));
     writer.fingerprint = fmt::format("awq {} convert to {} lossy {} shard {} {}", kVersion,
                                      to().name, options_.lossy, options_.shard_bytes, directory);
     report_.from = std::string(from().name);

@@ -4,7 +4,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "io/file.h"
 #include "io/json.h"
 
 namespace awq::pipeline {
@@ -29,19 +28,19 @@ constexpr std::array<std::string_view, 13> kCopied = {"generation_config.json",
 
 }  // namespace
 
-Status WriteDirectoryFiles(checkpoint::DirectoryWriter& writer, const std::filesystem::path& model,
-                           const pack::Format& format, const pack::StoredQuantization& stored,
-                           std::string_view torch_dtype) {
-  AWQ_ASSIGN(json config, io::ReadJson(model / "config.json"));
+Status WriteDirectoryFiles(checkpoint::DirectoryWriter& writer,
+                           const checkpoint::StoredModel& model, const pack::Format& format,
+                           const pack::StoredQuantization& stored, std::string_view torch_dtype) {
+  AWQ_ASSIGN(const auto original, model.SmallFile("config.json"));
+  AWQ_ASSIGN(json config, io::ParseJson(original.value_or(""), "config.json"));
   config["quantization_config"] = format.write_config(stored);
   if (!torch_dtype.empty()) {
     config.erase("dtype");
     config["torch_dtype"] = torch_dtype;
   }
   for (std::string_view name : kCopied) {
-    if (!std::filesystem::exists(model / name)) continue;
-    AWQ_ASSIGN(const std::string contents, io::ReadFile(model / name));
-    AWQ_TRY(writer.WriteFile(std::string(name), contents));
+    AWQ_ASSIGN(const auto contents, model.SmallFile(name));
+    if (contents) AWQ_TRY(writer.WriteFile(std::string(name), *contents));
   }
   // Last: without it nothing takes the directory for a model.
   return writer.WriteFile("config.json", config.dump(2) + "\n");

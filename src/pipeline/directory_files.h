@@ -3,17 +3,17 @@
 
 #include <awq/result.h>
 
-#include <filesystem>
 #include <string_view>
 
+#include "checkpoint/stored_model.h"
 #include "checkpoint/writer.h"
 #include "pack/format.h"
 
 namespace awq::pipeline {
 
 // `torch_dtype` is what the tensors in 16 bits are; empty: as the model's config.json says.
-Status WriteDirectoryFiles(checkpoint::DirectoryWriter& writer, const std::filesystem::path& model,
-                           const pack::Format& format, const pack::StoredQuantization& stored,
-                           std::string_view torch_dtype);
+Status WriteDirectoryFiles(checkpoint::DirectoryWriter& writer,
+                           const checkpoint::StoredModel& model, const pack::Format& format,
+                           const pack::StoredQuantization& stored, std::string_view torch_dtype);
 
 }  // namespace awq::pipeline

@@ -22,43 +22,42 @@ std::uint64_t Hash(std::span<const std::byte> bytes, std::uint64_t hash = 0xcbf2
 
 // Names, sizes and times of the weight files: reading gigabytes only to hash them would cost more
 // than it saves.
-Result<std::uint64_t> HashWeightFiles(const std::filesystem::path& directory) {
-  std::uint64_t sum = 0;  // of one hash a file, so that the directory's order does not matter
-  std::error_code failure;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, failure)) {
-    if (entry.path().extension() != ".safetensors") continue;
+Result<std::uint64_t> HashWeightFiles(const checkpoint::StoredModel& model) {
+  AWQ_ASSIGN(const auto files, model.WeightFiles());
+  std::uint64_t sum = 0;  // of one hash a file, so that their order does not matter
+  for (const std::filesystem::path& file : files) {
+    std::error_code failure;
+    const auto size = std::filesystem::file_size(file, failure);
+    const auto time = std::filesystem::last_write_time(file, failure);
+    if (failure) return io::SystemError(file, "inspect it", failure.value());
     const std::string line =
-        fmt::format("{} {} {}", entry.path().filename().string(), entry.file_size(failure),
-                    entry.last_write_time(failure).time_since_epoch().count());
+        fmt::format("{} {} {}", file.filename().string(), size, time.time_since_epoch().count());
     sum += Hash(std::as_bytes(std::span(line)));
-  }
-  if (failure) {
-    return MakeError(ErrorCode::kIo, "{}: cannot list its files: {}", directory.string(),
-                     failure.message());
   }
   return sum;
 }
 
 }  // namespace
 
-Result<std::string> DirectoryFingerprint(const std::filesystem::path& directory) {
-  AWQ_ASSIGN(const std::string config, io::ReadFile(directory / "config.json"));
-  AWQ_ASSIGN(const std::uint64_t weights, HashWeightFiles(directory));
+Result<std::string> ModelFingerprint(const checkpoint::StoredModel& model) {
+  AWQ_ASSIGN(const auto config_file, model.SmallFile("config.json"));
+  const std::string config = config_file.value_or("");
+  AWQ_ASSIGN(const std::uint64_t weights, HashWeightFiles(model));
   return fmt::format("config {:016x} weights {:016x}", Hash(std::as_bytes(std::span(config))),
                      weights);
 }
 
-Result<std::string> Fingerprint(const checkpoint::ModelDirectory& model,
+Result<std::string> Fingerprint(const checkpoint::StoredModel& model,
                                 const Matrix<std::int32_t>& tokens,
                                 const QuantizeOptions& options) {
-  AWQ_ASSIGN(const std::string directory, DirectoryFingerprint(model.path()));
+  AWQ_ASSIGN(const std::string stored, ModelFingerprint(model));
   const PlanOptions& plan = options.plan;
   return fmt::format(
       "awq {} on {}{} method {} format {} bits {} group {} symmetric {} precision {} shard {} {} "
       "tokens {}x{} {:016x}",
       kVersion, IsaName(ActiveIsa()), math::HasFastBF16() ? "+bf16" : "", options.method->name,
       plan.format, plan.bits, plan.group_size ? std::to_string(*plan.group_size) : "auto",
-      plan.symmetric, static_cast<int>(options.precision), options.shard_bytes, directory,
+      plan.symmetric, static_cast<int>(options.precision), options.shard_bytes, stored,
       tokens.rows(), tokens.cols(), Hash(std::as_bytes(tokens.span())));
 }
 

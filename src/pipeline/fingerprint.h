@@ -4,18 +4,17 @@
 
 #include <awq/result.h>
 
-#include <filesystem>
 #include <string>
 
-#include "checkpoint/reader.h"
+#include "checkpoint/stored_model.h"
 #include "pipeline/quantize.h"
 
 namespace awq::pipeline {
 
-// Of a directory's config.json and weight files.
-Result<std::string> DirectoryFingerprint(const std::filesystem::path& directory);
+// Of a model's config.json and weight files.
+Result<std::string> ModelFingerprint(const checkpoint::StoredModel& model);
 
-Result<std::string> Fingerprint(const checkpoint::ModelDirectory& model,
+Result<std::string> Fingerprint(const checkpoint::StoredModel& model,
                                 const Matrix<std::int32_t>& tokens, const QuantizeOptions& options);
 
 }  // namespace awq::pipeline

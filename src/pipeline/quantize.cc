@@ -27,7 +27,7 @@ Variant MakeVariant(const Method* method, Plan plan) {
 // One run. Its members are what is alive from block to block.
 class Run {
  public:
-  Run(ThreadPool& pool, const checkpoint::ModelDirectory& model, const Matrix<std::int32_t>& tokens,
+  Run(ThreadPool& pool, const checkpoint::StoredModel& model, const Matrix<std::int32_t>& tokens,
       const QuantizeOptions& options, Plan plan)
       : variant_(MakeVariant(options.method, std::move(plan))),
         model_(model),
@@ -127,12 +127,11 @@ class Run {
       AWQ_TRY(WriteDense(*writer_, std::string(config_.arch->head) + ".weight", head));
     }
     model_.ReleaseAll();
-    return WriteDirectoryFiles(*writer_, model_.path(), *plan().format, plan().stored(config_),
-                               "float16");
+    return WriteDirectoryFiles(*writer_, model_, *plan().format, plan().stored(config_), "float16");
   }
 
   Variant variant_;
-  const checkpoint::ModelDirectory& model_;
+  const checkpoint::StoredModel& model_;
   const model::ModelConfig& config_;
   const Matrix<std::int32_t>& tokens_;
   const QuantizeOptions& options_;
@@ -143,14 +142,14 @@ class Run {
 
 }  // namespace
 
-Status CheckQuantizable(const checkpoint::ModelDirectory& model) {
+Status CheckQuantizable(const checkpoint::StoredModel& model) {
   if (!model.quantization()) return {};
   return MakeError(ErrorCode::kUnsupported,
                    "{}: already quantized ({}); quantize the original model instead",
                    model.path().string(), model.quantization()->format->name);
 }
 
-Result<QuantizeReport> Quantize(ThreadPool& pool, const checkpoint::ModelDirectory& model,
+Result<QuantizeReport> Quantize(ThreadPool& pool, const checkpoint::StoredModel& model,
                                 const Matrix<std::int32_t>& tokens,
                                 const QuantizeOptions& options) {
   AWQ_TRY(CheckQuantizable(model));

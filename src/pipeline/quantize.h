@@ -12,7 +12,7 @@
 
 #include "base/memory.h"
 #include "base/threads.h"
-#include "checkpoint/reader.h"
+#include "checkpoint/stored_model.h"
 #include "math/matmul.h"
 #include "pipeline/method.h"
 #include "pipeline/plan.h"
@@ -39,11 +39,11 @@ struct QuantizeOptions {
 };
 
 // Error: the model is quantized already.
-Status CheckQuantizable(const checkpoint::ModelDirectory& model);
+Status CheckQuantizable(const checkpoint::StoredModel& model);
 
 // `tokens` [sequences, sequence_tokens]; may be empty for methods without calibration. A run that
 // was interrupted is continued when everything that decides its bytes is the same.
-Result<QuantizeReport> Quantize(ThreadPool& pool, const checkpoint::ModelDirectory& model,
+Result<QuantizeReport> Quantize(ThreadPool& pool, const checkpoint::StoredModel& model,
                                 const Matrix<std::int32_t>& tokens, const QuantizeOptions& options);
 
 }  // namespace awq::pipeline

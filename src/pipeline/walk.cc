@@ -42,7 +42,7 @@ class Timer {
 
 }  // namespace
 
-Walk::Walk(ThreadPool& pool, const checkpoint::ModelDirectory& model,
+Walk::Walk(ThreadPool& pool, const checkpoint::StoredModel& model,
            const Matrix<std::int32_t>& tokens, math::Precision precision,
            std::vector<Variant*> variants, ProgressSink* progress)
     : pool_(pool),

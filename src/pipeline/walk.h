@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "base/threads.h"
-#include "checkpoint/reader.h"
+#include "checkpoint/stored_model.h"
 #include "pipeline/hidden_store.h"
 #include "pipeline/method.h"
 #include "pipeline/plan.h"
@@ -44,9 +44,8 @@ class Walk {
  public:
   // tokens [sequences, sequence_tokens]; may be empty where no method calibrates. All must outlive
   // the walk.
-  Walk(ThreadPool& pool, const checkpoint::ModelDirectory& model,
-       const Matrix<std::int32_t>& tokens, math::Precision precision,
-       std::vector<Variant*> variants, ProgressSink* progress);
+  Walk(ThreadPool& pool, const checkpoint::StoredModel& model, const Matrix<std::int32_t>& tokens,
+       math::Precision precision, std::vector<Variant*> variants, ProgressSink* progress);
 
   // Checks what is in no block, and embeds the tokens.
   Status Begin();
@@ -101,7 +100,7 @@ class Walk {
   void Progress(std::size_t pass, std::size_t tokens);
 
   ThreadPool& pool_;
-  const checkpoint::ModelDirectory& model_;
+  const checkpoint::StoredModel& model_;
   const model::ModelConfig& config_;
   const Matrix<std::int32_t>& tokens_;
   math::Precision precision_;

@@ -20,8 +20,9 @@ namespace awq::text {
 // Immutable; every const member may be called from many threads at once.
 class Tokenizer {
  public:
-  // `directory`/tokenizer.json (required) and tokenizer_config.json (optional).
-  static Result<std::shared_ptr<const Tokenizer>> Load(const std::filesystem::path& directory);
+  // `path`/tokenizer.json (required) and tokenizer_config.json (optional); or what the metadata of
+  // a GGUF file says, where `path` is one or a directory that holds one.
+  static Result<std::shared_ptr<const Tokenizer>> Load(const std::filesystem::path& path);
 
   // `tokenizer_config_json` may be empty; `name` stands in error messages. A malformed file is
   // kCorrupt, a component that is not implemented kUnsupported; both name the field.

@@ -5,7 +5,9 @@
 
 #include "base/error.h"
 #include "io/file.h"
+#include "io/gguf.h"
 #include "io/json.h"
+#include "text/gguf_tokenizer.h"
 #include "text/tokenizer_parts.h"
 
 namespace awq::text {
@@ -202,12 +204,19 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::FromJson(std::string_view to
   return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(parts)));
 }
 
-Result<std::shared_ptr<const Tokenizer>> Tokenizer::Load(const std::filesystem::path& directory) {
-  const std::filesystem::path file = directory / "tokenizer.json";
-  const std::filesystem::path config_file = directory / "tokenizer_config.json";
+Result<std::shared_ptr<const Tokenizer>> Tokenizer::Load(const std::filesystem::path& path) {
+  AWQ_ASSIGN(const auto gguf, io::FindGguf(path));
+  // A directory's own tokenizer.json says more than a file's metadata.
+  std::error_code ignored;
+  if (gguf && !std::filesystem::exists(path / "tokenizer.json", ignored)) {
+    AWQ_ASSIGN(const io::GgufFile file, io::GgufFile::Open(*gguf));
+    AWQ_ASSIGN(const TokenizerFiles files, TokenizerFromGguf(file.metadata()));
+    return FromJson(files.tokenizer, files.config, gguf->string());
+  }
+  const std::filesystem::path file = path / "tokenizer.json";
+  const std::filesystem::path config_file = path / "tokenizer_config.json";
   AWQ_ASSIGN(const std::string json, io::ReadFile(file, kMaxFileBytes));
   std::string config;
-  std::error_code ignored;
   if (std::filesystem::exists(config_file, ignored)) {
     AWQ_ASSIGN(config, io::ReadFile(config_file, kMaxFileBytes));
   }

@@ -35,6 +35,7 @@ void StoreRow(std::span<const float> row, MatrixView<T> cached, std::size_t posi
 std::size_t PreparedBlock::owned_bytes() const {
   std::size_t bytes = 0;
   for (const kernels::Linear& each : linears) bytes += each.owned_bytes();
+  for (const auto& each : memory) bytes += each ? each->size() : 0;
   return bytes;
 }
 
@@ -56,6 +57,8 @@ Result<PreparedBlock> Prepare(ThreadPool& pool, const model::BlockWeights& weigh
       block.linears[role] = kernels::Linear::FromQuantized(pool, unpacked, precision);
     } else {
       block.linears[role] = kernels::Linear::FromDense(pool, linear.weight, precision);
+      // Used where it lies, so that must stay.
+      if (block.linears[role].owned_bytes() == 0) block.memory[role] = linear.memory;
     }
     if (linear.bias) block.linears[role].set_bias(ToFloats(*linear.bias));
   }

@@ -20,6 +20,8 @@ using model::Role;
 
 struct PreparedBlock {
   std::array<kernels::Linear, model::kRoles> linears;
+  // What a linear uses in place, where its source had to convert it.
+  std::array<std::shared_ptr<const Buffer<std::byte>>, model::kRoles> memory;
   std::array<std::vector<float>, model::kRoles> norms;  // empty where the architecture has none
 
   const kernels::Linear& linear(Role role) const { return linears[static_cast<std::size_t>(role)]; }

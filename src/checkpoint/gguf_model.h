@@ -1,0 +1,81 @@
+// A GGUF file, mapped and checked, as a WeightSource under the names of config.json's world.
+#pragma once
+
+#include <awq/result.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "checkpoint/gguf_names.h"
+#include "checkpoint/stored_model.h"
+#include "io/gguf.h"
+
+namespace awq::checkpoint {
+
+// Opening checks every tensor that the architecture names: present, shape, a type that can be read.
+// Weights of F32, F16 and BF16 are views into the file where their rows stand in our order; all
+// others are converted to fp32 (rows that only move keep their type) when they are asked for: those
+// of a block live as long as its BlockWeights, the embedding and the head as long as the model.
+class GgufModel final : public StoredModel {
+ public:
+  static Result<std::unique_ptr<GgufModel>> Open(const std::filesystem::path& path);
+
+  const model::ModelConfig& config() const override { return config_; }
+  Result<model::BlockWeights> Block(std::size_t layer) const override;
+  Result<TensorView> Embedding() const override;
+  Result<TensorView> FinalNorm() const override;
+  Result<TensorView> Head() const override;
+  void Release(std::size_t layer) const override;
+  void ReleaseAll() const override;
+
+  const std::optional<pack::Quantization>& quantization() const override { return none_; }
+  const std::filesystem::path& path() const override { return path_; }
+  std::size_t weight_bytes() const override;
+  const std::vector<std::string>& extra_tensors() const override { return extra_tensors_; }
+  Result<std::optional<std::string>> SmallFile(std::string_view name) const override;
+  Result<std::vector<std::filesystem::path>> WeightFiles() const override {
+    return std::vector{path_};
+  }
+  std::optional<StoredForm> ConvertedForm(std::string_view module) const override;
+  std::size_t converted_bytes() const override;
+  std::string storage() const override;
+
+ private:
+  using Memory = std::shared_ptr<const Buffer<std::byte>>;
+
+  Status CheckTensors();
+  Status CheckTensor(const std::string& name, const Shape& shape, bool is_vector);
+  Status CheckLinear(std::size_t layer, const model::LinearRow& row);
+  bool Interleaved(model::Role role) const;
+  bool IsConverted(const io::GgufTensor& tensor, bool interleaved) const;
+  std::size_t ConvertedBytes(const io::GgufTensor& tensor, bool interleaved) const;
+
+  const io::GgufTensor& Tensor(const std::string& name) const { return *tensors_.at(name); }
+  // The tensor as floats of some width, and the memory that it lies in if that is not the file's.
+  std::pair<TensorView, Memory> Read(const io::GgufTensor& tensor, bool interleaved) const;
+  TensorView Table(std::string_view name, Memory& memory) const;
+  Result<model::Linear> LinearAt(std::size_t layer, const model::LinearRow& row) const;
+
+  std::filesystem::path path_;
+  std::optional<pack::Quantization> none_;  // its types are no format of pack::Formats()
+  model::ModelConfig config_;
+  const GgufArch* arch_ = nullptr;
+  std::string config_json_;
+  std::optional<io::GgufFile> file_;
+  std::map<std::string, const io::GgufTensor*, std::less<>> tensors_;  // by GGUF's names
+  std::map<std::string, std::string, std::less<>> gguf_names_;         // module -> GGUF's name
+  std::set<std::string> used_;  // that the architecture names
+  std::vector<std::string> extra_tensors_;
+
+  mutable std::mutex mutex_;  // of the tables
+  mutable Memory embedding_;
+  mutable Memory head_;
+};
+
+}  // namespace awq::checkpoint

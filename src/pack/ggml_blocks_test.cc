@@ -1,0 +1,214 @@
+#include "pack/ggml_blocks.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "testing/paths.h"
+
+namespace awq::pack {
+namespace {
+
+std::vector<std::byte> Golden(const std::string& name) {
+  std::ifstream file(testing::GoldenDir() / "gguf" / name, std::ios::binary);
+  EXPECT_TRUE(file.good()) << name;
+  const std::string contents(std::istreambuf_iterator<char>(file), {});
+  const auto bytes = std::as_bytes(std::span(contents));
+  return {bytes.begin(), bytes.end()};
+}
+
+std::vector<float> GoldenFloats(const std::string& name) {
+  const std::vector<std::byte> bytes = Golden(name);
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  return values;
+}
+
+std::vector<float> Decode(GgmlType type, const std::vector<std::byte>& blocks) {
+  const GgmlTypeRow& row = InfoOf(type);
+  std::vector<float> values(blocks.size() / row.block_bytes * row.block_elements);
+  DequantizeBlocks(row, blocks, values);
+  return values;
+}
+
+constexpr std::array kBlockTypes = {GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ5_0,
+                                    GgmlType::kQ5_1, GgmlType::kQ8_0, GgmlType::kQ4_K,
+                                    GgmlType::kQ5_K, GgmlType::kQ6_K};
+
+// Bit for bit what gguf-py makes of the same blocks.
+TEST(GgmlBlocks, DequantizesAsDefined) {
+  for (const GgmlType type : kBlockTypes) {
+    const std::string name(InfoOf(type).name);
+    const std::vector<float> expected = GoldenFloats(name + ".f32");
+    const std::vector<float> values = Decode(type, Golden(name + ".blocks"));
+    ASSERT_EQ(values.size(), expected.size()) << name;
+    ASSERT_FALSE(expected.empty());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      EXPECT_EQ(std::bit_cast<std::uint32_t>(values[i]), std::bit_cast<std::uint32_t>(expected[i]))
+          << name << " element " << i << ": " << values[i] << ", expected " << expected[i];
+    }
+  }
+}
+
+TEST(GgmlBlocks, EncodesAsTheReference) {
+  const std::vector<float> values = GoldenFloats("values.f32");
+  for (const GgmlType type :
+       {GgmlType::kF16, GgmlType::kBF16, GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ8_0}) {
+    const std::string name(InfoOf(type).name);
+    const std::vector<std::byte> expected = Golden("values." + name);
+    std::vector<std::byte> blocks(expected.size());
+    ASSERT_TRUE(EncodeBlocks(type, values, blocks, "w").ok());
+    EXPECT_EQ(blocks, expected) << name;
+  }
+}
+
+TEST(GgmlBlocks, DecodesElements) {
+  const std::vector<float> values = {0, -0.0F, 1.5F, -3.25F, 65504, 6e-8F};
+  for (const GgmlType type : {GgmlType::kF32, GgmlType::kF16}) {
+    std::vector<std::byte> stored(values.size() * InfoOf(type).block_bytes);
+    ASSERT_TRUE(EncodeBlocks(type, values, stored, "w").ok());
+    const std::vector<float> read = Decode(type, stored);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      EXPECT_EQ(read[i], type == GgmlType::kF32 ? values[i] : RoundToF16(values[i]));
+    }
+  }
+}
+
+TEST(GgmlBlocks, RefusesWhatHalvesCannotHold) {
+  std::vector<float> values(32, 1.0F);
+  std::vector<std::byte> block(64);
+  const auto error = [&](GgmlType type) {
+    const std::size_t bytes = 32 / InfoOf(type).block_elements * InfoOf(type).block_bytes;
+    std::vector<std::byte> blocks(bytes);
+    const Status status = EncodeBlocks(type, values, blocks, "blk.0.w");
+    return status.ok() ? "" : status.error().message;
+  };
+  const auto all = {GgmlType::kF16, GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ8_0,
+                    GgmlType::kBF16};
+  for (const GgmlType type : all) EXPECT_EQ(error(type), "");
+  values[7] = 1e9F;
+  for (const GgmlType type : all) {
+    EXPECT_EQ(error(type).empty(), type == GgmlType::kBF16) << InfoOf(type).name;
+  }
+  EXPECT_NE(error(GgmlType::kQ4_0).find("blk.0.w"), std::string::npos);
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), INFINITY, -INFINITY}) {
+    values[7] = bad;
+    for (const GgmlType type : all) {
+      EXPECT_NE(error(type).find("infinite or NaN"), std::string::npos) << InfoOf(type).name;
+    }
+  }
+}
+
+struct RandomRow {
+  RandomRow(int bits, std::size_t groups, std::size_t group_size_in, bool symmetric,
+            unsigned seed) {
+    std::mt19937 random(seed);
+    const int levels = 1 << bits;
+    group_size = group_size_in;
+    for (std::size_t g = 0; g < groups; ++g) {
+      const float scale = std::uniform_real_distribution<float>(1e-4F, 0.1F)(random);
+      scales.push_back(RoundToF16(g % 2 == 0 ? scale : -scale));
+      zeros.push_back(static_cast<std::uint8_t>(
+          symmetric ? levels / 2 : std::uniform_int_distribution(0, levels - 1)(random)));
+    }
+    for (std::size_t k = 0; k < groups * group_size; ++k) {
+      codes.push_back(
+          static_cast<std::uint8_t>(std::uniform_int_distribution(0, levels - 1)(random)));
+    }
+  }
+  CodedRow view() const { return {codes, scales, zeros, group_size}; }
+  float Value(std::size_t k) const {
+    const std::size_t g = k / group_size;
+    return static_cast<float>(codes[k] - zeros[g]) * scales[g];
+  }
+
+  std::size_t group_size;
+  std::vector<std::uint8_t> codes;
+  std::vector<float> scales;
+  std::vector<std::uint8_t> zeros;
+};
+
+std::vector<float> ThroughBlocks(GgmlType type, const RandomRow& row, std::size_t& changed) {
+  std::vector<std::byte> blocks(row.codes.size() / 32 * InfoOf(type).block_bytes);
+  const auto result = EncodeCodes(type, row.view(), blocks, "w");
+  EXPECT_TRUE(result.ok()) << result.error().message;
+  changed = result.ok() ? *result : 0;
+  return Decode(type, blocks);
+}
+
+TEST(EncodeCodes, KeepsSymmetricCodesExactly) {
+  for (const int bits : {2, 3, 4, 5, 8}) {
+    for (const std::size_t group : {32U, 64U, 128U, 96U}) {
+      const quant::Spec spec{bits, group, true};
+      const auto type = BlockTypeOf(spec, 3 * group, "w");
+      ASSERT_TRUE(type.ok());
+      EXPECT_EQ(*type, bits <= 4 ? GgmlType::kQ4_0 : GgmlType::kQ8_0);
+      const RandomRow row(bits, 3, group, true, 7);
+      std::size_t changed = 0;
+      const std::vector<float> values = ThroughBlocks(*type, row, changed);
+      EXPECT_EQ(changed, 0U);
+      for (std::size_t k = 0; k < values.size(); ++k) ASSERT_EQ(values[k], row.Value(k)) << k;
+    }
+  }
+}
+
+// A group is said to be changed exactly where its weights are, and by no more than is announced.
+TEST(EncodeCodes, SaysWhichAsymmetricGroupsChange) {
+  std::size_t all_changed = 0;
+  std::size_t groups = 0;
+  for (unsigned seed = 0; seed < 40; ++seed) {
+    const RandomRow row(4, 8, 64, false, seed);
+    std::size_t changed = 0;
+    const std::vector<float> values = ThroughBlocks(GgmlType::kQ4_1, row, changed);
+    std::size_t different = 0;
+    for (std::size_t g = 0; g < row.scales.size(); ++g) {
+      float worst = 0;
+      for (std::size_t k = 64 * g; k < 64 * (g + 1); ++k) {
+        worst = std::max(worst, std::fabs(values[k] - row.Value(k)));
+      }
+      different += worst > 0;
+      // Half a unit of fp16 in scale * zero, and the float rounding of the sum in reading.
+      const float product = std::fabs(row.scales[g]) * static_cast<float>(row.zeros[g]);
+      EXPECT_LE(worst, product * 0x1p-11F + 0x1p-25F + 16 * std::fabs(row.scales[g]) * 0x1p-24F);
+      const bool is_power = std::has_single_bit(unsigned{row.zeros[g]});
+      EXPECT_TRUE(worst == 0 || !(is_power || row.zeros[g] == 0));
+    }
+    EXPECT_EQ(changed, different);
+    all_changed += changed;
+    groups += row.scales.size();
+  }
+  EXPECT_GT(all_changed, groups / 4);
+  EXPECT_LT(all_changed, groups);
+}
+
+TEST(EncodeCodes, RefusesWhatDoesNotFit) {
+  EXPECT_FALSE(BlockTypeOf({4, 16, true}, 64, "w").ok());
+  EXPECT_FALSE(BlockTypeOf({4, 0, true}, 172, "w").ok());
+  const auto asymmetric = BlockTypeOf({8, 32, false}, 64, "blk.3.w");
+  ASSERT_FALSE(asymmetric.ok());
+  EXPECT_NE(asymmetric.error().message.find("blk.3.w"), std::string::npos);
+  EXPECT_EQ(*BlockTypeOf({4, 0, true}, 64, "w"), GgmlType::kQ4_0);
+  RandomRow row(4, 1, 32, false, 1);
+  row.scales[0] = 60000;
+  row.zeros[0] = 15;
+  std::vector<std::byte> blocks(20);
+  const auto minimum = EncodeCodes(GgmlType::kQ4_1, row.view(), blocks, "w");
+  ASSERT_FALSE(minimum.ok());
+  EXPECT_NE(minimum.error().message.find("minimum"), std::string::npos);
+  row.scales[0] = 1e6F;
+  EXPECT_FALSE(EncodeCodes(GgmlType::kQ4_0, row.view(), std::span(blocks).first(18), "w").ok());
+  row.scales[0] = 0.1F;  // a float, but no fp16 number
+  row.zeros[0] = 0;
+  EXPECT_EQ(*EncodeCodes(GgmlType::kQ4_1, row.view(), blocks, "w"), 1U);
+}
+
+}  // namespace
+}  // namespace awq::pack

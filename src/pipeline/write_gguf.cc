@@ -1,0 +1,279 @@
+#include "pipeline/write_gguf.h"
+
+#include <algorithm>
+#include <array>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "checkpoint/gguf_config.h"
+#include "checkpoint/gguf_names.h"
+#include "io/gguf_writer.h"
+#include "math/vector.h"
+#include "pack/ggml_blocks.h"
+#include "text/gguf_tokenizer.h"
+
+namespace awq::pipeline {
+namespace {
+
+using model::Role;
+
+constexpr std::size_t kPieceElements = std::size_t{1} << 22;  // encoded before they are written
+constexpr std::uint32_t kQuantizationVersion = 2;             // of ggml's blocks
+
+// What llama.cpp calls a file after the type of most of its tensors.
+constexpr std::array<std::pair<GgmlType, std::uint32_t>, 6> kFileTypes = {{
+    {GgmlType::kF32, 0},
+    {GgmlType::kF16, 1},
+    {GgmlType::kQ4_0, 2},
+    {GgmlType::kQ4_1, 3},
+    {GgmlType::kQ8_0, 7},
+    {GgmlType::kBF16, 32},
+}};
+
+bool IsWritten(GgmlType type) {
+  return std::any_of(kFileTypes.begin(), kFileTypes.end(),
+                     [&](const auto& row) { return row.first == type; });
+}
+
+class Export {
+ public:
+  Export(ThreadPool& pool, const checkpoint::StoredModel& model, const GgufOptions& options)
+      : pool_(pool), model_(model), config_(model.config()), options_(options) {}
+
+  Result<GgufReport> Write(const std::filesystem::path& output) {
+    if (!IsWritten(options_.linears) || !IsWritten(options_.plain) ||
+        InfoOf(options_.plain).block_elements != 1) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       "GGUF: {} for linears and {} for the others cannot be written",
+                       InfoOf(options_.linears).name, InfoOf(options_.plain).name);
+    }
+    AWQ_TRY(Declare(output));
+    AWQ_ASSIGN(io::GgufWriter writer, io::GgufWriter::Create(output, std::move(builder_)));
+    writer_ = &writer;
+    AWQ_TRY(WriteTables());
+    for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+      AWQ_TRY(WriteBlock(layer));
+      model_.Release(layer);
+    }
+    AWQ_TRY(writer.Finish());
+    report_.file_bytes = writer.file_bytes();
+    return report_;
+  }
+
+ private:
+  // Rows of q and k move where GGUF wants them in pairs.
+  bool Interleaved(Role role) const {
+    const bool is_llama = config_.model_type == "llama" || config_.model_type == "mistral";
+    return is_llama && (role == Role::kQ || role == Role::kK);
+  }
+
+  Result<GgmlType> TypeOf(const model::Linear& linear) const {
+    if (linear.is_packed()) {
+      return pack::BlockTypeOf(linear.packed->spec(), linear.in_features, linear.name);
+    }
+    const bool fits = linear.in_features % InfoOf(options_.linears).block_elements == 0;
+    return fits ? options_.linears : options_.plain;
+  }
+
+  // The header: all that is known before any weight is read.
+  Status Declare(const std::filesystem::path& output) {
+    AWQ_TRY(checkpoint::AddConfigToGguf(config_, builder_));
+    builder_.AddString("general.name", output.stem().string());
+    AWQ_TRY(DeclareTensors());
+    builder_.AddU32("general.quantization_version", kQuantizationVersion);
+    for (const auto& [type, number] : kFileTypes) {
+      if (type == most_) builder_.AddU32("general.file_type", number);
+    }
+    AWQ_ASSIGN(const auto tokenizer, model_.SmallFile("tokenizer.json"));
+    AWQ_ASSIGN(const auto config, model_.SmallFile("tokenizer_config.json"));
+    AWQ_ASSIGN(const auto chat, model_.SmallFile("chat_template.jinja"));
+    const std::string name = model_.path().string();
+    if (!tokenizer) {
+      return MakeError(ErrorCode::kNotFound, "{}: there is no tokenizer.json, which GGUF holds too",
+                       name);
+    }
+    return text::AddTokenizerToGguf({.tokenizer = *tokenizer,
+                                     .config = config.value_or(""),
+                                     .chat_template = chat.value_or("")},
+                                    config_.vocab_size, name, builder_);
+  }
+
+  Status DeclareTensors() {
+    const Shape table = {config_.vocab_size, config_.hidden_size};
+    AWQ_TRY(builder_.AddTensor(std::string(checkpoint::kGgufEmbedding), options_.plain, table));
+    AWQ_TRY(builder_.AddTensor(std::string(checkpoint::kGgufFinalNorm), GgmlType::kF32,
+                               {config_.hidden_size}));
+    if (!config_.tie_word_embeddings) {
+      AWQ_TRY(builder_.AddTensor(std::string(checkpoint::kGgufHead), options_.plain, table));
+    }
+    factors_ = checkpoint::RopeFactors(config_);
+    if (!factors_.empty()) {
+      AWQ_TRY(builder_.AddTensor(std::string(checkpoint::kGgufRopeFactors), GgmlType::kF32,
+                                 {factors_.size()}));
+    }
+    for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+      AWQ_TRY(DeclareBlock(layer));
+    }
+    return {};
+  }
+
+  Status DeclareBlock(std::size_t layer) {
+    AWQ_ASSIGN(const model::BlockWeights block, model_.Block(layer));
+    for (const model::NormRow& row : config_.arch->norms) {
+      const auto& norm = block.norm(row.role);
+      if (!norm) continue;
+      AWQ_TRY(builder_.AddTensor(checkpoint::GgufName(layer, row.role, "weight"), GgmlType::kF32,
+                                 norm->shape));
+    }
+    for (const model::LinearRow& row : config_.arch->linears) {
+      const model::Linear& linear = block.linear(row.role);
+      AWQ_ASSIGN(const GgmlType type, TypeOf(linear));
+      if (layer == 0 && row.role == Role::kQ) most_ = type;
+      AWQ_TRY(builder_.AddTensor(checkpoint::GgufName(layer, row.role, "weight"), type,
+                                 {linear.out_features, linear.in_features}));
+      if (!linear.bias) continue;
+      AWQ_TRY(builder_.AddTensor(checkpoint::GgufName(layer, row.role, "bias"), GgmlType::kF32,
+                                 linear.bias->shape));
+    }
+    return {};
+  }
+
+  Status WriteTables() {
+    AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
+    AWQ_TRY(WriteDense(std::string(checkpoint::kGgufEmbedding), embedding, options_.plain, false));
+    model_.ReleaseAll();
+    AWQ_ASSIGN(const TensorView norm, model_.FinalNorm());
+    AWQ_TRY(WriteVector(std::string(checkpoint::kGgufFinalNorm), norm, false));
+    if (!factors_.empty()) {
+      AWQ_TRY(writer_->Write(checkpoint::kGgufRopeFactors, 0, std::as_bytes(std::span(factors_))));
+    }
+    if (config_.tie_word_embeddings) return {};
+    AWQ_ASSIGN(const TensorView head, model_.Head());
+    AWQ_TRY(WriteDense(std::string(checkpoint::kGgufHead), head, options_.plain, false));
+    model_.ReleaseAll();
+    return {};
+  }
+
+  Status WriteBlock(std::size_t layer) {
+    AWQ_ASSIGN(const model::BlockWeights block, model_.Block(layer));
+    for (const model::NormRow& row : config_.arch->norms) {
+      const auto& norm = block.norm(row.role);
+      if (!norm) continue;
+      AWQ_TRY(WriteVector(checkpoint::GgufName(layer, row.role, "weight"), *norm, false));
+    }
+    for (const model::LinearRow& row : config_.arch->linears) {
+      const model::Linear& linear = block.linear(row.role);
+      const std::string name = checkpoint::GgufName(layer, row.role, "weight");
+      const bool interleaved = Interleaved(row.role);
+      AWQ_ASSIGN(const GgmlType type, TypeOf(linear));
+      if (linear.is_packed()) {
+        AWQ_TRY(WriteCodes(name, *linear.packed, type, interleaved));
+      } else {
+        AWQ_TRY(WriteDense(name, linear.weight, type, interleaved));
+      }
+      if (!linear.bias) continue;
+      AWQ_TRY(
+          WriteVector(checkpoint::GgufName(layer, row.role, "bias"), *linear.bias, interleaved));
+    }
+    return {};
+  }
+
+  // A norm or bias, as floats.
+  Status WriteVector(const std::string& name, const TensorView& vector, bool interleaved) {
+    std::vector<float> values(vector.elements());
+    math::Convert(vector, std::span<float>(values));
+    std::vector<float> moved(values.size());
+    for (std::size_t row = 0; row < values.size(); ++row) {
+      moved[Place(row, interleaved)] = values[row];
+    }
+    return writer_->Write(name, 0, std::as_bytes(std::span(moved)));
+  }
+
+  std::size_t Place(std::size_t row, bool interleaved) const {
+    return interleaved ? checkpoint::InterleavedRow(row, config_.head_dim) : row;
+  }
+
+  Status WriteDense(const std::string& name, const TensorView& weight, GgmlType type,
+                    bool interleaved) {
+    const std::size_t cols = weight.shape[1];
+    const std::size_t row_bytes = cols * ElementBytes(weight.dtype);
+    return WriteRows(name, weight.shape[0], cols, type, interleaved,
+                     [&](std::size_t row, std::span<std::byte> blocks) -> Status {
+                       const TensorView stored{
+                           weight.dtype, {cols}, weight.bytes.subspan(row * row_bytes, row_bytes)};
+                       std::vector<float> values(cols);
+                       math::Convert(stored, std::span<float>(values));
+                       return pack::EncodeBlocks(type, values, blocks, name);
+                     });
+  }
+
+  Status WriteCodes(const std::string& name, const model::PackedSource& packed, GgmlType type,
+                    bool interleaved) {
+    AWQ_ASSIGN(const quant::QuantizedLinear linear, packed.Unpack());
+    const std::size_t groups = linear.groups();
+    report_.groups += linear.out_features() * groups;
+    return WriteRows(name, linear.out_features(), linear.in_features(), type, interleaved,
+                     [&](std::size_t row, std::span<std::byte> blocks) -> Status {
+                       const pack::CodedRow coded{{linear.codes.row(row), linear.in_features()},
+                                                  {linear.scales.row(row), groups},
+                                                  {linear.zeros.row(row), groups},
+                                                  linear.in_features() / groups};
+                       AWQ_ASSIGN(const std::size_t changed,
+                                  pack::EncodeCodes(type, coded, blocks, name));
+                       const std::lock_guard lock(mutex_);
+                       report_.changed_groups += changed;
+                       return {};
+                     });
+  }
+
+  // Encodes rows side by side, a piece of the tensor at a time. `encode` is given a row of the
+  // model and the blocks of its place in the file.
+  template <class Encode>
+  Status WriteRows(const std::string& name, std::size_t rows, std::size_t cols, GgmlType type,
+                   bool interleaved, const Encode& encode) {
+    const GgmlTypeRow& info = InfoOf(type);
+    const std::size_t row_bytes = cols / info.block_elements * info.block_bytes;
+    // Rows only move within a head.
+    const std::size_t unit = interleaved ? config_.head_dim : 1;
+    const std::size_t piece = std::min(rows, std::max(unit, kPieceElements / cols / unit * unit));
+    Buffer<std::byte> blocks(piece * row_bytes);
+    for (std::size_t first = 0; first < rows; first += piece) {
+      const std::size_t count = std::min(piece, rows - first);
+      std::optional<Error> failure;
+      pool_.ParallelFor(count, [&](std::size_t i, std::size_t) {
+        const std::size_t place = Place(first + i, interleaved) - first;
+        const Status encoded =
+            encode(first + i, blocks.span().subspan(place * row_bytes, row_bytes));
+        if (encoded) return;
+        const std::lock_guard lock(mutex_);
+        failure = encoded.error();
+      });
+      if (failure) return *failure;
+      AWQ_TRY(writer_->Write(name, first * row_bytes, blocks.span().first(count * row_bytes)));
+    }
+    return {};
+  }
+
+  ThreadPool& pool_;
+  const checkpoint::StoredModel& model_;
+  const model::ModelConfig& config_;
+  const GgufOptions& options_;
+  io::GgufBuilder builder_;
+  GgmlType most_ = GgmlType::kF16;
+  std::vector<float> factors_;
+  io::GgufWriter* writer_ = nullptr;
+  std::mutex mutex_;
+  GgufReport report_;
+};
+
+}  // namespace
+
+Result<GgufReport> WriteGguf(ThreadPool& pool, const checkpoint::StoredModel& model,
+                             const std::filesystem::path& output, const GgufOptions& options) {
+  return Export(pool, model, options).Write(output);
+}
+
+}  // namespace awq::pipeline

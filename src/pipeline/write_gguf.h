@@ -1,0 +1,34 @@
+// A whole model as one GGUF file, with all metadata and the tokenizer, for llama.cpp and its kin.
+#pragma once
+
+#include <awq/result.h>
+
+#include <cstddef>
+#include <filesystem>
+
+#include "base/threads.h"
+#include "checkpoint/stored_model.h"
+#include "tensor/ggml_type.h"
+
+namespace awq::pipeline {
+
+struct GgufOptions {
+  // F16, BF16, F32, Q8_0, Q4_0 or Q4_1: what linears become that are not quantized, where their
+  // rows are whole blocks; else, like the embedding and the head, `plain`. Quantized linears keep
+  // their integers (pack::BlockTypeOf).
+  GgmlType linears = GgmlType::kF16;
+  GgmlType plain = GgmlType::kF16;
+};
+
+struct GgufReport {
+  std::size_t file_bytes = 0;
+  std::size_t groups = 0;          // of quantized linears
+  std::size_t changed_groups = 0;  // whose weights are not exactly those of the model
+};
+
+// `output` appears when it is whole. Errors: what GGUF has no words for (other families, groups
+// that are no multiples of 32, 8 bits with zero points, tokenizers), values that fp16 cannot hold.
+Result<GgufReport> WriteGguf(ThreadPool& pool, const checkpoint::StoredModel& model,
+                             const std::filesystem::path& output, const GgufOptions& options);
+
+}  // namespace awq::pipeline
