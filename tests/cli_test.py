@@ -230,6 +230,52 @@ class Reports(CliTest):
         self.assertEqual(list(self.work.glob("out*")), [])
 
 
+    def test_gguf(self):
+        """Quantized straight into a file, or converted: the same codes; and back again."""
+        directory, file, same = self.work / "d", self.work / "f.gguf", self.work / "same.gguf"
+        self.succeed("quantize", MODEL, "-o", directory, "--method", "rtn", "--group-size", "64")
+        self.succeed("quantize", MODEL, "-o", file, "--method", "rtn", "--group-size", "64",
+                     "--format", "gguf")
+        self.assertEqual([path.name for path in self.work.glob("f*")], ["f.gguf"])
+        self.fail(1, ["--lossy", "\n  model.layers.0.self_attn.q_proj: the minima of"],
+                  "convert", directory, "-o", same, "--format", "gguf")
+        report = strict_json(self.succeed("convert", directory, "-o", same, "--format", "gguf",
+                                          "--lossy", "--json", "-").stdout)
+        self.assertEqual((report["from"], report["to"]), ("awq-gemm", "gguf"))
+        self.assertEqual(report["linears"], len(report["changes"]))
+        evaluate = ("--text", TEXT, "--ctx", "64", "--max-tokens", "128", "--json", "-")
+        nll = [strict_json(self.succeed("eval", path, *evaluate).stdout)["nll_nats_per_token"]
+               for path in (file, same)]
+        self.assertEqual(nll[0], nll[1])
+        self.assertIn(b"GGUF, Q4_1", self.succeed("inspect", file).stdout)
+        back = self.work / "back"
+        self.succeed("convert", file, "-o", back, "--lossy")
+        self.assertEqual((back / "model.safetensors").read_bytes(),
+                         (directory / "model.safetensors").read_bytes())
+        report = strict_json((back / "quantization_report.json").read_bytes())
+        self.assertEqual((report["format"], report["method"]), ("gguf", "rtn"))
+        # A model in 16 bits keeps every value.
+        plain = self.work / "plain.gguf"
+        self.assertIn(b"lossless", self.succeed("convert", MODEL, "-o", plain, "--format",
+                                                "gguf").stdout)
+        self.fail(1, ["plain.gguf: tensor blk.0.attn_q.weight is", "awq quantize"],
+                  "convert", plain, "-o", self.out)
+
+    def test_gguf_refused_before_work(self):
+        self.fail(1, ["name ends in .gguf", "out.gguf"], "quantize", MODEL, "-o", self.out,
+                  "--format", "gguf")
+        file = self.work / "x.gguf"
+        self.fail(1, ["8-bit codes with zero points"], "quantize", MODEL, "-o", file, "--format",
+                  "gguf", "--bits", "8")
+        # The directory of a run that was interrupted at the very end.
+        self.succeed("quantize", MODEL, "-o", self.work / "x.gguf.codes", "--method", "rtn")
+        self.fail(1, ["x.gguf.codes", "awq convert"], "quantize", MODEL, "-o", file, "--format",
+                  "gguf", "--method", "rtn")
+        file.write_bytes(b"")
+        self.fail(1, ["exists already"], "quantize", MODEL, "-o", file, "--format", "gguf")
+        self.fail(1, ["exists already"], "convert", MODEL, "-o", file, "--format", "gguf")
+
+
 class BadInput(CliTest):
     def test_compare_is_quantize_and_eval(self):
         tasks = self.work / "task.jsonl"

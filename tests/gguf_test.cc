@@ -1,6 +1,7 @@
 // Whole models through GGUF and back.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -8,12 +9,15 @@
 #include <vector>
 
 #include "checkpoint/gguf_config.h"
+#include "checkpoint/gguf_model.h"
 #include "checkpoint/gguf_names.h"
+#include "checkpoint/reader.h"
 #include "checkpoint/stored_model.h"
 #include "checkpoint/test_model.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "math/vector.h"
+#include "pipeline/convert_gguf.h"
 #include "pipeline/write_gguf.h"
 #include "testing/paths.h"
 #include "text/tokenizer.h"
@@ -174,10 +178,8 @@ std::size_t GroupsThatChange(const checkpoint::StoredModel& model) {
   return groups;
 }
 
-class GgufCodes : public ::testing::TestWithParam<bool> {};
-
-TEST_P(GgufCodes, AreKept) {
-  const bool symmetric = GetParam();
+// A quantized llama with a tokenizer.
+void WriteQuantized(const fs::path& directory, bool symmetric) {
   checkpoint::testing::TestModel test = checkpoint::testing::MakeModel("llama");
   test.config["quantization_config"] = {{"quant_method", "awq"},
                                         {"bits", 4},
@@ -190,17 +192,37 @@ TEST_P(GgufCodes, AreKept) {
                     {4, 32, symmetric});
     }
   }
-  const testing::TemporaryDirectory scratch;
-  const fs::path directory = scratch.path() / "model";
   test.Write(directory);
   WriteTokenizer(directory);
+}
+
+class GgufCodes : public ::testing::TestWithParam<bool> {};
+
+TEST_P(GgufCodes, AreKept) {
+  const bool symmetric = GetParam();
+  const testing::TemporaryDirectory scratch;
+  const fs::path directory = scratch.path() / "model";
+  WriteQuantized(directory, symmetric);
   const auto model = Open(directory);
   ASSERT_TRUE(model);
   ThreadPool pool(2);
   const fs::path path = scratch.path() / "m.gguf";
-  const auto report = pipeline::WriteGguf(pool, *model, path, {});
+  pipeline::GgufOptions options;
+  const auto strict = pipeline::WriteGguf(pool, *model, path, options);
+  EXPECT_EQ(strict.ok(), symmetric);
+  if (symmetric) {
+    fs::remove(path);
+  } else {
+    EXPECT_NE(strict.error().message.find("layers.0.self_attn.q_proj: the minima of"),
+              std::string::npos)
+        << strict.error().message;
+    EXPECT_FALSE(fs::exists(path));
+  }
+  options.lossy = true;
+  const auto report = pipeline::WriteGguf(pool, *model, path, options);
   ASSERT_TRUE(report.ok()) << report.error().message;
   EXPECT_GT(report->groups, 0U);
+  EXPECT_EQ(report->linears, 14U);
   const auto read = Open(path);
   ASSERT_TRUE(read);
   EXPECT_TRUE(read->storage().starts_with(symmetric ? "GGUF, Q4_0" : "GGUF, Q4_1") ||
@@ -223,6 +245,53 @@ TEST_P(GgufCodes, AreKept) {
       // Half a unit of fp16 in the minimum, and the float rounding of the sum.
       EXPECT_LE(std::fabs(a[i] - b[i]), symmetric ? 0 : minimum * (0x1p-11F + 0x1p-23F) + 0x1p-25F);
     }
+  }
+}
+
+// Through GGUF and back: every tensor of the directory as it was.
+TEST_P(GgufCodes, ComeBack) {
+  const testing::TemporaryDirectory scratch;
+  const fs::path directory = scratch.path() / "model";
+  const fs::path file = scratch.path() / "m.gguf";
+  const fs::path back = scratch.path() / "back";
+  WriteQuantized(directory, GetParam());
+  const auto model = checkpoint::ModelDirectory::Open(directory);
+  ASSERT_TRUE(model.ok());
+  ThreadPool pool(2);
+  pipeline::GgufOptions there;
+  there.lossy = true;
+  ASSERT_TRUE(pipeline::WriteGguf(pool, **model, file, there).ok());
+  const auto gguf = checkpoint::GgufModel::Open(file);
+  ASSERT_TRUE(gguf.ok());
+  pipeline::ConvertOptions options;
+  options.format = pack::FindFormat("awq-gemm");
+  options.output = back;
+  // The embedding and the norms are floats there, which the directory rounds.
+  const auto strict = pipeline::ConvertGguf(pool, **gguf, options);
+  ASSERT_FALSE(strict.ok());
+  EXPECT_FALSE(fs::exists(back));
+  options.lossy = true;
+  const auto report = pipeline::ConvertGguf(pool, **gguf, options);
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  EXPECT_EQ(report->linears, 14U);
+  const auto minima = std::ranges::count_if(report->changes, [](const std::string& line) {
+    return line.find("minima") != std::string::npos;
+  });
+  EXPECT_EQ(minima, GetParam() ? 0 : 14);
+  const auto read = checkpoint::ModelDirectory::Open(back);
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  const std::vector<std::string> names = (*model)->StoredNames();
+  ASSERT_EQ((*read)->StoredNames().size(), names.size());
+  for (const std::string& name : names) {
+    const TensorView want = (*model)->Find(name).value();
+    const TensorView found = (*read)->Find(name).value();
+    if (want.dtype == found.dtype) {
+      EXPECT_TRUE(std::ranges::equal(found.bytes, want.bytes)) << name;
+      continue;
+    }
+    std::vector<float> rounded = Floats(want);
+    for (float& value : rounded) value = RoundToF16(value);
+    EXPECT_EQ(Floats(found), rounded) << name;
   }
 }
 

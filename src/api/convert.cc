@@ -2,13 +2,18 @@
 
 #include <awq/awq.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "api/formats.h"
 #include "api/guard.h"
 #include "api/runtime.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "checkpoint/gguf_model.h"
 #include "checkpoint/reader.h"
+#include "pipeline/convert_gguf.h"
+#include "pipeline/write_gguf.h"
 
 namespace awq {
 namespace {
@@ -26,40 +31,66 @@ std::string ToJson(const ConvertSummary& summary) {
       .dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+// A model that is not quantized becomes a GGUF with the elements that it has.
+Result<ConvertSummary> ConvertToGguf(ThreadPool& pool, const checkpoint::StoredModel& model,
+                                     const ConvertOptions& options, const Runtime& runtime) {
+  const auto start = std::chrono::steady_clock::now();
+  AWQ_ASSIGN(const pipeline::GgufReport report,
+             pipeline::WriteGguf(pool, model, options.output,
+                                 {.linears = std::nullopt,
+                                  .plain = std::nullopt,
+                                  .lossy = options.lossy,
+                                  .progress = runtime.progress}));
+  ConvertSummary summary;
+  summary.from =
+      model.quantization() ? std::string(model.quantization()->format->name) : "not quantized";
+  summary.to = options.format;
+  summary.linears = report.linears;
+  summary.input_bytes = model.weight_bytes();
+  summary.output_bytes = report.file_bytes;
+  summary.changes = report.changes;
+  summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return summary;
+}
+
+Result<ConvertSummary> ConvertToDirectory(ThreadPool& pool, const checkpoint::StoredModel& model,
+                                          const ConvertOptions& options, const Runtime& runtime) {
+  pipeline::ConvertOptions run;
+  AWQ_ASSIGN(run.format, api::FindFormat(options.format));
+  run.lossy = options.lossy;
+  run.shard_bytes = options.shard_bytes;
+  run.output = options.output;
+  run.progress = runtime.progress;
+  const auto* gguf = dynamic_cast<const checkpoint::GgufModel*>(&model);
+  const auto* directory = dynamic_cast<const checkpoint::ModelDirectory*>(&model);
+  AWQ_ASSIGN(const pipeline::ConvertReport report, gguf != nullptr
+                                                       ? pipeline::ConvertGguf(pool, *gguf, run)
+                                                       : pipeline::Convert(pool, *directory, run));
+  ConvertSummary summary;
+  summary.from = report.from;
+  summary.to = report.to;
+  summary.linears = report.linears;
+  summary.input_bytes = report.input_bytes;
+  summary.output_bytes = report.output_bytes;
+  summary.changes = report.changes;
+  summary.resumed = report.resumed;
+  summary.seconds = report.seconds;
+  return summary;
+}
+
 }  // namespace
 
 Result<ConvertSummary> Convert(const ConvertOptions& options, const Runtime& runtime) {
   return api::Guard([&]() -> Result<ConvertSummary> {
     ThreadPool pool(runtime.threads);
     AllocationWatch allocated;
-    pipeline::ConvertOptions run;
-    run.format = pack::FindFormat(options.format);
-    if (run.format == nullptr) {
-      return MakeError(ErrorCode::kInvalidArgument, "format {}: expected one of {}", options.format,
-                       pack::FormatNames());
-    }
-    run.lossy = options.lossy;
-    run.shard_bytes = options.shard_bytes;
-    run.output = options.output;
-    run.progress = runtime.progress;
+    const bool to_gguf = options.format == api::kGguf;
+    if (to_gguf) AWQ_TRY(api::CheckGgufOutput(options.output));
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
-    const auto* directory = dynamic_cast<const checkpoint::ModelDirectory*>(model.get());
-    if (directory == nullptr) {
-      return MakeError(ErrorCode::kUnsupported,
-                       "{}: the blocks of GGUF are no codes of {}; awq quantize reads the file",
-                       options.model, options.format);
-    }
-    AWQ_ASSIGN(const pipeline::ConvertReport report, pipeline::Convert(pool, *directory, run));
-    ConvertSummary summary{.from = report.from,
-                           .to = report.to,
-                           .linears = report.linears,
-                           .input_bytes = report.input_bytes,
-                           .output_bytes = report.output_bytes,
-                           .changes = report.changes,
-                           .resumed = report.resumed,
-                           .seconds = report.seconds,
-                           .peak_allocated_bytes = allocated.peak_bytes(),
-                           .json = ""};
+    AWQ_ASSIGN(ConvertSummary summary, to_gguf
+                                           ? ConvertToGguf(pool, *model, options, runtime)
+                                           : ConvertToDirectory(pool, *model, options, runtime));
+    summary.peak_allocated_bytes = allocated.peak_bytes();
     summary.json = ToJson(summary);
     return summary;
   });

@@ -113,7 +113,7 @@ Status DescribeSites(ThreadPool& pool, const checkpoint::StoredModel& model,
 // What quantizing said of each linear. A report that cannot be read is no reason to show nothing.
 void AddErrors(const checkpoint::StoredModel& model, const Runtime& runtime,
                InspectReport& report) {
-  const auto blocks = pipeline::ReadBlockReports(model.path());
+  const auto blocks = pipeline::ReadBlockReports(model);
   if (!blocks) return api::Note(runtime, blocks.error().message);
   std::map<std::string_view, const pipeline::LinearReport*> by_name;
   for (const pipeline::BlockReport& block : *blocks) {
@@ -185,7 +185,7 @@ Result<InspectReport> Inspect(const InspectOptions& options, const Runtime& runt
     report.quantization =
         model->quantization() ? Describe(*model->quantization()) : model->storage();
     AWQ_TRY(DescribeTensors(*model, report));
-    if (model->quantization()) AddErrors(*model, runtime, report);
+    AddErrors(*model, runtime, report);
     if (options.calibration) {
       AWQ_TRY(DescribeSites(pool, *model, options, runtime, report));
     }

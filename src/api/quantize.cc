@@ -3,17 +3,29 @@
 #include <awq/awq.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <optional>
 
 #include "api/calibration.h"
+#include "api/formats.h"
 #include "api/guard.h"
 #include "api/runtime.h"
+#include "base/error.h"
 #include "checkpoint/writer.h"
+#include "pack/ggml_blocks.h"
 #include "pipeline/check.h"
 #include "pipeline/memory.h"
+#include "pipeline/write_gguf.h"
 
 namespace awq {
 namespace {
+
+namespace fs = std::filesystem;
+
+// A GGUF is made of a directory whose format holds all bits and groups, which goes away then.
+constexpr const char* kCarrier = "compressed-tensors";
+
+fs::path CarrierPath(const fs::path& gguf) { return gguf.string() + ".codes"; }
 
 Result<pipeline::QuantizeOptions> ToPipeline(const QuantizeOptions& options,
                                              const Runtime& runtime) {
@@ -23,23 +35,45 @@ Result<pipeline::QuantizeOptions> ToPipeline(const QuantizeOptions& options,
     return MakeError(ErrorCode::kInvalidArgument, "method {}: expected one of {}", options.method,
                      pipeline::MethodNames(/*storable_only=*/true));
   }
-  run.plan.format = options.format;
+  run.plan.format = options.format == api::kGguf ? std::string(kCarrier) : options.format;
+  run.file_format = options.format;
   run.plan.bits = options.bits;
   run.plan.symmetric = options.symmetric;
   AWQ_ASSIGN(run.plan.group_size, api::ReadGroupSize(options.group_size));
   run.precision = api::ResolvePrecision(runtime.precision);
   run.shard_bytes = options.shard_bytes;
-  run.output = options.output;
+  run.output =
+      options.format == api::kGguf ? CarrierPath(options.output) : fs::path(options.output);
   run.progress = runtime.progress;
   return run;
 }
 
+Status CheckGguf(const checkpoint::StoredModel& model, const pipeline::Plan& plan,
+                 const fs::path& output) {
+  AWQ_TRY(api::CheckGgufOutput(output));
+  AWQ_TRY(pipeline::CheckGguf(model));
+  for (const auto& linear : plan.linears) {
+    if (!linear || !linear->quantized()) continue;
+    AWQ_TRY(pack::BlockTypeOf(linear->spec, linear->in_features, linear->name));
+  }
+  std::error_code failure;
+  const fs::path codes = CarrierPath(output);
+  if (!fs::exists(codes, failure)) return {};
+  return MakeError(ErrorCode::kInvalidArgument,
+                   "{0}: the quantized model of a run that was interrupted while it wrote {1}; awq "
+                   "convert {0} -o {1} --format gguf --lossy makes the file of it; else remove it",
+                   codes.string(), output.string());
+}
+
 // What can be refused is refused before any work, self-written calibration text above all.
 Result<pipeline::Plan> CheckBeforeWork(const checkpoint::StoredModel& model,
+                                       const QuantizeOptions& options,
                                        const pipeline::QuantizeOptions& run) {
-  AWQ_TRY(checkpoint::DirectoryWriter::CheckOutput(run.output));
   AWQ_TRY(pipeline::CheckQuantizable(model));
-  return pipeline::MakePlan(model.config(), run.plan);
+  AWQ_ASSIGN(pipeline::Plan plan, pipeline::MakePlan(model.config(), run.plan));
+  if (options.format == api::kGguf) AWQ_TRY(CheckGguf(model, plan, options.output));
+  AWQ_TRY(checkpoint::DirectoryWriter::CheckOutput(run.output));
+  return plan;
 }
 
 void NoteObstacles(const pipeline::Plan& plan, const Runtime& runtime) {
@@ -88,20 +122,31 @@ QuantizeSummary Summarize(const pipeline::QuantizeReport& report) {
           .json = pipeline::ToText(report)};
 }
 
-}  // namespace
-
-std::vector<std::string> FileFormats() {
-  std::vector<std::string> names;
-  for (const pack::Format& format : pack::Formats()) names.emplace_back(format.name);
-  return names;
+// Puts the codes of the directory into the file, and takes the directory away.
+Result<std::size_t> WriteGguf(ThreadPool& pool, const fs::path& codes, const fs::path& output,
+                              const Runtime& runtime) {
+  AWQ_ASSIGN(const auto model, checkpoint::OpenModel(codes));
+  pipeline::GgufOptions options;
+  options.lossy = true;
+  options.progress = runtime.progress;
+  AWQ_ASSIGN(const pipeline::GgufReport report, pipeline::WriteGguf(pool, *model, output, options));
+  std::error_code failure;
+  fs::remove_all(codes, failure);
+  if (failure) {
+    api::Note(runtime, fmt::format("{}: cannot be removed: {}; it is not needed any more",
+                                   codes.string(), failure.message()));
+  }
+  return report.file_bytes;
 }
+
+}  // namespace
 
 Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& runtime) {
   return api::Guard([&]() -> Result<QuantizeSummary> {
     ThreadPool pool(runtime.threads);
     AWQ_ASSIGN(pipeline::QuantizeOptions run, ToPipeline(options, runtime));
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
-    AWQ_ASSIGN(const pipeline::Plan plan, CheckBeforeWork(*model, run));
+    AWQ_ASSIGN(const pipeline::Plan plan, CheckBeforeWork(*model, options, run));
     std::optional<api::PreparedCalibration> calibration;
     if (run.method->calibrates()) {
       AWQ_ASSIGN(calibration, api::PrepareCalibration(*model, options.calibration, runtime));
@@ -117,7 +162,11 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
     }
     AWQ_ASSIGN(const pipeline::QuantizeReport report,
                pipeline::Quantize(pool, *model, tokens.ids, run));
-    return Summarize(report);
+    QuantizeSummary summary = Summarize(report);
+    if (options.format == api::kGguf) {
+      AWQ_ASSIGN(summary.output_bytes, WriteGguf(pool, run.output, options.output, runtime));
+    }
+    return summary;
   });
 }
 

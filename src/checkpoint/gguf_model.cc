@@ -1,6 +1,7 @@
 #include "checkpoint/gguf_model.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -14,6 +15,13 @@
 namespace awq::checkpoint {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+// Groups that files may have been made of, largest first; 0: whole rows.
+constexpr std::array<std::size_t, 7> kSharedGroups = {0, 1024, 512, 256, 128, 64, 32};
+
+}  // namespace
 
 Result<std::unique_ptr<GgufModel>> GgufModel::Open(const fs::path& path) {
   auto model = std::make_unique<GgufModel>();
@@ -188,6 +196,79 @@ Result<TensorView> GgufModel::Head() const {
   return config_.tie_word_embeddings ? Embedding() : Table(kGgufHead, head_);
 }
 
+bool GgufModel::ShareScales(std::size_t group_size) const {
+  for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+    for (const model::LinearRow& row : config_.arch->linears) {
+      const io::GgufTensor& tensor = Tensor(GgufName(layer, row.role, "weight"));
+      const std::size_t columns = tensor.shape[1];
+      if (group_size != 0 && columns % group_size != 0) return false;
+      const std::span<const std::byte> blocks = file_->Bytes(tensor);
+      if (!pack::ShareScales(*tensor.type, blocks, group_size == 0 ? columns : group_size)) {
+        return false;
+      }
+    }
+    Release(layer);
+  }
+  return true;
+}
+
+Result<quant::Spec> GgufModel::CodesSpec() const {
+  const io::GgufTensor& first = Tensor(GgufName(0, config_.arch->linears.begin()->role, "weight"));
+  for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+    for (const model::LinearRow& row : config_.arch->linears) {
+      const io::GgufTensor& tensor = Tensor(GgufName(layer, row.role, "weight"));
+      if (tensor.type == first.type && pack::SpecOf(*tensor.type)) continue;
+      return MakeError(ErrorCode::kUnsupported,
+                       "{}: tensor {} is {} and tensor {} is {}: only where all linears are Q4_0, "
+                       "Q4_1 or Q8_0 are there codes that another format holds; awq quantize makes "
+                       "some of the weights",
+                       path_.string(), first.name, first.type->name, tensor.name,
+                       tensor.type->name);
+    }
+  }
+  quant::Spec spec = *pack::SpecOf(*first.type);
+  for (const std::size_t size : kSharedGroups) {
+    if (!ShareScales(size)) continue;
+    spec.group_size = size;
+    break;
+  }
+  return spec;
+}
+
+Result<GgufModel::Codes> GgufModel::CodesOf(ThreadPool& pool, std::size_t layer,
+                                            const model::LinearRow& row,
+                                            const quant::Spec& spec) const {
+  const io::GgufTensor& tensor = Tensor(GgufName(layer, row.role, "weight"));
+  const std::span<const std::byte> blocks = file_->Bytes(tensor);
+  const std::size_t rows = tensor.shape[0];
+  const std::size_t columns = tensor.shape[1];
+  const std::size_t group_size = spec.group_size == 0 ? columns : spec.group_size;
+  const std::size_t groups = columns / group_size;
+  const bool interleaved = Interleaved(row.role);
+  Codes codes{{spec, {rows, columns}, {rows, groups}, {rows, groups}}, 0};
+  codes.linear.spec.group_size = group_size;
+  std::optional<Error> failure;
+  std::mutex mutex;
+  pool.ParallelFor(rows, [&](std::size_t r, std::size_t) {
+    const std::size_t from = interleaved ? InterleavedRow(r, config_.head_dim) : r;
+    const auto changed = pack::DecodeCodes(
+        *tensor.type, blocks.subspan(from * (blocks.size() / rows), blocks.size() / rows),
+        {{codes.linear.codes.row(r), columns},
+         {codes.linear.scales.row(r), groups},
+         {codes.linear.zeros.row(r), groups},
+         group_size},
+        tensor.name);
+    const std::lock_guard lock(mutex);
+    if (changed) {
+      codes.changed_groups += *changed;
+    } else {
+      failure = changed.error();
+    }
+  });
+  if (failure) return *failure;
+  return codes;
+}
+
 void GgufModel::Release(std::size_t layer) const {
   const std::string prefix = fmt::format("blk.{}.", layer);
   for (auto entry = tensors_.lower_bound(prefix);
@@ -242,6 +323,10 @@ std::string GgufModel::storage() const {
 
 Result<std::optional<std::string>> GgufModel::SmallFile(std::string_view name) const {
   if (name == "config.json") return std::optional(config_json_);
+  if (name == "quantization_report.json") {
+    AWQ_ASSIGN(const auto report, file_->metadata().String(kGgufReport));
+    return report ? std::optional<std::string>(*report) : std::nullopt;
+  }
   const bool is_config = name == "tokenizer_config.json";
   if (name != "tokenizer.json" && !is_config) return std::optional<std::string>();
   AWQ_ASSIGN(text::TokenizerFiles files, text::TokenizerFromGguf(file_->metadata()));

@@ -12,9 +12,11 @@
 #include <string>
 #include <vector>
 
+#include "base/threads.h"
 #include "checkpoint/gguf_names.h"
 #include "checkpoint/stored_model.h"
 #include "io/gguf.h"
+#include "quant/quantized_linear.h"
 
 namespace awq::checkpoint {
 
@@ -33,6 +35,17 @@ class GgufModel final : public StoredModel {
   Result<TensorView> Head() const override;
   void Release(std::size_t layer) const override;
   void ReleaseAll() const override;
+
+  // What the blocks of all linears are: Q4_0, Q4_1 or Q8_0; group_size is the largest whose blocks
+  // share their scales, 0: whole rows. Reads the scales. Error: other or several types (names two).
+  Result<quant::Spec> CodesSpec() const;
+  struct Codes {
+    quant::QuantizedLinear linear;
+    std::size_t changed_groups = 0;  // pack::DecodeCodes
+  };
+  // `spec` as CodesSpec() has it.
+  Result<Codes> CodesOf(ThreadPool& pool, std::size_t layer, const model::LinearRow& row,
+                        const quant::Spec& spec) const;
 
   const std::optional<pack::Quantization>& quantization() const override { return none_; }
   const std::filesystem::path& path() const override { return path_; }
@@ -53,6 +66,7 @@ class GgufModel final : public StoredModel {
   Status CheckTensor(const std::string& name, const Shape& shape, bool is_vector);
   Status CheckLinear(std::size_t layer, const model::LinearRow& row);
   bool Interleaved(model::Role role) const;
+  bool ShareScales(std::size_t group_size) const;
   bool IsConverted(const io::GgufTensor& tensor, bool interleaved) const;
   std::size_t ConvertedBytes(const io::GgufTensor& tensor, bool interleaved) const;
 

@@ -17,6 +17,9 @@ inline constexpr std::string_view kGgufFinalNorm = "output_norm.weight";
 inline constexpr std::string_view kGgufHead = "output.weight";  // absent: tied
 inline constexpr std::string_view kGgufRopeFactors = "rope_freqs.weight";
 
+// A key of ours: the quantization_report.json of a model that awq quantized.
+inline constexpr std::string_view kGgufReport = "awq.quantization_report";
+
 // By Role.
 inline constexpr std::array<std::string_view, model::kRoles> kGgufRoles = {
     "attn_q",   "attn_k",    "attn_v",   "attn_output", "ffn_gate",    "ffn_up",

@@ -45,9 +45,15 @@ struct TestModel {
     const Shape shape = tensors.at(module + ".weight").shape;
     const std::size_t groups = shape[1] / spec.group_size;
     quant::QuantizedLinear linear{spec, Matrix<std::uint8_t>(shape[0], shape[1]),
-                                  Matrix<float>(shape[0], groups, RoundToF16(0.01F)),
+                                  Matrix<float>(shape[0], groups),
                                   Matrix<std::uint8_t>(shape[0], groups, 8)};
     std::mt19937 random(static_cast<unsigned>(module.size()));
+    for (auto& scale : linear.scales.span()) {
+      scale = RoundToF16(0.005F + 1e-5F * static_cast<float>(random() % 1000));
+    }
+    for (auto& zero : linear.zeros.span()) {
+      if (!spec.symmetric) zero = static_cast<std::uint8_t>(random() % 16);
+    }
     for (auto& code : linear.codes.span()) code = static_cast<std::uint8_t>(random() % 16);
     tensors.erase(module + ".weight");
     const auto parts = pack::Pack(*pack::FindFormat("awq-gemm"), linear, module).value();

@@ -167,8 +167,22 @@ void PrintError(const std::string& text) {
   std::fflush(stderr);
 }
 
+namespace {
+
+// The lines of a list that an error has begin with two spaces; other line ends are of names.
+std::string PrintableLines(std::string_view text) {
+  std::string shown;
+  for (std::size_t end = text.find("\n  "); end != text.npos; end = text.find("\n  ")) {
+    shown += Printable(text.substr(0, end)) + "\n";
+    text.remove_prefix(end + 1);
+  }
+  return shown + Printable(text);
+}
+
+}  // namespace
+
 int Fail(const Error& error) {
-  PrintError(fmt::format("awq: {}\n", Printable(error.message)));
+  PrintError(fmt::format("awq: {}\n", PrintableLines(error.message)));
   return 1;
 }
 

@@ -7,7 +7,7 @@
 namespace awq::cli {
 namespace {
 
-constexpr std::size_t kShownChanges = 20;
+constexpr std::size_t kShownChanges = 5;
 
 struct Flags {
   explicit Flags(CLI::App& command) : runtime(command), json(command) {}
@@ -18,7 +18,9 @@ struct Flags {
 
 void Show(std::FILE* out, const ConvertOptions& options, const ConvertSummary& summary) {
   fmt::print(out, "{} ({}) -> {} ({})\n", options.model, summary.from, options.output, summary.to);
-  if (summary.changes.empty()) {
+  if (summary.linears == 0) {
+    fmt::print(out, "  lossless     every value as it was\n");
+  } else if (summary.changes.empty()) {
     fmt::print(out, "  lossless     {} linears, every code, zero point and scale as it was\n",
                summary.linears);
   } else {
@@ -55,10 +57,15 @@ Action AddConvert(CLI::App& app) {
       "convert", "Carry a quantized model over to another file format, bit for bit");
   auto flags = std::make_shared<Flags>(command);
   ConvertOptions& options = flags->options;
-  command.add_option("MODEL", options.model, "A quantized model directory")
+  command
+      .add_option("MODEL", options.model,
+                  "A quantized model, a directory or a .gguf file; for --format gguf also one in "
+                  "16 or 32 bits")
       ->check(NotEmpty())
       ->required();
-  command.add_option("-o,--output", options.output, "The directory to write; must not exist")
+  command
+      .add_option("-o,--output", options.output,
+                  "The directory to write, or X.gguf; must not exist")
       ->check(NotEmpty())
       ->required();
   command.add_option("--format", options.format, "The file format to write")

@@ -106,7 +106,9 @@ Action AddQuantize(CLI::App& app) {
                   "A Hugging Face model directory, a .gguf file, or ORG/NAME[@REVISION]")
       ->check(NotEmpty())
       ->required();
-  command.add_option("-o,--output", options.output, "The directory to write; must not exist")
+  command
+      .add_option("-o,--output", options.output,
+                  "The directory to write, or X.gguf; must not exist")
       ->check(NotEmpty())
       ->required();
   command
@@ -116,7 +118,9 @@ Action AddQuantize(CLI::App& app) {
       ->check(CLI::IsMember({"awq-plus", "awq-plus-polish", "awq", "gptq", "rtn"}))
       ->capture_default_str();
   command.add_flag("--polish", flags->polish, "The same as --method awq-plus-polish");
-  command.add_option("--format", options.format, "The file format of the quantized linears")
+  command
+      .add_option("--format", options.format,
+                  "The file format of the quantized linears; gguf: one file, X.gguf")
       ->check(CLI::IsMember(FileFormats()))
       ->capture_default_str();
   command

@@ -387,4 +387,96 @@ Result<std::size_t> EncodeCodes(GgmlType type, const CodedRow& row, std::span<st
   return changed;
 }
 
+std::optional<quant::Spec> SpecOf(const GgmlTypeRow& type) {
+  switch (static_cast<GgmlType>(type.number)) {
+    case GgmlType::kQ4_0:
+      return quant::Spec{4, kSmall, true};
+    case GgmlType::kQ4_1:
+      return quant::Spec{4, kSmall, false};
+    case GgmlType::kQ8_0:
+      return quant::Spec{8, kSmall, true};
+    default:
+      return std::nullopt;
+  }
+}
+
+bool ShareScales(const GgmlTypeRow& type, std::span<const std::byte> blocks,
+                 std::size_t group_size) {
+  const std::size_t head_bytes = static_cast<GgmlType>(type.number) == GgmlType::kQ4_1 ? 4 : 2;
+  const std::size_t in_group = group_size / kSmall;
+  for (std::size_t i = 0; i < blocks.size() / type.block_bytes; ++i) {
+    const std::byte* first = blocks.data() + i / in_group * in_group * type.block_bytes;
+    if (std::memcmp(first, blocks.data() + i * type.block_bytes, head_bytes) != 0) return false;
+  }
+  return true;
+}
+
+namespace {
+
+// Scale and zero point of a block, and what its codes become.
+struct Group {
+  float scale = 1;
+  int zero = 0;
+  std::optional<int> all_codes;  // where they say nothing
+  bool is_exact = true;
+};
+
+// The weights are all `value`.
+Group ConstantGroup(float value, int middle) {
+  if (value == 0) return {1, middle, middle, true};
+  return {std::fabs(value), value < 0 ? 1 : 0, value < 0 ? 0 : 1, true};
+}
+
+Result<Group> GroupOf(const GgmlTypeRow& type, const std::byte* block, std::string_view name) {
+  const bool has_minimum = static_cast<GgmlType>(type.number) == GgmlType::kQ4_1;
+  const float scale = HalfAt(block);
+  const float minimum = has_minimum ? HalfAt(block + 2) : 0;
+  if (!std::isfinite(scale) || !std::isfinite(minimum)) {
+    return MakeError(ErrorCode::kCorrupt, "tensor {}: a block's scale {} or minimum {}", name,
+                     scale, minimum);
+  }
+  const int middle = SpecOf(type)->mid_code();
+  if (scale == 0) return ConstantGroup(minimum, middle);
+  if (!has_minimum) return Group{scale, middle, std::nullopt, true};
+  const float ratio = std::round(-minimum / scale);
+  const int zero = ratio >= 0 && ratio <= 15 ? static_cast<int>(ratio) : 0;
+  const float product = scale * static_cast<float>(zero);
+  if (RoundToF16(product) != -minimum) {
+    return MakeError(ErrorCode::kUnsupported,
+                     "tensor {}: a block has the scale {} and the minimum {}, and no zero point "
+                     "gives that; awq quantize makes codes of such a file's weights",
+                     name, scale, minimum);
+  }
+  return Group{scale, zero, std::nullopt, product == -minimum};
+}
+
+int CodeAt(GgmlType type, const std::byte* block, std::size_t i) {
+  if (type == GgmlType::kQ8_0) return std::bit_cast<std::int8_t>(block[2 + i]) + 128;
+  const int pair = Byte(block + (type == GgmlType::kQ4_1 ? 4 : 2) + i % (kSmall / 2));
+  return i < kSmall / 2 ? pair & 15 : pair >> 4;
+}
+
+}  // namespace
+
+Result<std::size_t> DecodeCodes(const GgmlTypeRow& type, std::span<const std::byte> blocks,
+                                const MutableCodedRow& row, std::string_view name) {
+  AWQ_CHECK_EQ(blocks.size(), row.codes.size() / kSmall * type.block_bytes);
+  AWQ_CHECK_EQ(row.codes.size() / row.group_size, row.scales.size());
+  const auto number = static_cast<GgmlType>(type.number);
+  std::size_t changed = 0;
+  for (std::size_t first = 0; first < row.codes.size(); first += kSmall) {
+    const std::byte* block = blocks.data() + first / kSmall * type.block_bytes;
+    AWQ_ASSIGN(const Group group, GroupOf(type, block, name));
+    const std::size_t index = first / row.group_size;
+    row.scales[index] = group.scale;
+    row.zeros[index] = static_cast<std::uint8_t>(group.zero);
+    changed += !group.is_exact && first % row.group_size == 0;
+    for (std::size_t i = 0; i < kSmall; ++i) {
+      row.codes[first + i] =
+          static_cast<std::uint8_t>(group.all_codes.value_or(CodeAt(number, block, i)));
+    }
+  }
+  return changed;
+}
+
 }  // namespace awq::pack

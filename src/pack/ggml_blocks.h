@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -56,5 +57,29 @@ struct CodedRow {
 // minimum beyond fp16.
 Result<std::size_t> EncodeCodes(GgmlType type, const CodedRow& row, std::span<std::byte> blocks,
                                 std::string_view name);
+
+// --- and back: codes of Q4_0, Q4_1 and Q8_0 ---
+
+// What the blocks of such a type are; group_size is that of a block. Nothing for other types.
+std::optional<quant::Spec> SpecOf(const GgmlTypeRow& type);
+
+// Whether all blocks of each group of `group_size` elements have the same scale (and minimum).
+bool ShareScales(const GgmlTypeRow& type, std::span<const std::byte> blocks,
+                 std::size_t group_size);
+
+// One row of a linear, to be filled; sizes as those of CodedRow.
+struct MutableCodedRow {
+  std::span<std::uint8_t> codes;
+  std::span<float> scales;
+  std::span<std::uint8_t> zeros;
+  std::size_t group_size = 0;
+};
+
+// The integers of a row whose groups share their scales. A block of Q4_1 has some where its
+// minimum is -scale * zero rounded to fp16 for a zero point of 0 to 15, as EncodeCodes writes it. A
+// scale of 0 becomes one that gives the same weights. Returns the number of groups whose weights
+// change, by that rounding. Error: a minimum that no zero point gives, values that are not finite.
+Result<std::size_t> DecodeCodes(const GgmlTypeRow& type, std::span<const std::byte> blocks,
+                                const MutableCodedRow& row, std::string_view name);
 
 }  // namespace awq::pack

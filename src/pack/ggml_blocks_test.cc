@@ -189,6 +189,84 @@ TEST(EncodeCodes, SaysWhichAsymmetricGroupsChange) {
   EXPECT_LT(all_changed, groups);
 }
 
+struct DecodedRow {
+  DecodedRow(GgmlType type, std::span<const std::byte> blocks, std::size_t count,
+             std::size_t group_size)
+      : codes(count), scales(count / group_size), zeros(count / group_size) {
+    const auto decoded =
+        DecodeCodes(InfoOf(type), blocks, {codes, scales, zeros, group_size}, "blk.1.w");
+    EXPECT_TRUE(decoded.ok()) << decoded.error().message;
+    changed = decoded.ok() ? *decoded : 0;
+  }
+  std::vector<std::uint8_t> codes;
+  std::vector<float> scales;
+  std::vector<std::uint8_t> zeros;
+  std::size_t changed = 0;
+};
+
+// Also where fp16 rounded the minimum: the zero point is still to be seen.
+TEST(DecodeCodes, GivesBackWhatWasEncoded) {
+  for (unsigned seed = 0; seed < 60; ++seed) {
+    for (const quant::Spec spec :
+         {quant::Spec{4, 32, true}, quant::Spec{4, 64, false}, quant::Spec{8, 96, true}}) {
+      const RandomRow row(spec.bits, 4, spec.group_size, spec.symmetric, seed);
+      const GgmlType type = *BlockTypeOf(spec, 4 * spec.group_size, "w");
+      std::vector<std::byte> blocks(row.codes.size() / 32 * InfoOf(type).block_bytes);
+      const auto changed = EncodeCodes(type, row.view(), blocks, "w");
+      ASSERT_TRUE(changed.ok());
+      EXPECT_TRUE(ShareScales(InfoOf(type), blocks, spec.group_size));
+      EXPECT_FALSE(ShareScales(InfoOf(type), blocks, 2 * spec.group_size));
+      EXPECT_EQ(SpecOf(InfoOf(type))->bits, spec.bits);
+      EXPECT_EQ(SpecOf(InfoOf(type))->symmetric, spec.symmetric);
+      const DecodedRow decoded(type, blocks, row.codes.size(), spec.group_size);
+      EXPECT_EQ(decoded.codes, row.codes);
+      EXPECT_EQ(decoded.scales, row.scales);
+      EXPECT_EQ(decoded.zeros, row.zeros);
+      EXPECT_EQ(decoded.changed, *changed);
+    }
+  }
+}
+
+// A scale of 0, as blocks of equal weights have it, means the same weights with another.
+TEST(DecodeCodes, GivesEqualWeightsAScale) {
+  for (const float value : {0.0F, 0.25F, -3.0F}) {
+    for (const GgmlType type : {GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ8_0}) {
+      if (type != GgmlType::kQ4_1 && value != 0) continue;
+      std::vector<std::byte> blocks(InfoOf(type).block_bytes, std::byte{0x53});
+      const F16 minimum = ToF16(value);
+      std::memset(blocks.data(), 0, 2);
+      if (type == GgmlType::kQ4_1) std::memcpy(blocks.data() + 2, &minimum.bits, 2);
+      const DecodedRow row(type, blocks, 32, 32);
+      EXPECT_NE(row.scales[0], 0);
+      for (const std::uint8_t code : row.codes) {
+        EXPECT_EQ(static_cast<float>(code - row.zeros[0]) * row.scales[0], value);
+      }
+    }
+  }
+}
+
+TEST(DecodeCodes, RefusesMinimaOfOtherMakers) {
+  std::vector<float> values(32);
+  for (std::size_t i = 0; i < 32; ++i) values[i] = 0.37F + 0.01F * static_cast<float>(i);
+  std::vector<std::byte> blocks(20);
+  ASSERT_TRUE(EncodeBlocks(GgmlType::kQ4_1, values, blocks, "w").ok());
+  std::vector<std::uint8_t> codes(32);
+  std::vector<float> scales(1);
+  std::vector<std::uint8_t> zeros(1);
+  const auto decoded =
+      DecodeCodes(InfoOf(GgmlType::kQ4_1), blocks, {codes, scales, zeros, 32}, "blk.1.w");
+  ASSERT_FALSE(decoded.ok());
+  EXPECT_NE(decoded.error().message.find("blk.1.w"), std::string::npos);
+  EXPECT_NE(decoded.error().message.find("no zero point"), std::string::npos);
+  blocks[1] = std::byte{0x7c};  // the scale is infinite
+  blocks[0] = std::byte{0};
+  const auto infinite =
+      DecodeCodes(InfoOf(GgmlType::kQ4_1), blocks, {codes, scales, zeros, 32}, "blk.1.w");
+  ASSERT_FALSE(infinite.ok());
+  EXPECT_EQ(infinite.error().code, ErrorCode::kCorrupt);
+  EXPECT_FALSE(SpecOf(InfoOf(GgmlType::kQ4_K)).has_value());
+}
+
 TEST(EncodeCodes, RefusesWhatDoesNotFit) {
   EXPECT_FALSE(BlockTypeOf({4, 16, true}, 64, "w").ok());
   EXPECT_FALSE(BlockTypeOf({4, 0, true}, 172, "w").ok());

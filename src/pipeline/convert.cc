@@ -137,17 +137,7 @@ class Conversion {
     }
     AWQ_ASSIGN(const std::vector<std::string> changed, WhatChanges());
     if (changed.empty() || options_.lossy) return {};
-    std::string text;
-    for (std::size_t i = 0; i < std::min(changed.size(), kNamedTensors); ++i) {
-      text += "\n  " + changed[i];
-    }
-    if (changed.size() > kNamedTensors) {
-      text += fmt::format("\n  and {} more", changed.size() - kNamedTensors);
-    }
-    return MakeError(ErrorCode::kUnsupported,
-                     "{}: the {} format cannot hold {} of its linears as they are; --lossy lets "
-                     "them change:{}",
-                     model_.path().string(), to().name, changed.size(), text);
+    return WouldChange(model_.path(), to().name, changed);
   }
 
   DType SourceScales() const {
@@ -283,6 +273,21 @@ class Conversion {
 };
 
 }  // namespace
+
+Error WouldChange(const std::filesystem::path& model, std::string_view format,
+                  const std::vector<std::string>& changes) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min(changes.size(), kNamedTensors); ++i) {
+    text += "\n  " + changes[i];
+  }
+  if (changes.size() > kNamedTensors) {
+    text += fmt::format("\n  and {} more", changes.size() - kNamedTensors);
+  }
+  return MakeError(ErrorCode::kUnsupported,
+                   "{}: the {} format cannot hold {} of its tensors as they are; --lossy lets them "
+                   "change:{}",
+                   model.string(), format, changes.size(), text);
+}
 
 Result<ConvertReport> Convert(ThreadPool& pool, const ModelDirectory& model,
                               const ConvertOptions& options) {

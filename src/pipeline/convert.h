@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/threads.h"
@@ -42,5 +43,9 @@ struct ConvertReport {
 // `lossy` lets scales be rounded and zero points move. An interrupted run is continued.
 Result<ConvertReport> Convert(ThreadPool& pool, const checkpoint::ModelDirectory& model,
                               const ConvertOptions& options);
+
+// The refusal of what would change; names the first few of `changes`.
+Error WouldChange(const std::filesystem::path& model, std::string_view format,
+                  const std::vector<std::string>& changes);
 
 }  // namespace awq::pipeline

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "io/json.h"
+#include "pipeline/report.h"
 
 namespace awq::pipeline {
 namespace {
@@ -12,7 +13,8 @@ namespace {
 using nlohmann::json;
 
 // What readers look for beside the weights; copied as it is where it exists.
-constexpr std::array<std::string_view, 13> kCopied = {"generation_config.json",
+constexpr std::array<std::string_view, 14> kCopied = {"generation_config.json",
+                                                      kReportName,
                                                       "tokenizer.json",
                                                       "tokenizer_config.json",
                                                       "tokenizer.model",

@@ -79,7 +79,8 @@ class Run {
     const quant::Spec& spec = plan().spec;
     report_.model_type = config_.model_type;
     report_.method = std::string(options_.method->name);
-    report_.format = std::string(plan().format->name);
+    report_.format =
+        options_.file_format.empty() ? std::string(plan().format->name) : options_.file_format;
     report_.bits = spec.bits;
     report_.group_size = spec.group_size == 0 ? -1 : static_cast<int>(spec.group_size);
     report_.symmetric = spec.symmetric;

@@ -32,6 +32,7 @@ struct QuantizeOptions {
   math::Precision precision = math::Precision::kF32;
   std::size_t shard_bytes = std::size_t{5} << 30;
   std::filesystem::path output;
+  std::string file_format;                                   // for the report; empty: the plan's
   std::string calibration_source;                            // for the report
   std::shared_ptr<Meter> meter = std::make_shared<Meter>();  // for the report
   std::size_t memory_bound_bytes = 0;                        // for the report

@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "io/fields.h"
-#include "io/file.h"
 #include "io/json.h"
 
 namespace awq::pipeline {
@@ -177,6 +176,10 @@ json ToJson(const QuantizeReport& report) {
 }
 
 Result<std::vector<BlockReport>> ParseBlockReports(std::string_view text, std::string_view name) {
+  if (text.size() > kMaxReportBytes) {
+    return MakeError(ErrorCode::kCorrupt, "{}: {} bytes; at most {} are read", name, text.size(),
+                     kMaxReportBytes);
+  }
   AWQ_ASSIGN(const json report, io::ParseJson(text, name));
   if (!report.is_object() || !report.contains("blocks") || !report["blocks"].is_array()) {
     return MakeError(ErrorCode::kCorrupt, "{}: expected an object with a list \"blocks\"", name);
@@ -190,12 +193,10 @@ Result<std::vector<BlockReport>> ParseBlockReports(std::string_view text, std::s
   return reports;
 }
 
-Result<std::vector<BlockReport>> ReadBlockReports(const std::filesystem::path& directory) {
-  const std::filesystem::path path = directory / kReportName;
-  std::error_code failure;
-  if (!std::filesystem::exists(path, failure)) return std::vector<BlockReport>();
-  AWQ_ASSIGN(const std::string text, io::ReadFile(path, kMaxReportBytes));
-  return ParseBlockReports(text, path.string());
+Result<std::vector<BlockReport>> ReadBlockReports(const checkpoint::StoredModel& model) {
+  AWQ_ASSIGN(const auto text, model.SmallFile(kReportName));
+  if (!text) return std::vector<BlockReport>();
+  return ParseBlockReports(*text, fmt::format("{}: {}", model.path().string(), kReportName));
 }
 
 std::string ToText(const QuantizeReport& report) {

@@ -4,7 +4,6 @@
 #include <awq/result.h>
 
 #include <cstddef>
-#include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -12,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "checkpoint/stored_model.h"
 #include "search/paired_error.h"
 #include "search/scale_family.h"
 
@@ -90,8 +90,8 @@ Result<BlockReport> BlockReportFromJson(const nlohmann::json& json);
 nlohmann::json ToJson(const QuantizeReport& report);
 // The blocks of a report's text. kCorrupt: one that is not ours; names it.
 Result<std::vector<BlockReport>> ParseBlockReports(std::string_view text, std::string_view name);
-// Of the report in a directory that was quantized; none where there is no report.
-Result<std::vector<BlockReport>> ReadBlockReports(const std::filesystem::path& directory);
+// Of the report that a quantized model carries; none where there is no report.
+Result<std::vector<BlockReport>> ReadBlockReports(const checkpoint::StoredModel& model);
 // Indented, and valid whatever bytes a path in it has.
 std::string ToText(const QuantizeReport& report);
 

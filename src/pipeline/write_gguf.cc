@@ -13,6 +13,8 @@
 #include "io/gguf_writer.h"
 #include "math/vector.h"
 #include "pack/ggml_blocks.h"
+#include "pipeline/convert.h"
+#include "pipeline/report.h"
 #include "text/gguf_tokenizer.h"
 
 namespace awq::pipeline {
@@ -38,27 +40,45 @@ bool IsWritten(GgmlType type) {
                      [&](const auto& row) { return row.first == type; });
 }
 
+Status AddTokenizer(const checkpoint::StoredModel& model, io::GgufBuilder& builder) {
+  AWQ_ASSIGN(const auto tokenizer, model.SmallFile("tokenizer.json"));
+  AWQ_ASSIGN(const auto config, model.SmallFile("tokenizer_config.json"));
+  AWQ_ASSIGN(const auto chat, model.SmallFile("chat_template.jinja"));
+  const std::string name = model.path().string();
+  if (!tokenizer) {
+    return MakeError(ErrorCode::kNotFound, "{}: there is no tokenizer.json, which GGUF holds too",
+                     name);
+  }
+  return text::AddTokenizerToGguf(
+      {.tokenizer = *tokenizer, .config = config.value_or(""), .chat_template = chat.value_or("")},
+      model.config().vocab_size, name, builder);
+}
+
 class Export {
  public:
   Export(ThreadPool& pool, const checkpoint::StoredModel& model, const GgufOptions& options)
       : pool_(pool), model_(model), config_(model.config()), options_(options) {}
 
   Result<GgufReport> Write(const std::filesystem::path& output) {
-    if (!IsWritten(options_.linears) || !IsWritten(options_.plain) ||
-        InfoOf(options_.plain).block_elements != 1) {
+    const GgmlType linears = options_.linears.value_or(GgmlType::kF16);
+    const GgmlType plain = options_.plain.value_or(GgmlType::kF16);
+    if (!IsWritten(linears) || !IsWritten(plain) || InfoOf(plain).block_elements != 1) {
       return MakeError(ErrorCode::kInvalidArgument,
                        "GGUF: {} for linears and {} for the others cannot be written",
-                       InfoOf(options_.linears).name, InfoOf(options_.plain).name);
+                       InfoOf(linears).name, InfoOf(plain).name);
     }
     AWQ_TRY(Declare(output));
+    if (!options_.lossy) AWQ_TRY(CheckLossless());
     AWQ_ASSIGN(io::GgufWriter writer, io::GgufWriter::Create(output, std::move(builder_)));
     writer_ = &writer;
     AWQ_TRY(WriteTables());
     for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+      Tell("writing", layer);
       AWQ_TRY(WriteBlock(layer));
       model_.Release(layer);
     }
     AWQ_TRY(writer.Finish());
+    Tell("writing", config_.num_hidden_layers);
     report_.file_bytes = writer.file_bytes();
     return report_;
   }
@@ -74,8 +94,81 @@ class Export {
     if (linear.is_packed()) {
       return pack::BlockTypeOf(linear.packed->spec(), linear.in_features, linear.name);
     }
-    const bool fits = linear.in_features % InfoOf(options_.linears).block_elements == 0;
-    return fits ? options_.linears : options_.plain;
+    const GgmlType wanted = options_.linears.value_or(PlainType(linear.weight.dtype));
+    const bool fits = linear.in_features % InfoOf(wanted).block_elements == 0;
+    return fits ? wanted : PlainType(linear.weight.dtype);
+  }
+
+  GgmlType PlainType(DType stored) const {
+    if (options_.plain) return *options_.plain;
+    if (stored == DType::kBF16) return GgmlType::kBF16;
+    return stored == DType::kF32 ? GgmlType::kF32 : GgmlType::kF16;
+  }
+
+  void Tell(std::string_view stage, std::size_t layer) const {
+    if (options_.progress == nullptr) return;
+    options_.progress->Update({.stage = stage,
+                               .done = layer,
+                               .total = config_.num_hidden_layers,
+                               .unit = "blocks",
+                               .note = ""});
+  }
+
+  // Nothing is written that is not what the model has.
+  Status CheckLossless() {
+    for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+      Tell("checking", layer);
+      AWQ_ASSIGN(const model::BlockWeights block, model_.Block(layer));
+      for (const model::LinearRow& row : config_.arch->linears) {
+        const model::Linear& linear = block.linear(row.role);
+        if (linear.is_packed()) AWQ_TRY(CountChanges(linear));
+      }
+      model_.Release(layer);
+    }
+    Tell("checking", config_.num_hidden_layers);
+    if (report_.changes.empty()) {
+      report_ = {};
+      return {};
+    }
+    return WouldChange(model_.path(), "gguf", report_.changes);
+  }
+
+  Status CountChanges(const model::Linear& linear) {
+    AWQ_ASSIGN(const GgmlType type, TypeOf(linear));
+    AWQ_ASSIGN(const quant::QuantizedLinear codes, linear.packed->Unpack());
+    const GgmlTypeRow& info = InfoOf(type);
+    const std::size_t row_bytes = linear.in_features / info.block_elements * info.block_bytes;
+    const std::size_t before = report_.changed_groups;
+    Matrix<std::byte> scratch(pool_.size(), row_bytes);
+    std::optional<Error> failure;
+    pool_.ParallelFor(linear.out_features, [&](std::size_t row, std::size_t worker) {
+      const auto changed =
+          pack::EncodeCodes(type, Coded(codes, row), {scratch.row(worker), row_bytes}, linear.name);
+      const std::lock_guard lock(mutex_);
+      if (changed) {
+        report_.changed_groups += *changed;
+      } else {
+        failure = changed.error();
+      }
+    });
+    if (failure) return *failure;
+    NoteChanges(linear.name, codes, report_.changed_groups - before);
+    return {};
+  }
+
+  void NoteChanges(const std::string& name, const quant::QuantizedLinear& codes,
+                   std::size_t changed) {
+    if (changed == 0) return;
+    report_.changes.push_back(fmt::format("{}: the minima of {} of {} groups rounded to fp16", name,
+                                          changed, codes.out_features() * codes.groups()));
+  }
+
+  static pack::CodedRow Coded(const quant::QuantizedLinear& linear, std::size_t row) {
+    const std::size_t groups = linear.groups();
+    return {{linear.codes.row(row), linear.in_features()},
+            {linear.scales.row(row), groups},
+            {linear.zeros.row(row), groups},
+            linear.in_features() / groups};
   }
 
   // The header: all that is known before any weight is read.
@@ -87,27 +180,21 @@ class Export {
     for (const auto& [type, number] : kFileTypes) {
       if (type == most_) builder_.AddU32("general.file_type", number);
     }
-    AWQ_ASSIGN(const auto tokenizer, model_.SmallFile("tokenizer.json"));
-    AWQ_ASSIGN(const auto config, model_.SmallFile("tokenizer_config.json"));
-    AWQ_ASSIGN(const auto chat, model_.SmallFile("chat_template.jinja"));
-    const std::string name = model_.path().string();
-    if (!tokenizer) {
-      return MakeError(ErrorCode::kNotFound, "{}: there is no tokenizer.json, which GGUF holds too",
-                       name);
-    }
-    return text::AddTokenizerToGguf({.tokenizer = *tokenizer,
-                                     .config = config.value_or(""),
-                                     .chat_template = chat.value_or("")},
-                                    config_.vocab_size, name, builder_);
+    AWQ_ASSIGN(const auto report, model_.SmallFile(kReportName));
+    if (report) builder_.AddString(checkpoint::kGgufReport, *report);
+    return AddTokenizer(model_, builder_);
   }
 
   Status DeclareTensors() {
     const Shape table = {config_.vocab_size, config_.hidden_size};
-    AWQ_TRY(builder_.AddTensor(std::string(checkpoint::kGgufEmbedding), options_.plain, table));
+    AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
+    AWQ_TRY(builder_.AddTensor(std::string(checkpoint::kGgufEmbedding), PlainType(embedding.dtype),
+                               table));
     AWQ_TRY(builder_.AddTensor(std::string(checkpoint::kGgufFinalNorm), GgmlType::kF32,
                                {config_.hidden_size}));
     if (!config_.tie_word_embeddings) {
-      AWQ_TRY(builder_.AddTensor(std::string(checkpoint::kGgufHead), options_.plain, table));
+      AWQ_ASSIGN(const TensorView head, model_.Head());
+      AWQ_TRY(builder_.AddTensor(std::string(checkpoint::kGgufHead), PlainType(head.dtype), table));
     }
     factors_ = checkpoint::RopeFactors(config_);
     if (!factors_.empty()) {
@@ -143,7 +230,8 @@ class Export {
 
   Status WriteTables() {
     AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
-    AWQ_TRY(WriteDense(std::string(checkpoint::kGgufEmbedding), embedding, options_.plain, false));
+    AWQ_TRY(WriteDense(std::string(checkpoint::kGgufEmbedding), embedding,
+                       PlainType(embedding.dtype), false));
     model_.ReleaseAll();
     AWQ_ASSIGN(const TensorView norm, model_.FinalNorm());
     AWQ_TRY(WriteVector(std::string(checkpoint::kGgufFinalNorm), norm, false));
@@ -152,7 +240,7 @@ class Export {
     }
     if (config_.tie_word_embeddings) return {};
     AWQ_ASSIGN(const TensorView head, model_.Head());
-    AWQ_TRY(WriteDense(std::string(checkpoint::kGgufHead), head, options_.plain, false));
+    AWQ_TRY(WriteDense(std::string(checkpoint::kGgufHead), head, PlainType(head.dtype), false));
     model_.ReleaseAll();
     return {};
   }
@@ -170,7 +258,7 @@ class Export {
       const bool interleaved = Interleaved(row.role);
       AWQ_ASSIGN(const GgmlType type, TypeOf(linear));
       if (linear.is_packed()) {
-        AWQ_TRY(WriteCodes(name, *linear.packed, type, interleaved));
+        AWQ_TRY(WriteCodes(name, linear, type, interleaved));
       } else {
         AWQ_TRY(WriteDense(name, linear.weight, type, interleaved));
       }
@@ -210,23 +298,22 @@ class Export {
                      });
   }
 
-  Status WriteCodes(const std::string& name, const model::PackedSource& packed, GgmlType type,
+  Status WriteCodes(const std::string& name, const model::Linear& linear, GgmlType type,
                     bool interleaved) {
-    AWQ_ASSIGN(const quant::QuantizedLinear linear, packed.Unpack());
-    const std::size_t groups = linear.groups();
-    report_.groups += linear.out_features() * groups;
-    return WriteRows(name, linear.out_features(), linear.in_features(), type, interleaved,
-                     [&](std::size_t row, std::span<std::byte> blocks) -> Status {
-                       const pack::CodedRow coded{{linear.codes.row(row), linear.in_features()},
-                                                  {linear.scales.row(row), groups},
-                                                  {linear.zeros.row(row), groups},
-                                                  linear.in_features() / groups};
-                       AWQ_ASSIGN(const std::size_t changed,
-                                  pack::EncodeCodes(type, coded, blocks, name));
-                       const std::lock_guard lock(mutex_);
-                       report_.changed_groups += changed;
-                       return {};
-                     });
+    AWQ_ASSIGN(const quant::QuantizedLinear codes, linear.packed->Unpack());
+    ++report_.linears;
+    report_.groups += codes.out_features() * codes.groups();
+    const std::size_t before = report_.changed_groups;
+    AWQ_TRY(WriteRows(name, codes.out_features(), codes.in_features(), type, interleaved,
+                      [&](std::size_t row, std::span<std::byte> blocks) -> Status {
+                        AWQ_ASSIGN(const std::size_t changed,
+                                   pack::EncodeCodes(type, Coded(codes, row), blocks, name));
+                        const std::lock_guard lock(mutex_);
+                        report_.changed_groups += changed;
+                        return {};
+                      }));
+    NoteChanges(linear.name, codes, report_.changed_groups - before);
+    return {};
   }
 
   // Encodes rows side by side, a piece of the tensor at a time. `encode` is given a row of the
@@ -270,6 +357,12 @@ class Export {
 };
 
 }  // namespace
+
+Status CheckGguf(const checkpoint::StoredModel& model) {
+  io::GgufBuilder builder;
+  AWQ_TRY(checkpoint::AddConfigToGguf(model.config(), builder));
+  return AddTokenizer(model, builder);
+}
 
 Result<GgufReport> WriteGguf(ThreadPool& pool, const checkpoint::StoredModel& model,
                              const std::filesystem::path& output, const GgufOptions& options) {

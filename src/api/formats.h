@@ -1,0 +1,21 @@
+// What --format names: a row of pack::Formats(), which is a directory, or GGUF, which is one file.
+#pragma once
+
+#include <awq/result.h>
+
+#include <filesystem>
+#include <string_view>
+
+#include "pack/format.h"
+
+namespace awq::api {
+
+inline constexpr std::string_view kGguf = "gguf";
+
+// Error: neither a row nor kGguf; lists them.
+Result<const pack::Format*> FindFormat(std::string_view name);
+
+// A GGUF file is named as one, and is not there yet.
+Status CheckGgufOutput(const std::filesystem::path& output);
+
+}  // namespace awq::api
