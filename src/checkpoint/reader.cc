@@ -121,10 +121,22 @@ Result<std::unique_ptr<ModelDirectory>> ModelDirectory::Open(const fs::path& dir
   AWQ_ASSIGN(const nlohmann::json json, io::ParseJson(text, config_path.string()));
   AWQ_ASSIGN(model->config_, model::ParseConfig(json, config_path.string()));
   AWQ_ASSIGN(model->quantization_, pack::ReadQuantization(json, config_path.string()));
+  AWQ_TRY(model->ReadOlderQuantization());
   AWQ_TRY(model->OpenFiles());
   AWQ_TRY(model->CheckTensors());
   model->ListExtras();
   return model;
+}
+
+Status ModelDirectory::ReadOlderQuantization() {
+  for (const char* name : {"quantize_config.json", "quant_config.json"}) {
+    const fs::path path = path_ / name;
+    if (quantization_ || !Present(path)) continue;
+    AWQ_ASSIGN(const std::string text, ReadSmall(path, kMaxConfigBytes));
+    AWQ_ASSIGN(nlohmann::json json, io::ParseJson(text, path.string()));
+    AWQ_ASSIGN(quantization_, pack::ReadQuantizationFile(std::move(json), path.string()));
+  }
+  return {};
 }
 
 Status ModelDirectory::OpenFiles() {

@@ -66,6 +66,7 @@ class ModelDirectory final : public StoredModel {
     std::span<const DType> dtypes;
   };
 
+  Status ReadOlderQuantization();
   Status OpenFiles();
   Status OpenShards(const std::filesystem::path& index);
   Status OpenFile(const std::filesystem::path& path);

@@ -240,6 +240,36 @@ TEST(Reader, RefusesQuantizedDirectoriesThatContradictThemselves) {
   }
 }
 
+// AutoGPTQ and AutoAWQ had a file of their own before config.json told it.
+TEST(Reader, TakesOlderQuantizationFiles) {
+  TestModel model = MakeQuantizedModel("llama");
+  nlohmann::json stated = model.config["quantization_config"];
+  model.config.erase("quantization_config");
+  stated.erase("quant_method");
+  const TemporaryDirectory directory;
+  model.Write(directory.path());
+  const auto write = [&](const char* name, const nlohmann::json& json) {
+    ASSERT_TRUE(io::WriteFileAtomically(directory.path() / name, json.dump()).ok());
+  };
+  write("quant_config.json",
+        {{"zero_point", true}, {"q_group_size", 32}, {"w_bit", 4}, {"version", "GEMM"}});
+  const auto opened = ModelDirectory::Open(directory.path());
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  EXPECT_EQ((*opened)->quantization()->format->name, "awq-gemm");
+  EXPECT_TRUE((*opened)->Block(1)->linear(model::Role::kUp).is_packed());
+  // Without a producer's name: GPTQ, whose tensors have other shapes.
+  write("quantize_config.json", {{"bits", 4}, {"group_size", 32}, {"desc_act", false}});
+  EXPECT_NE(ErrorOf(directory.path()).find("qweight: expected I32"), std::string::npos)
+      << ErrorOf(directory.path());
+  write("quantize_config.json", {{"bits", 40}});
+  EXPECT_NE(ErrorOf(directory.path()).find("quantize_config.json"), std::string::npos);
+  // config.json goes first.
+  model.config["quantization_config"] = stated;
+  model.config["quantization_config"]["quant_method"] = "awq";
+  write("config.json", model.config);
+  EXPECT_EQ(ErrorOf(directory.path()), "");
+}
+
 TEST(Reader, RefusesDamagedFiles) {
   const TestModel model = MakeModel("llama");
   const TemporaryDirectory directory;

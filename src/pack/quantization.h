@@ -48,4 +48,8 @@ struct StoredQuantization {
 Result<std::optional<Quantization>> ReadQuantization(const nlohmann::json& config,
                                                      const std::string& name);
 
+// A file of its own beside config.json, as AutoGPTQ (quantize_config.json) and AutoAWQ
+// (quant_config.json) had it at first: the object itself, often without the producer's name.
+Result<Quantization> ReadQuantizationFile(nlohmann::json file, const std::string& name);
+
 }  // namespace awq::pack
