@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <stdexcept>
 
 #include "checkpoint/test_model.h"
 #include "pipeline/adapt.h"
@@ -70,6 +71,16 @@ class ConvertTest : public ::testing::Test {
     options.shard_bytes = 20000;
     return Convert(pool_, **model, options);
   }
+  Result<ConvertReport> RunInChunks(const fs::path& to, ProgressSink* progress) {
+    auto model = ModelDirectory::Open(Path("start"));
+    if (!model) return model.error();
+    ConvertOptions options;
+    options.format = pack::FindFormat("gptq-v2");
+    options.output = to;
+    options.chunk_bytes = 10000;
+    options.progress = progress;
+    return Convert(pool_, **model, options);
+  }
   fs::path Path(const std::string& name) const { return directory_.path() / name; }
 
   // Every tensor: dtype, shape and bytes.
@@ -121,6 +132,27 @@ TEST_F(ConvertTest, ActOrderGoesWhereThereIsAPlace) {
       << awq.error().message;
   EXPECT_FALSE(fs::exists(Path("awq")));
   EXPECT_FALSE(fs::exists(Path("awq.partial")));
+}
+
+// Throws when half of the tensors are converted.
+struct Interrupt : ProgressSink {
+  void Update(const ProgressEvent& event) override {
+    if (event.stage == "converting" && 2 * event.done >= event.total) throw std::runtime_error("x");
+  }
+};
+
+TEST_F(ConvertTest, AnInterruptedRunContinuesToTheSameBytes) {
+  Packed("awq-gemm", {4, 32, false}).Write(Path("start"));
+  ASSERT_TRUE(RunInChunks(Path("whole"), nullptr).ok());
+  Interrupt interrupt;
+  EXPECT_THROW(static_cast<void>(RunInChunks(Path("parts"), &interrupt)), std::runtime_error);
+  EXPECT_FALSE(fs::exists(Path("parts")));
+  EXPECT_TRUE(fs::exists(Path("parts.partial")));
+  const auto rest = RunInChunks(Path("parts"), nullptr);
+  ASSERT_TRUE(rest.ok()) << rest.error().message;
+  EXPECT_TRUE(rest->resumed);
+  EXPECT_EQ(rest->linears, 14U);
+  EXPECT_EQ(Tensors(Path("parts")), Tensors(Path("whole")));
 }
 
 TEST_F(ConvertTest, SaysWhatWouldChangeAndChangesItWhenTold) {

@@ -21,8 +21,7 @@ using checkpoint::DirectoryWriter;
 using checkpoint::ModelDirectory;
 using nlohmann::json;
 
-constexpr std::size_t kChunkBytes = std::size_t{1} << 30;  // of output, between two entries
-constexpr std::size_t kNamedTensors = 5;                   // in a refusal
+constexpr std::size_t kNamedTensors = 5;  // in a refusal
 
 // Memory of one thread, kept from linear to linear.
 struct Scratch {
@@ -107,7 +106,7 @@ class Conversion {
     for (std::size_t first = 0; first < plan_.items.size();) {
       std::size_t bytes = 0;
       std::size_t last = first;
-      while (last < plan_.items.size() && bytes < kChunkBytes)
+      while (last < plan_.items.size() && bytes < options_.chunk_bytes)
         bytes += plan_.items[last++].size_bytes;
       AWQ_TRY(Chunk(first, last));
       first = last;

@@ -20,6 +20,7 @@ struct ConvertOptions {
   const pack::Format* format = nullptr;
   bool lossy = false;  // change what the format cannot hold, instead of refusing
   std::size_t shard_bytes = std::size_t{5} << 30;
+  std::size_t chunk_bytes = std::size_t{1} << 30;  // of output, between two entries of the journal
   std::filesystem::path output;
   ProgressSink* progress = nullptr;
 };
