@@ -92,7 +92,7 @@ class Usage(CliTest):
     def test_help_and_version(self):
         self.assertIn(b"quantize", self.succeed("--help").stdout)
         self.assertRegex(self.succeed("--version").stdout, rb"^awq \d+\.\d+\.\d+\n$")
-        for command in ("quantize", "eval", "run", "inspect", "tokenize", "pull"):
+        for command in ("quantize", "eval", "run", "inspect", "verify", "tokenize", "pull"):
             self.assertIn(b"MODEL", self.succeed(command, "--help").stdout)
 
     def test_wrong_usage_is_2(self):
@@ -228,6 +228,53 @@ class Reports(CliTest):
         self.fail(1, ["take gptq-v2, or --sym"], "quantize", MODEL, "-o", self.out, "--format",
                   "gptq")
         self.assertEqual(list(self.work.glob("out*")), [])
+
+    def test_verify(self):
+        def takes(model, *arguments, status=0):
+            done = awq("verify", model, "--json", "-", *arguments)
+            self.assertEqual(done.returncode, status, done.stderr.decode())
+            report = strict_json(done.stdout)
+            self.assertEqual(report["satisfied"], status == 0)
+            return {row["name"]: row["ranks"] for row in report["readers"] if row["takes"]}
+
+        all_ranks = {"vllm": [1, 2], "sglang": [1, 2], "lmdeploy": [1, 2], "transformers": [1]}
+        for name, flags, expected in (
+                ("awq-gemm", [], all_ranks),
+                ("compressed-tensors", [], all_ranks),
+                ("gptq", ["--sym"], all_ranks),
+                ("gptq-v2", [], {"transformers": [1]}),
+                ("awq-gemv", [], {"transformers": [1]})):
+            there = self.work / name
+            self.succeed("quantize", MODEL, "-o", there, "--method", "rtn", "--format", name, *flags)
+            self.assertEqual(takes(there), expected, name)
+        gemv = self.work / "awq-gemv"
+        self.assertEqual(takes(gemv, "--for", "vllm, transformers", status=1), {"transformers": [1]})
+        self.assertEqual(takes(gemv, "--for", "transformers"), {"transformers": [1]})
+        done = self.fail(1, [], "verify", gemv, "--for", "vllm")
+        self.assertIn("vllm: the format: expects floats, awq-gemm, gptq, gptq-v2, "
+                      "compressed-tensors, found awq-gemv; awq convert MODEL -o OUT --format "
+                      "awq-gemm", done.stdout.decode())
+        # The advice is good.
+        mended = self.work / "mended"
+        self.succeed("convert", gemv, "-o", mended, "--format", "awq-gemm")
+        self.assertEqual(takes(mended, "--for", "vllm,sglang,lmdeploy"), all_ranks)
+        self.assertEqual(takes(MODEL)["vllm"], [1, 2, 4])
+        # As AutoAWQ had it at first.
+        config = json.loads((mended / "config.json").read_text())
+        (mended / "quant_config.json").write_text(json.dumps(config.pop("quantization_config")))
+        (mended / "config.json").write_text(json.dumps(config))
+        self.assertEqual(takes(mended, status=1), {})
+        again = self.work / "again"
+        self.succeed("convert", mended, "-o", again, "--format", "awq-gemm")
+        self.assertEqual(takes(again), all_ranks)
+        # What llama.cpp takes, the others that know GGUF take, too.
+        gguf = self.work / "model.gguf"
+        self.succeed("convert", MODEL, "-o", gguf, "--format", "gguf")
+        self.assertEqual(takes(gguf, "--for", "llama.cpp"),
+                         {"sglang": [1, 2, 4], "transformers": [1],
+                          "llama.cpp": [1, 2, 4, 8, 16]})
+        self.fail(2, ["--for"], "verify", MODEL, "--for", "no-such-program")
+        self.fail(1, ["no-such-model"], "verify", self.work / "no-such-model")
 
 
     def test_gguf(self):

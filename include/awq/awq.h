@@ -308,6 +308,42 @@ struct InspectReport {
 
 Result<InspectReport> Inspect(const InspectOptions& options, const Runtime& runtime = {});
 
+// --- Other programs ---
+
+// Whether other programs take a model as it is, and on how many tensor-parallel ranks, by the rules
+// that docs/verify.md has. Reads headers, no weights.
+struct VerifyOptions {
+  std::string model;
+  std::vector<std::string> required;  // of ReaderNames(); empty: at least one of them
+};
+
+struct VerifyFinding {
+  std::string where;  // a key of config.json, or a linear
+  std::string expects;
+  std::string found;
+  std::string mend;                // what to do
+  std::vector<std::size_t> ranks;  // the numbers of ranks that it rules out; empty: all
+};
+
+struct ReaderVerdict {
+  std::string name;
+  std::string version;  // whose rules these are
+  bool takes = false;
+  std::vector<std::size_t> ranks;  // of 1, 2, 4, 8 and 16, those that work
+  std::string remark;
+  std::vector<VerifyFinding> findings;
+};
+
+struct VerifyReport {
+  std::string format;  // "awq-gemm", "gguf"; empty: not quantized
+  std::vector<ReaderVerdict> readers;
+  bool satisfied = false;  // what was required takes it
+  std::string json;
+};
+
+std::vector<std::string> ReaderNames();  // "vllm", "sglang", ...
+Result<VerifyReport> Verify(const VerifyOptions& options, const Runtime& runtime = {});
+
 // Why this program cannot run as it was asked to (an instruction set forced by AWQ_FORCE_ISA that
 // the CPU lacks). Commands call it first.
 Status CheckEnvironment();

@@ -290,7 +290,7 @@ std::optional<StoredModel::StoredForm> GgufModel::ConvertedForm(std::string_view
   if (name == gguf_names_.end()) return std::nullopt;
   const io::GgufTensor& tensor = Tensor(name->second);
   const pack::BlockForm form = pack::FormOf(*tensor.type);
-  return StoredForm{form.bits, form.group_size, tensor.size_bytes};
+  return StoredForm{form.bits, form.group_size, tensor.size_bytes, tensor.type->block_elements};
 }
 
 std::size_t GgufModel::converted_bytes() const {

@@ -23,6 +23,7 @@ class StoredModel : public model::WeightSource {
     int bits = 16;  // of an element, nominally
     std::size_t group_size = 0;
     std::size_t bytes = 0;
+    std::size_t block_elements = 1;  // that are stored together
   };
 
   // How its linears are packed; nothing where they are not.

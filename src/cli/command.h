@@ -24,6 +24,7 @@ Action AddCompare(CLI::App& app);
 Action AddRun(CLI::App& app);
 Action AddTokenize(CLI::App& app);
 Action AddInspect(CLI::App& app);
+Action AddVerify(CLI::App& app);
 Action AddPull(CLI::App& app);
 
 // --threads, --precision and a progress bar.
