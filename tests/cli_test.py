@@ -276,6 +276,33 @@ class Reports(CliTest):
         self.fail(2, ["--for"], "verify", MODEL, "--for", "no-such-program")
         self.fail(1, ["no-such-model"], "verify", self.work / "no-such-model")
 
+    def test_padding_for_ranks(self):
+        model = LLAMA.parent / "llama_bias"
+        settings = ["--method", "rtn", "--group-size", "16", "--format", "compressed-tensors"]
+        narrow, wide = self.work / "narrow", self.work / "wide"
+
+        def ranks(path):
+            report = strict_json(self.succeed("verify", path, "--for", "vllm", "--json", "-").stdout)
+            return next(row["ranks"] for row in report["readers"] if row["name"] == "vllm")
+
+        self.succeed("quantize", model, "-o", narrow, *settings)
+        self.assertEqual(ranks(narrow), [1])
+        self.assertIn("vllm, 2 ranks: model.layers.0.mlp.down_proj: expects inputs a rank: a multiple "
+                      "of the group size 16, found 24; quantize the original with --tp-pad 2",
+                      self.succeed("verify", narrow).stdout.decode())
+        done = self.succeed("quantize", model, "-o", wide, *settings, "--tp-pad", "2")
+        self.assertIn("intermediate_size 48 -> 128, filled up with zeros for 2 ranks",
+                      done.stderr.decode())
+        self.assertEqual(ranks(wide), [1, 2])
+        self.assertEqual(json.loads((wide / "config.json").read_text())["intermediate_size"], 128)
+        self.fail(1, ["4 attention heads", "no padding can mend that"], "quantize", model, "-o",
+                  self.out, *settings, "--tp-pad", "3")
+        self.fail(1, ["8 inputs", "--group-size 8 would"], "quantize", model, "-o", self.out,
+                  *settings, "--tp-pad", "4")
+        self.fail(1, ["already quantized"], "quantize", narrow, "-o", self.out, "--tp-pad", "2",
+                  "--group-size", "16")
+        self.fail(2, ["--tp-pad"], "quantize", model, "-o", self.out, "--tp-pad", "0")
+
 
     def test_gguf(self):
         """Quantized straight into a file, or converted: the same codes; and back again."""

@@ -80,6 +80,9 @@ struct QuantizeOptions {
   std::optional<int> group_size =
       std::nullopt;  // none: 128, 64 or 32, the first that divides all; -1: whole rows
   bool symmetric = false;
+  // Makes the MLP wider by zeros, which changes no output, so that this many tensor-parallel ranks
+  // can share it.
+  std::optional<std::size_t> tp_pad = std::nullopt;
   Calibration calibration;  // not used by "rtn"
   std::size_t shard_bytes = std::size_t{5} << 30;
 };

@@ -11,10 +11,12 @@
 #include "api/guard.h"
 #include "api/runtime.h"
 #include "base/error.h"
+#include "checkpoint/padded_model.h"
 #include "checkpoint/writer.h"
 #include "pack/ggml_blocks.h"
 #include "pipeline/check.h"
 #include "pipeline/memory.h"
+#include "pipeline/tensor_parallel.h"
 #include "pipeline/write_gguf.h"
 
 namespace awq {
@@ -63,6 +65,24 @@ Status CheckGguf(const checkpoint::StoredModel& model, const pipeline::Plan& pla
                    "{0}: the quantized model of a run that was interrupted while it wrote {1}; awq "
                    "convert {0} -o {1} --format gguf --lossy makes the file of it; else remove it",
                    codes.string(), output.string());
+}
+
+// The model as so many ranks can share it; `plan` keeps the groups that it has without padding.
+Result<std::unique_ptr<checkpoint::StoredModel>> ForRanks(
+    std::unique_ptr<checkpoint::StoredModel> model, std::size_t ranks, pipeline::PlanOptions& plan,
+    const Runtime& runtime) {
+  const model::ModelConfig& config = model->config();
+  if (!plan.group_size) plan.group_size = pipeline::DefaultGroupSize(config);
+  AWQ_ASSIGN(const std::size_t size,
+             pipeline::SharedIntermediateSize(config, ranks, *plan.group_size));
+  if (size == config.intermediate_size) {
+    api::Note(runtime, fmt::format("--tp-pad {}: nothing to do, intermediate_size {} can be shared",
+                                   ranks, size));
+    return model;
+  }
+  api::Note(runtime, fmt::format("intermediate_size {} -> {}, filled up with zeros for {} ranks",
+                                 config.intermediate_size, size, ranks));
+  return checkpoint::PaddedModel::Make(std::move(model), size);
 }
 
 // What can be refused is refused before any work, self-written calibration text above all.
@@ -145,7 +165,10 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
   return api::Guard([&]() -> Result<QuantizeSummary> {
     ThreadPool pool(runtime.threads);
     AWQ_ASSIGN(pipeline::QuantizeOptions run, ToPipeline(options, runtime));
-    AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
+    AWQ_ASSIGN(auto model, api::OpenModel(options.model, runtime));
+    if (options.tp_pad) {
+      AWQ_ASSIGN(model, ForRanks(std::move(model), *options.tp_pad, run.plan, runtime));
+    }
     AWQ_ASSIGN(const pipeline::Plan plan, CheckBeforeWork(*model, options, run));
     std::optional<api::PreparedCalibration> calibration;
     if (run.method->calibrates()) {

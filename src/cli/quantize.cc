@@ -132,6 +132,11 @@ Action AddQuantize(CLI::App& app) {
   command.add_option("--shard-bytes", options.shard_bytes, "Begin another file past this size")
       ->check(WholeNumber(1))
       ->capture_default_str();
+  command
+      .add_option(
+          "--tp-pad", options.tp_pad,
+          "Fill the MLP up with zeros, so that this many tensor-parallel ranks can share it")
+      ->check(WholeNumber(1));
   return [flags] { return Run(*flags); };
 }
 

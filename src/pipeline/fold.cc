@@ -96,12 +96,15 @@ std::vector<double> ColumnSquares(const Matrix<float>& a, const std::vector<floa
 
 // The largest, over the channels, of |a scale - b| / |b| (root mean squares over the tokens; an
 // empty scale is 1). A channel smaller than the median one counts as large as that: its sums have
-// the rounding of larger terms. Outlier channels so hide nothing in the others.
+// the rounding of larger terms. Outlier channels so hide nothing in the others. Channels that are
+// always 0 have no say.
 double RelativeDifference(const Matrix<float>& a, const std::vector<float>& scale,
                           const Matrix<float>& b) {
   const std::vector<double> difference = ColumnSquares(a, scale, &b);
   const std::vector<double> energy = ColumnSquares(b, {}, nullptr);
   std::vector<double> sorted = energy;
+  std::erase(sorted, 0.0);
+  if (sorted.empty()) sorted.push_back(0);
   const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
   std::nth_element(sorted.begin(), middle, sorted.end());
   double largest = 0;

@@ -10,17 +10,6 @@ namespace {
 
 using model::ModelConfig;
 
-// 128 where it divides the inputs of every linear, else 64, else 32.
-std::size_t DefaultGroupSize(const ModelConfig& config) {
-  for (std::size_t size : {std::size_t{128}, std::size_t{64}}) {
-    const bool divides_all = std::all_of(
-        config.arch->linears.begin(), config.arch->linears.end(),
-        [&](const model::LinearRow& row) { return model::Width(config, row.in) % size == 0; });
-    if (divides_all) return size;
-  }
-  return 32;
-}
-
 PlannedLinear PlanLinear(const ModelConfig& config, const model::LinearRow& row,
                          const pack::Format* format, const quant::Spec& spec) {
   PlannedLinear linear{row.name, model::Width(config, row.out), model::Width(config, row.in), spec,
@@ -64,6 +53,16 @@ void AddBlock(const ModelConfig& config, std::size_t layer, Plan& plan) {
 }
 
 }  // namespace
+
+std::size_t DefaultGroupSize(const ModelConfig& config) {
+  for (std::size_t size : {std::size_t{128}, std::size_t{64}}) {
+    const bool divides_all = std::all_of(
+        config.arch->linears.begin(), config.arch->linears.end(),
+        [&](const model::LinearRow& row) { return model::Width(config, row.in) % size == 0; });
+    if (divides_all) return size;
+  }
+  return 32;
+}
 
 std::vector<std::string> Plan::modules_to_not_convert() const {
   std::vector<std::string> names;

@@ -47,6 +47,9 @@ struct Plan {
   pack::StoredQuantization stored(const model::ModelConfig& config) const;
 };
 
+// 128 where it divides the inputs of every linear, else 64, else 32.
+std::size_t DefaultGroupSize(const model::ModelConfig& config);
+
 // Error: the format cannot hold these bits, or no linear at all.
 Result<Plan> MakePlan(const model::ModelConfig& config, const PlanOptions& options);
 

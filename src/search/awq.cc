@@ -20,10 +20,12 @@ float ClipFraction(std::size_t choice) {
 
 double AlphaOf(std::size_t k) { return static_cast<double>(k) / static_cast<double>(kAlphas); }
 
-std::vector<Scale> PublishedGrid(const SiteStatistics& statistics) {
+std::vector<Scale> PublishedGrid(const SiteStatistics& statistics,
+                                 std::span<const MatrixView<const float>> weights) {
+  const std::vector<float> means = MeansOfReadChannels(statistics.mean_abs, weights);
   std::vector<Scale> candidates;
   for (std::size_t k = 0; k < kAlphas; ++k) {
-    candidates.push_back(ActivationScale(statistics.mean_abs, AlphaOf(k)));
+    candidates.push_back(ActivationScale(means, AlphaOf(k)));
   }
   return candidates;
 }
@@ -33,7 +35,7 @@ std::vector<Scale> PublishedGrid(const SiteStatistics& statistics) {
 ScaleChoice SearchScale(ThreadPool& pool, std::span<const MatrixView<const float>> weights,
                         const SiteStatistics& statistics, const quant::Spec& spec,
                         const SearchOptions& options) {
-  std::vector<Scale> candidates = PublishedGrid(statistics);
+  std::vector<Scale> candidates = PublishedGrid(statistics, weights);
   const ScaleSelection selection = SelectScale(
       pool, {weights, spec}, candidates, statistics,
       {.always = 0, .finalists = options.finalists, .exact_below = options.exact_below});
@@ -47,7 +49,7 @@ ScaleChoice SearchScale(ThreadPool& pool, std::span<const MatrixView<const float
 ScaleChoice EstimateScale(ThreadPool& pool, std::span<const MatrixView<const float>> weights,
                           const SiteStatistics& statistics, const quant::Spec& spec) {
   // Every third of the grid, then the neighbours of the best: the curve has one valley.
-  std::vector<Scale> candidates = PublishedGrid(statistics);
+  std::vector<Scale> candidates = PublishedGrid(statistics, weights);
   std::vector<double> losses(candidates.size(), std::numeric_limits<double>::infinity());
   const auto estimate = [&](const std::vector<std::size_t>& places) {
     std::vector<Scale> scales;

@@ -189,6 +189,32 @@ TEST(SearchScale, ScreeningOnTheSketchFindsTheExactChoice) {
   EXPECT_LE(screened.loss, exact.loss * 1.005);
 }
 
+// Columns of zeros, as a padded model has them, that are never active.
+TEST(SearchScale, ChannelsThatNothingReadsDecideNothing) {
+  ThreadPool pool(2);
+  const Problem problem(200, 128, {40, 9});
+  const Matrix<float> inputs = RandomInputs(200, 128, 21);
+  Matrix<float> wide_inputs(200, 192, 0.0F);
+  for (std::size_t t = 0; t < 200; ++t) std::copy_n(inputs.row(t), 128, wide_inputs.row(t));
+  std::vector<Matrix<float>> wide;
+  std::vector<MatrixView<const float>> views;
+  for (const auto& weights : problem.views) {
+    wide.emplace_back(weights.rows, 192, 0.0F);
+    for (std::size_t r = 0; r < weights.rows; ++r)
+      std::copy_n(weights.row(r), 128, wide.back().row(r));
+  }
+  for (const auto& each : wide) views.push_back(each);
+  const SiteStatistics statistics = Gather(wide_inputs);
+  const quant::Spec spec{3, 64, false};
+  const ScaleChoice narrow = SearchScale(pool, problem.views, problem.statistics, spec);
+  const ScaleChoice found = SearchScale(pool, views, statistics, spec);
+  EXPECT_GT(narrow.alpha, 0);
+  EXPECT_EQ(found.alpha, narrow.alpha);
+  EXPECT_TRUE(std::equal(narrow.scale.begin(), narrow.scale.end(), found.scale.begin()));
+  // Were they read, they would have the least scale, and the others another middle.
+  EXPECT_NE(ActivationScale(statistics.mean_abs, narrow.alpha)[0], narrow.scale[0]);
+}
+
 TEST(SearchScale, IdentityIsExactlyOne) {
   for (float s : ActivationScale(std::vector<float>{0, 1e-20F, 3, 1e20F}, 0)) EXPECT_EQ(s, 1);
 }

@@ -67,12 +67,17 @@ std::vector<float> WeightProfile(ThreadPool& pool, const ScaledLinears& linears)
 Scale TwoExponentScale(std::span<const float> mean_abs, std::span<const float> profile,
                        const Exponents& exponents) {
   std::vector<double> scale;
+  double largest = 0;
   for (std::size_t i = 0; i < mean_abs.size(); ++i) {
     const double up =
         std::pow(std::max(static_cast<double>(mean_abs[i]), kSmallestMean), exponents.activation);
     const double down =
         std::pow(std::max(static_cast<double>(profile[i]), kWeightFloor), exponents.weight);
     scale.push_back(up / down);
+    if (profile[i] > 0) largest = std::max(largest, scale.back());
+  }
+  for (std::size_t i = 0; i < scale.size() && largest > 0; ++i) {
+    if (!(profile[i] > 0)) scale[i] = largest;
   }
   return NormalizeScale(scale);
 }

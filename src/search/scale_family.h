@@ -21,7 +21,8 @@ std::vector<float> Tied(std::span<const float> values, const HeadTie& tie);
 std::vector<float> WeightProfile(ThreadPool& pool, const ScaledLinears& linears);
 
 // mean_abs^a / profile^b, normalised: large activations are favoured as published, weights that
-// are large in their groups held back. (0, 0) is the identity.
+// are large in their groups held back. (0, 0) is the identity. Where no weight reads a channel, its
+// scale is the largest of the others: it decides nothing.
 struct Exponents {
   double activation = 0;
   double weight = 0;

@@ -104,6 +104,22 @@ Scale ActivationScale(std::span<const float> mean_abs, double alpha) {
   return NormalizeScale(scale);
 }
 
+std::vector<float> MeansOfReadChannels(std::span<const float> mean_abs,
+                                       std::span<const MatrixView<const float>> weights) {
+  std::vector<std::size_t> unread(mean_abs.size());
+  std::iota(unread.begin(), unread.end(), std::size_t{0});
+  for (const MatrixView<const float>& each : weights) {
+    for (std::size_t r = 0; r < each.rows && !unread.empty(); ++r) {
+      std::erase_if(unread, [row = each.row(r)](std::size_t c) { return row[c] != 0; });
+    }
+  }
+  std::vector<float> means(mean_abs.begin(), mean_abs.end());
+  for (const std::size_t c : unread) means[c] = 0;
+  const float largest = means.empty() ? 0 : *std::max_element(means.begin(), means.end());
+  for (const std::size_t c : unread) means[c] = largest;
+  return means;
+}
+
 double ExactScaleLoss(ThreadPool& pool, const ScaledLinears& linears, std::span<const float> scale,
                       MatrixView<const float> gram) {
   const quant::GroupQuantizer quantizer(linears.spec);

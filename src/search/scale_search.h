@@ -26,6 +26,11 @@ Scale NormalizeScale(std::span<const double> scale);
 // mean_abs^alpha, at least 1e-4, normalised: equation 5 of the paper. alpha 0 is the identity.
 Scale ActivationScale(std::span<const float> mean_abs, double alpha);
 
+// mean_abs, but of channels whose weights are all zero the largest of the others: their scale
+// changes nothing, and so must not decide how the others are normalised.
+std::vector<float> MeansOfReadChannels(std::span<const float> mean_abs,
+                                       std::span<const MatrixView<const float>> weights);
+
 // tr(D H D^T), D = W - Q(W diag(s)) diag(1/s), summed over the linears.
 double ExactScaleLoss(ThreadPool& pool, const ScaledLinears& linears, std::span<const float> scale,
                       MatrixView<const float> gram);

@@ -93,6 +93,17 @@ TEST(TwoExponents, ZeroIsTheIdentityAndProfilesAreShares) {
   EXPECT_LT(held_back[5] / held_back[6], activation[5] / activation[6]);
 }
 
+TEST(TwoExponents, ChannelsThatNothingReadsDecideNothing) {
+  const Exponents exponents{0.3, 0.5};
+  const std::vector<float> means = {0.5F, 2, 0.1F};
+  const std::vector<float> profile = {0.2F, 0.9F, 0.4F};
+  const Scale want = TwoExponentScale(means, profile, exponents);
+  const Scale found = TwoExponentScale(std::vector<float>{0.5F, 2, 0.1F, 0, 1e4F},
+                                       std::vector<float>{0.2F, 0.9F, 0.4F, 0, 0}, exponents);
+  EXPECT_TRUE(std::equal(want.begin(), want.end(), found.begin()));
+  for (float s : TwoExponentScale(means, std::vector<float>(3, 0.0F), {})) EXPECT_EQ(s, 1);
+}
+
 TEST(Tied, HeadsThatShareOneTakeItsMean) {
   const std::vector<float> values = {1, 2, 3, 4, 5, 6, 7, 8};
   const HeadTie tie{.shared = 2, .head_dim = 2};
