@@ -18,6 +18,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TOKENIZER = ROOT / "models" / "little-stories"
+TEXT = TOKENIZER / "heldout.txt"
 AWQ = ""
 THREADS = 2
 MIB = 1 << 20
@@ -73,45 +74,57 @@ class MemoryTest(unittest.TestCase):
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="awq_memory_"))
         self.addCleanup(shutil.rmtree, self.work, ignore_errors=True)
 
-    def check(self, method, precision, layers, bound_bytes=None):
+    def check(self, method, precision, layers, *flags, calib=TEXT, bound_bytes=None):
+        """Returns what was announced, in bytes: of the blocks, and of writing a text before them."""
         model = self.work / f"model-{layers}"
         if not model.exists():
             write_model(model, layers)
-        out, errors = self.work / f"{method}-{precision}-{layers}", self.work / "stderr"
+        out, errors = self.work / f"out-{len(list(self.work.iterdir()))}", self.work / "stderr"
         with open(errors, "w") as stderr:
             child = subprocess.Popen(
                 [AWQ, "quantize", model, "-o", out, "--method", method, "--precision", precision,
-                 "--calib", TOKENIZER / "heldout.txt", "--samples", "32", "--seq-len", "64",
-                 "--threads", str(THREADS)],
+                 "--calib", calib, "--samples", "32", "--seq-len", "64", "--threads", str(THREADS),
+                 *flags],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr)
             _, status, usage = os.wait4(child.pid, 0)
             child.returncode = os.waitstatus_to_exitcode(status)
         said = errors.read_text()
         self.assertEqual(child.returncode, 0, said)
-        announced = re.search(r"memory: at most (\d+) MiB", said)
-        self.assertEqual(announced is None, method == "rtn", said)
-        if announced:
-            bound_bytes = (int(announced[1]) + 1) * MIB  # said in whole MiB
+        announced = [(int(mib) + 1) * MIB  # said in whole MiB
+                     for mib in re.findall(r"(?:memory: at most|;) (\d+) MiB", said)]
+        self.assertEqual(not announced, method == "rtn", said)
+        bound_bytes = bound_bytes or max(announced)
         report = json.loads((out / "quantization_report.json").read_text())
         self.assertGreater(report["peak_allocated_bytes"], 16 * MIB)
         self.assertLessEqual(report["peak_allocated_bytes"], bound_bytes, said)
         # The report looks every 20 ms, the kernel always; but it counts mapped pages as well.
         mapped_bytes = (model / "model.safetensors").stat().st_size
         self.assertLessEqual(usage.ru_maxrss * 1024, bound_bytes + mapped_bytes, said)
+        return announced
 
     def test_no_method_takes_more_than_it_says(self):
-        for method in ("awq", "gptq", "awq-plus"):
+        for method in ("awq", "gptq", "awq-plus", "awq-plus-polish"):
             for precision in ("bf16", "f32"):
                 # A second block takes no more.
                 layers = 2 if method == "awq" and precision == "f32" else 1
                 with self.subTest(method=method, precision=precision):
                     self.check(method, precision, layers)
 
+    def test_small_groups_count(self):
+        for method in ("awq-plus", "awq-plus-polish"):
+            with self.subTest(method=method):
+                self.check(method, "bf16", 1, "--group-size", "8")
+
+    def test_the_models_own_text_counts(self):
+        # Enough blocks, converted and kept, for writing to take more than quantizing.
+        quantizing, writing = self.check("gptq", "f32", 6, calib="self")
+        self.assertGreater(writing, quantizing)
+
     def test_rounding_holds_one_linear(self):
         # Its floats and codes, beside the program (pipeline::ProgramBytes).
         program_bytes = (96 + 24 * THREADS) * MIB
         for precision in ("bf16", "f32"):
-            self.check("rtn", precision, 2, program_bytes + HIDDEN * INTERMEDIATE * 5)
+            self.check("rtn", precision, 2, bound_bytes=program_bytes + HIDDEN * INTERMEDIATE * 5)
 
 
 if __name__ == "__main__":

@@ -107,11 +107,9 @@ std::string MiB(std::size_t bytes) { return fmt::format("{} MiB", bytes >> 20); 
 
 // Says what will be allocated at the most, before any of it is; returns it.
 std::size_t AnnounceMemory(const checkpoint::StoredModel& model, const pipeline::Method& method,
-                           const api::PreparedCalibration& calibration, std::size_t threads,
-                           const Runtime& runtime) {
-  const calib::CalibrationOptions& options = calibration.options;
-  pipeline::MemoryBound bound = pipeline::BoundMemory(
-      model.config(), method, options.precision, options.samples, options.sequence_tokens, threads);
+                           const api::PreparedCalibration& calibration,
+                           const pipeline::RunSize& size, const Runtime& runtime) {
+  pipeline::MemoryBound bound = pipeline::BoundMemory(model.config(), method, size);
   bound.weights_bytes += model.converted_bytes();
   std::size_t total = bound.total();
   std::string line = fmt::format(
@@ -120,7 +118,7 @@ std::size_t AnnounceMemory(const checkpoint::StoredModel& model, const pipeline:
       MiB(total), MiB(bound.stream_bytes), MiB(bound.gram_bytes), MiB(bound.weights_bytes),
       MiB(bound.activation_bytes), MiB(bound.base_bytes));
   if (calibration.from_model()) {
-    const std::size_t self = api::SelfCalibrationBound(model, calibration, threads);
+    const std::size_t self = api::SelfCalibrationBound(model, calibration, size.threads);
     line += fmt::format("; {} while the model writes its calibration text", MiB(self));
     total = std::max(total, self);
   }
@@ -178,7 +176,13 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
     calib::CalibrationTokens tokens;
     if (calibration) {
       run.memory_bound_bytes =
-          AnnounceMemory(*model, *run.method, *calibration, pool.size(), runtime);
+          AnnounceMemory(*model, *run.method, *calibration,
+                         {.precision = run.precision,
+                          .sequences = calibration->options.samples,
+                          .sequence_tokens = calibration->options.sequence_tokens,
+                          .group_size = plan.spec.group_size,
+                          .threads = pool.size()},
+                         runtime);
       if (calibration->from_model()) AWQ_TRY(pipeline::CheckModel(pool, *model));
       AWQ_ASSIGN(tokens, api::Calibrate(pool, *model, *calibration));
       run.calibration_source = tokens.source;

@@ -64,8 +64,12 @@ class Comparer {
       compared.final_norm = PrepareNorm(refitted);
       compared.seconds = variants_[v].seconds + walk_.shared_seconds(method);
       if (!method.calibrates()) continue;
-      compared.memory_bound_bytes = BoundMemory(config_, method, options_.precision, tokens_.rows(),
-                                                tokens_.cols(), pool_.size())
+      compared.memory_bound_bytes = BoundMemory(config_, method,
+                                                {.precision = options_.precision,
+                                                 .sequences = tokens_.rows(),
+                                                 .sequence_tokens = tokens_.cols(),
+                                                 .group_size = compared.spec.group_size,
+                                                 .threads = pool_.size()})
                                         .total() +
                                     model_.converted_bytes();
     }

@@ -18,18 +18,25 @@ constexpr std::size_t kBaseBytes = 96 * kMiB;
 // oneDNN's scratch and the search's blocks of residuals, per thread.
 constexpr std::size_t kPerThreadBytes = 24 * kMiB;
 
-// A site's input channels, and the weights of all its linears.
+// Of a group: its scale as a float, and its zero point.
+constexpr std::size_t kGroupBytes = sizeof(float) + 1;
+
+// A site's input channels, and the weights and groups of all its linears.
 struct SiteSize {
   std::size_t in = 0;
   std::size_t elements = 0;
+  std::size_t groups = 0;
 };
 
-SiteSize SizeOf(const model::ModelConfig& config, const model::SiteRow& site) {
+SiteSize SizeOf(const model::ModelConfig& config, const model::SiteRow& site,
+                std::size_t group_size) {
   SiteSize size;
   for (const model::LinearRow& row : config.arch->linears) {
     if (std::ranges::find(site.readers, row.role) == site.readers.end()) continue;
+    const std::size_t out = model::Width(config, row.out);
     size.in = model::Width(config, row.in);
-    size.elements += size.in * model::Width(config, row.out);
+    size.elements += size.in * out;
+    size.groups += group_size == 0 ? out : size.in / group_size * out;
   }
   return size;
 }
@@ -46,9 +53,10 @@ std::size_t StatisticsBytes(const SiteSize& size, const Method& method) {
 
 // The Gram matrix's factor, and of the site's weights what rounding with feedback holds:
 // themselves, the corrected ones and scaled ones as floats, the codes of three attempts and one
-// more.
+// more, and both ends of the groups' ranges.
 std::size_t SolvingBytes(const SiteSize& size) {
-  return size.in * size.in * sizeof(float) + size.elements * (3 * sizeof(float) + 4);
+  return size.in * size.in * sizeof(float) + size.elements * (3 * sizeof(float) + 4) +
+         size.groups * (4 * kGroupBytes + 2 * sizeof(float));
 }
 
 }  // namespace
@@ -56,17 +64,17 @@ std::size_t SolvingBytes(const SiteSize& size) {
 std::size_t ProgramBytes(std::size_t threads) { return kBaseBytes + threads * kPerThreadBytes; }
 
 MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
-                        math::Precision precision, std::size_t sequences,
-                        std::size_t sequence_tokens, std::size_t threads) {
+                        const RunSize& run) {
   MemoryBound bound;
   const bool sequential = method.inputs == Inputs::kSequential;
-  const std::size_t element = precision == math::Precision::kBF16 ? 2 : 4;
+  const std::size_t element = run.precision == math::Precision::kBF16 ? 2 : 4;
   const std::size_t streams = method.carries_targets() ? 2 : 1;
   bound.stream_bytes =
-      streams * HiddenStore::Bytes(precision, sequences * sequence_tokens, config.hidden_size);
+      streams *
+      HiddenStore::Bytes(run.precision, run.sequences * run.sequence_tokens, config.hidden_size);
 
   const std::size_t in_flight =
-      std::max<std::size_t>(1, kTokensInFlight / sequence_tokens) * sequence_tokens;
+      std::max<std::size_t>(1, kTokensInFlight / run.sequence_tokens) * run.sequence_tokens;
   const std::size_t widest =
       std::max({config.intermediate_size, config.hidden_size, config.q_width()});
   // With two streams, what a site reads in both, and their difference.
@@ -76,42 +84,47 @@ MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
                    2 * std::max(config.hidden_size, config.q_width()) * sizeof(float) +
                    config.hidden_size * sizeof(float) + 2 * config.kv_width() * element);
 
-  std::size_t block_elements = 0;
+  SiteSize block;
   std::size_t largest_site = 0;
   for (const model::SiteRow& site : config.arch->sites) {
-    const SiteSize size = SizeOf(config, site);
-    block_elements += size.elements;
+    const SiteSize size = SizeOf(config, site, run.group_size);
+    block.elements += size.elements;
+    block.groups += size.groups;
     largest_site = std::max(largest_site, size.elements);
   }
+  const std::size_t code_bytes = block.elements + block.groups * kGroupBytes;
   // The fold check holds one block as floats, and one linear of it twice for a moment.
-  const std::size_t check_bytes = block_elements * sizeof(float) + largest_site;
+  const std::size_t check_bytes = block.elements * sizeof(float) + largest_site;
   if (sequential) {
     // One site at a time, and either running, with scratch memory, or solving, without.
     std::size_t most = check_bytes;
     for (const model::SiteRow& site : config.arch->sites) {
-      const SiteSize size = SizeOf(config, site);
+      const SiteSize size = SizeOf(config, site, run.group_size);
       bound.gram_bytes = std::max(bound.gram_bytes, StatisticsBytes(size, method));
       most = std::max(most, StatisticsBytes(size, method) + SolvingBytes(size));
     }
     // The block as far as it is quantized, as codes and ready to compute with, and the original
     // one, where it is not used as the file has it.
-    bound.weights_bytes = block_elements * (1 + 2 * element);
+    const std::size_t ready_bytes = 2 * element * block.elements;
+    bound.weights_bytes = code_bytes + ready_bytes;
     if (method.polish.epochs > 0) {
       bound.stream_bytes += bound.stream_bytes / streams;  // what the block began with
-      most = std::max(most,
-                      PolishBytes(config, method.polish, sequence_tokens, block_elements, threads));
+      // In the place of what was ready to compute with.
+      const std::size_t polish_bytes = PolishBytes(
+          config, method.polish, {block.elements, block.groups}, run.sequence_tokens, run.threads);
+      most = std::max(most, polish_bytes - std::min(polish_bytes, ready_bytes));
     }
     bound.activation_bytes =
         std::max(bound.activation_bytes, most - std::min(most, bound.gram_bytes));
   } else {
     for (const model::SiteRow& site : config.arch->sites) {
-      bound.gram_bytes += StatisticsBytes(SizeOf(config, site), method);
+      bound.gram_bytes += StatisticsBytes(SizeOf(config, site, run.group_size), method);
     }
     // The search holds the largest site as floats, its codes, and blocks of residuals of 64 MiB.
     // Beside it or the check, the block's codes.
-    bound.weights_bytes = block_elements + std::max(check_bytes, largest_site * 5 + 64 * kMiB);
+    bound.weights_bytes = code_bytes + std::max(check_bytes, largest_site * 5 + 64 * kMiB);
   }
-  bound.base_bytes = ProgramBytes(threads);
+  bound.base_bytes = ProgramBytes(run.threads);
   return bound;
 }
 

@@ -25,8 +25,15 @@ struct MemoryBound {
 // Program, libraries, tokenizer and threads: what any run takes.
 std::size_t ProgramBytes(std::size_t threads);
 
-MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
-                        math::Precision precision, std::size_t sequences,
-                        std::size_t sequence_tokens, std::size_t threads);
+// What it depends on besides the model and the method.
+struct RunSize {
+  math::Precision precision = math::Precision::kF32;
+  std::size_t sequences = 0;
+  std::size_t sequence_tokens = 0;
+  std::size_t group_size = 0;  // 0: whole rows
+  std::size_t threads = 1;
+};
+
+MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method, const RunSize& run);
 
 }  // namespace awq::pipeline

@@ -140,22 +140,22 @@ void ReadParameters(ThreadPool& pool, const StoredBlock& block, BlockParameters&
   }
 }
 
-StoredBlock Copy(const StoredBlock& block) {
-  StoredBlock copy;
-  copy.norms = block.norms;
-  const auto copied = [](const auto& from) {
-    std::remove_cvref_t<decltype(from)> to(from.rows(), from.cols());
-    std::ranges::copy(from.span(), to.span().begin());
-    return to;
+// What Polish changes, into memory that `to` has from the last time.
+void Copy(const StoredBlock& block, StoredBlock& to) {
+  to.norms = block.norms;
+  const auto copy = [](const auto& from, auto& into) {
+    if (into.size() == 0) into = std::remove_cvref_t<decltype(into)>(from.rows(), from.cols());
+    std::ranges::copy(from.span(), into.span().begin());
   };
   for (std::size_t role = 0; role < model::kRoles; ++role) {
-    const auto& quantized = block.linears[role].quantized;
-    if (!quantized) continue;
-    copy.linears[role].quantized =
-        quant::QuantizedLinear{quantized->spec, copied(quantized->codes), copied(quantized->scales),
-                               copied(quantized->zeros)};
+    const auto& from = block.linears[role].quantized;
+    if (!from) continue;
+    auto& into = to.linears[role].quantized;
+    if (!into) into.emplace().spec = from->spec;
+    copy(from->codes, into->codes);
+    copy(from->scales, into->scales);
+    copy(from->zeros, into->zeros);
   }
-  return copy;
 }
 
 class Polisher {
@@ -180,7 +180,8 @@ class Polisher {
     PolishResult result;
     result.before = HeldOutError();
     result.after = result.before;
-    StoredBlock best = Copy(block_);
+    StoredBlock best;
+    Copy(block_, best);
     const std::size_t learnt = task_.sequences - task_.held_out_sequences;
     const std::size_t each = std::max<std::size_t>(1, options_.step_tokens / task_.sequence_tokens);
     steps_ = options_.epochs * CeilDiv(learnt, each);
@@ -198,7 +199,7 @@ class Polisher {
       if (!(error < result.after)) continue;
       result.after = error;
       result.epochs_kept = epoch + 1;
-      best = Copy(block_);
+      Copy(block_, best);
     }
     for (std::size_t role = 0; role < model::kRoles; ++role) {
       block_.linears[role].quantized = std::move(best.linears[role].quantized);
@@ -283,18 +284,20 @@ class Polisher {
 }  // namespace
 
 std::size_t PolishBytes(const model::ModelConfig& config, const PolishOptions& options,
-                        std::size_t sequence_tokens, std::size_t block_elements,
-                        std::size_t threads) {
+                        const BlockSize& block, std::size_t sequence_tokens, std::size_t threads) {
   const std::size_t tokens = std::max(options.step_tokens, sequence_tokens);
-  const std::size_t of_token = 12 * config.hidden_size + 5 * config.q_width() +
-                               6 * config.kv_width() + 5 * config.intermediate_size;
+  const std::size_t heads = config.num_attention_heads + config.num_key_value_heads;
+  // Hidden states and errors; what the tape keeps; what it has while it goes back; and of each
+  // norm a factor, of the token its position and loss.
+  const std::size_t of_token = 10 * config.hidden_size + 6 * config.q_width() +
+                               5 * config.kv_width() + 4 * config.intermediate_size + heads + 2 + 4;
   const std::size_t of_thread = 2 * sequence_tokens * sequence_tokens;
-  // Weights, gradient, codes as numbers and two moments; one more block of codes to go back to.
+  // The weight, its gradient, its code as a number and two moments; the best code so far.
   const std::size_t of_weight = 5 * sizeof(float) + 1;
-  // Scales, zeros and what they are trained by, a group of at least 32.
-  const std::size_t of_groups = block_elements / 32 * 5 * sizeof(float);
-  return (tokens * of_token + threads * of_thread) * sizeof(float) + block_elements * of_weight +
-         of_groups;
+  // The scale's logarithm and two moments; the best scale and zero point so far.
+  const std::size_t of_group = 4 * sizeof(float) + 1;
+  return (tokens * of_token + threads * of_thread) * sizeof(float) + block.elements * of_weight +
+         block.groups * of_group;
 }
 
 PolishResult Polish(ThreadPool& pool, const PolishTask& task, const PolishOptions& options,

@@ -36,10 +36,15 @@ struct PolishTask {
   std::function<void(std::size_t epoch, std::size_t tokens)> on_progress;  // may be empty
 };
 
-// What it holds at the most, the streams apart, for a block of so many weights.
+// A block's quantized weights, and their groups.
+struct BlockSize {
+  std::size_t elements = 0;
+  std::size_t groups = 0;
+};
+
+// What it holds at the most, the streams and the block itself apart.
 std::size_t PolishBytes(const model::ModelConfig& config, const PolishOptions& options,
-                        std::size_t sequence_tokens, std::size_t block_elements,
-                        std::size_t threads);
+                        const BlockSize& block, std::size_t sequence_tokens, std::size_t threads);
 
 // Errors are means over tokens of the squared error of the block's output over the target's square.
 // Quantized linears and norms of `block` change, or, where no epoch made it better, nothing.
