@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "checkpoint/reader.h"
+#include "pipeline/compare.h"
 #include "pipeline/quantize.h"
 #include "testing/paths.h"
 #include "transformer/network.h"
@@ -104,6 +105,48 @@ TEST(Refinement, PolishingTakesTheBlockFromWhatItWasToWhatIsStored) {
   EXPECT_NEAR(polish.after, error("awq-plus-polish"), rounding);
   EXPECT_LT(polish.after, polish.before);
   EXPECT_LT(error("awq-plus-polish"), error("awq-plus"));
+}
+
+// Remembers the share that was done, and whether it ever fell.
+class Watch final : public ProgressSink {
+ public:
+  void Update(const ProgressEvent& event) override {
+    if (event.total == 0) return;
+    went_back_ |= event.done < done_ || event.done > event.total || event.total < total_;
+    done_ = event.done;
+    total_ = event.total;
+    ++updates_;
+  }
+  bool went_back() const { return went_back_; }
+  bool finished() const { return done_ == total_; }
+  std::size_t updates() const { return updates_; }
+
+ private:
+  bool went_back_ = false;
+  std::uint64_t done_ = 0;
+  std::uint64_t total_ = 0;
+  std::size_t updates_ = 0;
+};
+
+TEST(Refinement, ProgressOfTwoPolishedRowsNeverGoesBack) {
+  ThreadPool pool(2);
+  const auto model = ModelDirectory::Open(testing::GoldenDir() / "models" / "llama").value();
+  Watch watch;
+  pipeline::CompareOptions options;
+  options.progress = &watch;
+  for (const int bits : {4, 3}) {
+    pipeline::Contender& contender = options.contenders.emplace_back();
+    contender.method = pipeline::FindMethod("awq-plus-polish");
+    contender.plan.bits = bits;
+    contender.plan.group_size = 16;
+  }
+  const Matrix<std::int32_t> tokens = SomeTokens(model->config().vocab_size);
+  const auto compared = pipeline::Compare(pool, *model, tokens, {}, options);
+  ASSERT_TRUE(compared.ok()) << compared.error().message;
+  EXPECT_FALSE(watch.went_back());
+  EXPECT_TRUE(watch.finished());
+  // At least once an epoch, of each row and block.
+  EXPECT_GT(watch.updates(), 2 * 2 * options.contenders[0].method->polish.epochs);
 }
 
 // The final norm that is stored is the original's times sum(x q) / sum(q^2), channel by channel.

@@ -27,6 +27,8 @@ bool ReadsOriginal(const Method& method) { return method.inputs == Inputs::kOrig
 bool IsSequential(const Method& method) { return method.inputs == Inputs::kSequential; }
 bool CarriesTargets(const Method& method) { return method.carries_targets(); }
 
+std::size_t PolishPasses(const Method& method) { return kPassesPerEpoch * method.polish.epochs; }
+
 // Adds what it lives through to a sum.
 class Timer {
  public:
@@ -286,6 +288,7 @@ Status Walk::SolveSite(const model::SiteRow& site, Gathering gathering, Sequenti
 
 Status Walk::Finish(const model::BlockWeights& weights, SequentialBlocks& blocks,
                     const BlockStatistics& original, const Matrix<float>& sample) {
+  std::size_t pass = config_.arch->sites.size();
   for (std::size_t v = 0; v < variants_.size(); ++v) {
     Variant& variant = *variants_[v];
     const Timer timer(variant.seconds);
@@ -297,7 +300,10 @@ Status Walk::Finish(const model::BlockWeights& weights, SequentialBlocks& blocks
       }
       variant.block = blocks[v]->TakeStored();
       blocks[v].reset();
-      if (variant.entered) PolishBlock(variant);
+      if (variant.entered) {
+        PolishBlock(variant, pass);
+        pass += PolishPasses(*variant.method);
+      }
     } else {
       AWQ_ASSIGN(PublishedBlock published,
                  QuantizePublished(pool_, config_, variant.plan, *variant.method, layer_, weights,
@@ -312,7 +318,7 @@ Status Walk::Finish(const model::BlockWeights& weights, SequentialBlocks& blocks
   return {};
 }
 
-void Walk::PolishBlock(Variant& variant) {
+void Walk::PolishBlock(Variant& variant, std::size_t first_pass) {
   variant.states = std::move(variant.entered);
   variant.entered.reset();
   const PolishTask task{
@@ -325,7 +331,7 @@ void Walk::PolishBlock(Variant& variant) {
       .inputs = &*variant.states,
       .targets = &*original_,
       .on_progress = [&](std::size_t epoch, std::size_t tokens) {
-        Progress(config_.arch->sites.size() + kPassesPerEpoch * epoch, kPassesPerEpoch * tokens);
+        Progress(first_pass + kPassesPerEpoch * epoch, kPassesPerEpoch * tokens);
       }};
   variant.report.polish = Polish(pool_, task, variant.method->polish, variant.block);
   const transformer::PreparedBlock block = PrepareBlock(pool_, config_, variant.block, precision_);
@@ -334,12 +340,10 @@ void Walk::PolishBlock(Variant& variant) {
 
 void Walk::Progress(std::size_t pass, std::size_t tokens) {
   if (progress_ == nullptr) return;
-  // A block is as many passes as it has sites, and one for what is decided after them.
+  // A block is as many passes as it has sites, one for what is decided after them, and what it
+  // takes to polish it, in one way after another.
   std::size_t passes = config_.arch->sites.size() + 1;
-  for (const Variant* variant : variants_) {
-    passes = std::max(
-        passes, config_.arch->sites.size() + 1 + kPassesPerEpoch * variant->method->polish.epochs);
-  }
+  for (const Variant* variant : variants_) passes += PolishPasses(*variant->method);
   const std::size_t per_pass = std::max<std::size_t>(1, runner_.tokens());
   progress_->Update({.stage = "quantizing",
                      .done = layer_ * passes * per_pass + pass * per_pass + tokens,

@@ -94,8 +94,8 @@ class Walk {
                    BlockStatistics& original);
   Status Finish(const model::BlockWeights& weights, SequentialBlocks& blocks,
                 const BlockStatistics& original, const Matrix<float>& sample);
-  // variant.block, and its states on through it.
-  void PolishBlock(Variant& variant);
+  // variant.block, and its states on through it. `first_pass` of the block's, for the progress.
+  void PolishBlock(Variant& variant, std::size_t first_pass);
   std::string block_name() const;
   void Progress(std::size_t pass, std::size_t tokens);
 
