@@ -319,13 +319,14 @@ class Interrupt : public ProgressSink {
 };
 
 TEST_P(EveryFixture, AnInterruptedRunContinuesToTheSameBytes) {
-  for (const char* name : {"awq", "gptq", "awq-plus"}) {
+  for (const char* name : {"awq", "gptq", "awq-plus", "awq-plus-polish"}) {
     const pipeline::Method* method = pipeline::FindMethod(name);
     testing::TemporaryDirectory scratch;
     const auto whole = QuantizeFixture(model(), scratch.path() / "whole", method);
     ASSERT_TRUE(whole.ok()) << whole.error().message;
-    // Inside the second of two blocks, which take five passes each.
-    Interrupt interrupt(5 * 6 * 24 + 6 * 24 + 1);
+    // Inside the second of two blocks, which take five passes each, and three for every epoch.
+    const std::size_t passes = 5 + 3 * method->polish.epochs;
+    Interrupt interrupt(passes * 6 * 24 + 6 * 24 + 1);
     EXPECT_THROW(static_cast<void>(QuantizeFixture(model(), scratch.path() / "parts", method,
                                                    {.progress = &interrupt})),
                  std::runtime_error);
