@@ -18,7 +18,8 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models" / "little-stories"
-LLAMA = ROOT / "tests" / "golden" / "models" / "llama"
+GOLDEN = ROOT / "tests" / "golden" / "models"
+LLAMA = GOLDEN / "llama"
 TEXT = MODEL / "heldout.txt"
 AWQ = ""
 TIMEOUT_SECONDS = 600
@@ -68,7 +69,7 @@ class CliTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr.decode())
         return done
 
-    def fail(self, status, says, *arguments, **options):
+    def fails(self, status, says, *arguments, **options):
         """Ends with one of the statuses in `status`, no signal, and all words of `says`."""
         done = awq(*arguments, **options)
         error = done.stderr.decode()
@@ -80,8 +81,8 @@ class CliTest(unittest.TestCase):
         return done
 
     def fail_to_quantize(self, status, says, *arguments):
-        """Like fail, and nothing that looks complete is left."""
-        done = self.fail(status, says, "quantize", *arguments, "-o", self.out)
+        """Like fails, and nothing that looks complete is left."""
+        done = self.fails(status, says, "quantize", *arguments, "-o", self.out)
         self.assertFalse(self.out.exists())
         partial = pathlib.Path(f"{self.out}.partial")
         self.assertFalse((partial / "config.json").exists())
@@ -114,7 +115,7 @@ class Usage(CliTest):
                           ["tokenize", MODEL],
                           ["tokenize", MODEL, "--text", "x", "--file", TEXT]):
             with self.subTest(arguments=arguments):
-                done = self.fail(2, [], *arguments)
+                done = self.fails(2, [], *arguments)
                 self.assertNotEqual(done.stderr, b"")
                 self.assertEqual(done.stdout, b"")
         self.assertFalse(self.out.exists())
@@ -126,19 +127,19 @@ class Usage(CliTest):
                           ["tokenize", missing, "--text", "x"],
                           ["eval", MODEL, "--text", TEXT, "--reference", missing]):
             with self.subTest(arguments=arguments):
-                self.fail(1, [missing], *arguments)
+                self.fails(1, [missing], *arguments)
         self.assertFalse(self.out.exists())
 
     def test_missing_text_is_named(self):
         missing = self.work / "no-such-text"
-        self.fail(1, [missing], "eval", MODEL, "--text", missing)
-        self.fail(1, [missing], "tokenize", MODEL, "--file", missing)
+        self.fails(1, [missing], "eval", MODEL, "--text", missing)
+        self.fails(1, [missing], "tokenize", MODEL, "--file", missing)
         done = self.fail_to_quantize(1, [missing], MODEL, "--calib", missing)
         self.assertEqual(len(done.stderr.splitlines()), 1, "said before anything else")
 
     def test_unknown_instruction_set_is_refused(self):
         environment = dict(os.environ, AWQ_FORCE_ISA="z80")
-        self.fail(1, ["z80"], "inspect", LLAMA, env=environment)
+        self.fails(1, ["z80"], "inspect", LLAMA, env=environment)
 
 
 class Reports(CliTest):
@@ -159,13 +160,46 @@ class Reports(CliTest):
         self.assertEqual(compared["perplexity"], alone["perplexity"])
         self.assertAlmostEqual(compared["kl_mean_nats"], 0, delta=1e-6)
         self.assertAlmostEqual(compared["top1_agreement"], 1, delta=1e-12)
-        self.fail(1, [self.work / "no/r"], "eval", MODEL, *text, self.work / "no/r")
+        self.fails(1, [self.work / "no/r"], "eval", MODEL, *text, self.work / "no/r")
 
     def test_eval_of_a_short_text(self):
         text = self.work / "short.txt"
-        for content in (b"", b"Once", b"\0\xff\xfe" * 3):
+        for content in (b"", b"Once"):
             text.write_bytes(content)
-            self.fail(1, [], "eval", MODEL, "--text", text)
+            self.fails(1, [text, "a smaller --ctx"], "eval", MODEL, "--text", text)
+
+    def test_eval_of_no_text(self):
+        text = self.work / "binary.txt"
+        text.write_bytes(b"\0\xff\xfe" * 10000)
+        self.fails(1, [text, "no UTF-8 text"], "eval", MODEL, "--text", text)
+
+    def test_shorter_windows_are_noted_where_others_were_asked_for(self):
+        said = b"windows of 512 tokens: the model takes no more"
+        measure = ["eval", MODEL, "--text", TEXT, "--max-tokens", "512"]
+        self.assertNotIn(said, self.succeed(*measure).stderr)
+        self.assertIn(said, self.succeed(*measure, "--ctx", "1024").stderr)
+
+    def test_compare_of_an_f32_model_in_one_window(self):
+        whole = (MODEL / "model.safetensors").read_bytes()
+        start = 8 + struct.unpack("<Q", whole[:8])[0]
+        header = json.loads(whole[8:start])
+        for tensor in header.values():
+            if tensor.get("dtype") == "BF16":
+                tensor["dtype"] = "F32"
+                tensor["data_offsets"] = [2 * at for at in tensor["data_offsets"]]
+        data = bytearray(2 * (len(whole) - start))
+        data[2::4], data[3::4] = whole[start::2], whole[start + 1::2]
+        text = json.dumps(header).encode()
+        model = self.copy_of_model()
+        self.replace(model, "model.safetensors", struct.pack("<Q", len(text)) + text + data)
+        report = self.work / "report.json"
+        # A list takes one word: what follows it is the model.
+        done = self.succeed("compare", "--methods", "rtn,awq", "--bits", "4", model, *CALIBRATED,
+                            "--text", TEXT, "--ctx", "64", "--max-tokens", "64", "--json", report)
+        original, *others = strict_json(report.read_bytes())["rows"]
+        self.assertEqual((original["bits"], original["bits_per_weight"]), (32, 32))
+        self.assertEqual([row["method"] for row in others], ["rtn", "awq"])
+        self.assertEqual(done.stdout.count(b" [-] |"), 2)
 
     def test_run_and_inspect_and_tokenize(self):
         run = ["run", MODEL, "-p", "Once upon a time", "-n", "8", "--json", "-"]
@@ -193,7 +227,7 @@ class Reports(CliTest):
                                            "-").stdout)
         self.assertLess(figures["kl_mean_nats"], 0.5)
         self.succeed("run", self.out, "-p", "Once", "-n", "2")
-        self.fail(1, ["already quantized"], "quantize", self.out, "-o", self.work / "again")
+        self.fails(1, ["already quantized"], "quantize", self.out, "-o", self.work / "again")
         # Neither the number of threads nor a second run changes a byte.
         again = self.work / "same"
         self.succeed("quantize", MODEL, "-o", again, *CALIBRATED, "--threads", "1")
@@ -219,14 +253,15 @@ class Reports(CliTest):
             self.assertIn(b"lossless", done.stdout)
             self.assertTrue(files_of(back) == files_of(gemm), name)
         three = self.work / "three"
-        self.fail(1, ["4-bit codes, not 3-bit", "can hold it: compressed-tensors, gptq, gptq-v2"],
+        self.fails(1, ["4-bit codes, not 3-bit", "can hold it: compressed-tensors, gptq, gptq-v2"],
                   "quantize", MODEL, "-o", three, "--bits", "3", "--method", "rtn")
         self.succeed("quantize", MODEL, "-o", three, "--bits", "3", "--method", "rtn", "--format",
                      "compressed-tensors")
-        self.fail(1, ["4-bit codes, not 3-bit"], "convert", three, "-o", self.out)
-        self.fail(1, ["not quantized"], "convert", MODEL, "-o", self.out)
-        self.fail(1, ["take gptq-v2, or --sym"], "quantize", MODEL, "-o", self.out, "--format",
+        self.fails(1, ["4-bit codes, not 3-bit"], "convert", three, "-o", self.out)
+        self.fails(1, ["not quantized"], "convert", MODEL, "-o", self.out)
+        self.fails(1, ["take gptq-v2, or --sym"], "quantize", MODEL, "-o", self.out, "--format",
                   "gptq")
+        self.assertIn(b"gptq needs --sym", self.succeed("quantize", "--help").stdout)
         self.assertEqual(list(self.work.glob("out*")), [])
 
     def test_verify(self):
@@ -389,19 +424,19 @@ class BadInput(CliTest):
             self.assertTrue(0 <= row["tasks"][0]["accuracy"] <= 1)
 
     def test_what_compare_refuses(self):
-        self.fail(2, ["best", "awq-plus"], "compare", MODEL, "--methods", "best")
-        self.fail(2, ["--csv"], "compare", MODEL, "--json", "-", "--csv", "-")
-        self.fail(1, ["group size 100"], "compare", MODEL, "--methods", "rtn", "--text", TEXT,
+        self.fails(2, ["best", "awq-plus"], "compare", MODEL, "--methods", "best")
+        self.fails(2, ["--csv"], "compare", MODEL, "--json", "-", "--csv", "-")
+        self.fails(1, ["group size 100"], "compare", MODEL, "--methods", "rtn", "--text", TEXT,
                   "--group-size", "100")
-        self.fail(2, ["--bits"], "compare", MODEL, "--bits", "9")
-        self.fail(1, ["absent", "TMPDIR"], "compare", MODEL, "--methods", "rtn", "--text", TEXT,
+        self.fails(2, ["--bits"], "compare", MODEL, "--bits", "9")
+        self.fails(1, ["absent", "TMPDIR"], "compare", MODEL, "--methods", "rtn", "--text", TEXT,
                   env={**os.environ, "TMPDIR": str(self.work / "absent")})
         bad = self.work / "bad.jsonl"
         bad.write_text('{"what": 1}\n')
-        self.fail(1, ["bad.jsonl", "what"], "compare", MODEL, "--methods", "rtn", "--text", TEXT,
+        self.fails(1, ["bad.jsonl", "what"], "compare", MODEL, "--methods", "rtn", "--text", TEXT,
                   "--tasks", bad)
-        self.fail(2, ["--method"], "quantize", MODEL, "-o", self.out, "--method", "salient-act")
-        self.fail(1, ["3 bits"], "quantize", MODEL, "-o", self.out, "--bits", "3")
+        self.fails(2, ["--method"], "quantize", MODEL, "-o", self.out, "--method", "salient-act")
+        self.fails(1, ["3 bits"], "quantize", MODEL, "-o", self.out, "--bits", "3")
 
     def test_inspect_shows_what_was_lost(self):
         self.succeed("quantize", MODEL, "-o", self.out, *CALIBRATED)
@@ -428,7 +463,7 @@ class BadInput(CliTest):
                 self.replace(model, "model.safetensors", content)
                 for method in ("awq", "rtn"):
                     self.fail_to_quantize(1, ["model.safetensors"], model, "--method", method)
-                self.fail(1, ["model.safetensors"], "run", model, "-p", "x")
+                self.fails(1, ["model.safetensors"], "run", model, "-p", "x")
 
     def test_git_lfs_pointer(self):
         model = self.copy_of_model()
@@ -463,7 +498,33 @@ class BadInput(CliTest):
         for content in (b"", b"\n \n", b"\0\xff\xfe\x80" * 64):
             with self.subTest(content[:4]):
                 text.write_bytes(content)
-                self.fail_to_quantize(1, [], MODEL, "--calib", text)
+                self.fail_to_quantize(1, [text], MODEL, "--calib", text)
+        text.write_text("Once upon a time")
+        self.fail_to_quantize(1, [text, "a smaller --seq-len"], MODEL, "--calib", text)
+        self.fail_to_quantize(1, ["Builtin", "one of builtin, self and builtin+self"], MODEL,
+                              "--calib", "Builtin")
+        for content in ('{"text": "Once"}\n{"text": "upon\n', '{"text": "Once"}\n["text"]\n',
+                        '{"text": "Once"}\n{"text": 3}\n'):
+            with self.subTest(content):
+                lines = self.work / "lines.json"
+                lines.write_text(content)
+                self.fail_to_quantize(1, [f"{lines}:2: expected", 'string "text"'], MODEL, "--calib",
+                                      lines)
+
+    def test_what_is_not_used_or_not_there_is_said(self):
+        done = self.succeed("quantize", MODEL, "-o", self.out, "--method", "rtn", "--calib", TEXT)
+        self.assertIn(b"--calib is not used", done.stderr)
+        # No tokenizer; and of q and o alone the words are whole.
+        done = self.succeed("quantize", GOLDEN / "llama_bias", "-o", self.work / "words", "--bits",
+                            "3", "--method", "rtn", "--format", "gptq-v2", "--group-size", "16")
+        self.assertIn(b"no tokenizer.json", done.stderr)
+        # 32 x 32 in q and o; k and v have 8 outputs, gate, up and down 48 on one side.
+        left = round(100 * (2 * 8 * 32 + 3 * 48 * 32) / (2 * 32 * 32 + 2 * 8 * 32 + 3 * 48 * 32))
+        self.assertIn(f"{left} % of the linears' weights stay in 16 bits; --format "
+                      "compressed-tensors would", done.stderr.decode())
+        done = self.succeed("quantize", MODEL, "-o", self.work / "all", "--method", "rtn")
+        for word in (b"not used", b"tokenizer.json", b"16 bits"):
+            self.assertNotIn(word, done.stderr)
 
     def test_damaged_weights_are_named_before_the_model_writes_text(self):
         whole = bytearray((MODEL / "model.safetensors").read_bytes())
@@ -479,11 +540,11 @@ class BadInput(CliTest):
     def test_output_is_checked_before_the_model_writes_text(self):
         missing = self.work / "no" / "such" / "out"
         begin = time.monotonic()
-        self.fail(1, [missing.parent], "quantize", MODEL, "-o", missing, "--samples", "10000")
+        self.fails(1, [missing.parent], "quantize", MODEL, "-o", missing, "--samples", "10000")
         foreign = pathlib.Path(f"{self.out}.partial")
         foreign.mkdir()
         (foreign / "thesis.txt").write_text("years of work")
-        self.fail(1, [foreign], "quantize", MODEL, "-o", self.out, "--samples", "10000")
+        self.fails(1, [foreign], "quantize", MODEL, "-o", self.out, "--samples", "10000")
         self.assertLess(time.monotonic() - begin, TIMEOUT_SECONDS)
         self.assertEqual([p.name for p in foreign.iterdir()], ["thesis.txt"])
 
@@ -505,7 +566,7 @@ class BadInput(CliTest):
 
     def test_a_failed_command_leaves_the_json_path_alone(self):
         report = self.work / "report.json"
-        self.fail(1, ["missing"], "inspect", self.work / "missing", "--json", report)
+        self.fails(1, ["missing"], "inspect", self.work / "missing", "--json", report)
         self.assertFalse(report.exists())
 
     def test_unsupported_settings_say_why(self):
@@ -516,19 +577,19 @@ class BadInput(CliTest):
     def test_existing_output_is_left_alone(self):
         self.out.mkdir()
         (self.out / "thesis.txt").write_text("years of work")
-        self.fail(1, [self.out], "quantize", MODEL, "-o", self.out, "--method", "rtn")
+        self.fails(1, [self.out], "quantize", MODEL, "-o", self.out, "--method", "rtn")
         self.assertEqual([p.name for p in self.out.iterdir()], ["thesis.txt"])
-        self.fail(1, [MODEL], "quantize", MODEL, "-o", MODEL, "--method", "rtn")
+        self.fails(1, [MODEL], "quantize", MODEL, "-o", MODEL, "--method", "rtn")
 
     def test_unwritable_output(self):
         file = self.work / "file"
         file.write_text("")
         for out in (file / "out", self.work / "no" / "such" / "out"):
-            self.fail(1, [out], "quantize", MODEL, "-o", out, "--method", "rtn")
+            self.fails(1, [out], "quantize", MODEL, "-o", out, "--method", "rtn")
         if os.geteuid() != 0:  # root may write anywhere
             closed = self.work / "closed"
             closed.mkdir(mode=0o555)
-            self.fail(1, [closed], "quantize", MODEL, "-o", closed / "out", "--method", "rtn")
+            self.fails(1, [closed], "quantize", MODEL, "-o", closed / "out", "--method", "rtn")
 
 
 class Interruption(CliTest):
@@ -558,7 +619,7 @@ class Interruption(CliTest):
             self.wait_for_blocks(process, 2)
             # While it works, nobody else may.
             process.send_signal(signal.SIGSTOP)
-            second = self.fail(1, [self.out], "quantize", MODEL, "-o", self.out, "--calib", TEXT,
+            second = self.fails(1, [self.out], "quantize", MODEL, "-o", self.out, "--calib", TEXT,
                                "--samples", "16", "--seq-len", "256")
             self.assertNotIn(b"Traceback", second.stderr)
         finally:
@@ -575,6 +636,37 @@ class Interruption(CliTest):
         fresh = self.work / "fresh"
         self.succeed("quantize", MODEL, "-o", fresh, *same)
         self.assertEqual(files_of(self.out), files_of(fresh))
+
+    def test_what_does_not_go_on_says_that_it_was_interrupted(self):
+        long = ["--text", TEXT, "--max-tokens", "16384", "--ctx", "256"]
+        for name, command in (("compare", ["--methods", "awq-plus", *long]),
+                              ("eval", ["--reference", MODEL, *long]),
+                              ("run", ["-p", "Once", "-n", "500"])):
+            for sent in (signal.SIGINT, signal.SIGTERM):
+                with self.subTest(command=name, signal=sent):
+                    process = subprocess.Popen(
+                        [AWQ, name, MODEL, *map(str, command), "--threads", "1"],
+                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+                    try:
+                        self.wait_until_caught(process, sent)
+                        process.send_signal(sent)
+                        error = process.communicate(timeout=TIMEOUT_SECONDS)[1]
+                    finally:
+                        process.kill()
+                    self.assertEqual(process.returncode, -sent)
+                    self.assertTrue(error.endswith(b"\nawq: interrupted\n"), error)
+
+    def wait_until_caught(self, process, sent):
+        """Until the signal has a handler."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        status = pathlib.Path(f"/proc/{process.pid}/status")
+        while process.poll() is None:
+            caught = next(line for line in status.read_text().splitlines() if "SigCgt" in line)
+            if int(caught.split()[1], 16) >> (sent - 1) & 1:
+                return
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.002)
+        self.fail("ended before it could be stopped")
 
     def test_an_interrupted_run_says_so_and_other_settings_begin_afresh(self):
         process = self.start(samples=16)

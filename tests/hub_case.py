@@ -46,7 +46,7 @@ class HubTest(unittest.TestCase):
         self.assert_token_is_kept(done)
         return done
 
-    def fail(self, says, *arguments, **environment):
+    def fails(self, says, *arguments, **environment):
         done = self.run_awq(*arguments, **environment)
         self.assertEqual(done.returncode, 1, done.stderr + done.stdout)
         for words in says:

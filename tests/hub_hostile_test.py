@@ -22,10 +22,10 @@ class Hostile(HubTest):
         self.pull()
         self.assertEqual(list(self.work.rglob("*evil*")), [])
         for name in ("../../../evil", "/tmp/evil", "a/../../evil"):
-            self.fail(["no file", name], "pull", "org/model", "--file", name)
+            self.fails(["no file", name], "pull", "org/model", "--file", name)
         index = json.dumps({"weight_map": {"a": "../../../evil.safetensors"}}).encode()
         self.hub.add("org/index", {"config.json": b"{}", "model.safetensors.index.json": index})
-        self.fail(["index", "safetensors"], "pull", "org/index")
+        self.fails(["index", "safetensors"], "pull", "org/index")
         self.assertEqual(list(self.work.rglob("*evil*")), [])
 
     def test_hashes_that_lead_out(self):
@@ -33,12 +33,12 @@ class Hostile(HubTest):
         for etag in ("../../../evil", "", "a" * 41, "A" * 40, "W/" + "b" * 40 + "/x"):
             self.hub.fail("hub", "HEAD", "config.json",
                           server.answer(200, {"ETag": f'"{etag}"', "Content-Length": 3}))
-            self.fail(["config.json", "hash"], "pull", "org/model")
+            self.fails(["config.json", "hash"], "pull", "org/model")
         for size in ("-5", "1" * 30, "0x10"):
             self.hub.fail("hub", "HEAD", "config.json", server.answer(
                 302, {"X-Linked-Etag": '"' + "a" * 40 + '"', "X-Linked-Size": size,
                       "Location": self.hub.storage}))
-            self.fail(["config.json", "how large"], "pull", "org/model")
+            self.fails(["config.json", "how large"], "pull", "org/model")
 
     def test_listings_that_lie(self):
         self.add()
@@ -48,13 +48,13 @@ class Hostile(HubTest):
                            (b"[" * 100000, "JSON"), (b" " * (17 << 20), "larger")):
             with self.subTest(says=says, body=body[:40]):
                 self.hub.fail("hub", "GET", "main", server.answer(200, {}, body))
-                self.fail([says], "pull", "org/model")
+                self.fails([says], "pull", "org/model")
         bombs = {f"X-Bomb-{i}": "b" * 60000 for i in range(8)}
         self.hub.fail("hub", "GET", "main", server.answer(200, bombs, b"{}"))
-        self.fail(["header"], "pull", "org/model")
+        self.fails(["header"], "pull", "org/model")
         self.hub.fail("hub", "HEAD", "config.json", server.answer(
             200, {"X-Repo-Commit": "f" * 40, "ETag": '"' + "a" * 40 + '"'}))
-        self.fail(["config.json", COMMIT, "f" * 40], "pull", "org/model")
+        self.fails(["config.json", COMMIT, "f" * 40], "pull", "org/model")
 
     def test_redirects_never_carry_the_token(self):
         """To another port, from every kind of question; the assertion is in succeed() and fail()."""
@@ -79,7 +79,7 @@ class Hostile(HubTest):
         self.hub.requests.clear()
         self.hub.fail("hub", "GET", "main",
                       server.redirect(f"http://localhost:{port}/api/models/org/model/revision/x"))
-        self.fail(["no branch, tag or commit"], "pull", "org/model")
+        self.fails(["no branch, tag or commit"], "pull", "org/model")
         self.assertNotIn("authorization", self.hub.requests[-1][3])
 
     def test_redirects_on_the_hub_itself(self):
@@ -97,22 +97,22 @@ class Hostile(HubTest):
         self.add()
         here = "/api/models/org/model/revision/main"
         self.hub.fail("hub", "GET", "main", *[server.redirect(here)] * 20)
-        self.fail(["redirected more than"], "pull", "org/model")
+        self.fails(["redirected more than"], "pull", "org/model")
         for location in ("ftp://127.0.0.1/x", "file:///etc/passwd", "http://", "gopher://x/",
                          "http://user:word@127.0.0.1/x", "http://a b/"):
             self.hub.fail("hub", "GET", "main", server.redirect(location))
-            done = self.fail(["redirects to"], "pull", "org/model")
+            done = self.fails(["redirects to"], "pull", "org/model")
             self.assertNotIn("root:", done.stderr)
 
     def test_tokens_that_would_break_the_header(self):
         self.add()
-        self.fail(["HF_TOKEN", "not a token"], "pull", "org/model",
+        self.fails(["HF_TOKEN", "not a token"], "pull", "org/model",
                   HF_TOKEN=f"{TOKEN}\r\nX-Evil: 1")
         self.assertEqual(self.hub.requests, [])
 
     def test_endpoints_that_are_none(self):
         for endpoint in ("huggingface.co", "ftp://x", "http://", "https://u:p@x", "http://x/?a=b"):
-            self.fail(["HF_ENDPOINT"], "pull", "org/model", HF_ENDPOINT=endpoint)
+            self.fails(["HF_ENDPOINT"], "pull", "org/model", HF_ENDPOINT=endpoint)
 
 
 class Encrypted(HubTest):
@@ -137,36 +137,36 @@ class Encrypted(HubTest):
         self.pull()
         shutil.rmtree(self.cache)
         self.hub.requests.clear()
-        self.fail(["certificate", "SSL_CERT_FILE"], "pull", "org/model", SSL_CERT_FILE="")
+        self.fails(["certificate", "SSL_CERT_FILE"], "pull", "org/model", SSL_CERT_FILE="")
         self.assertEqual(self.hub.requests, [])
 
     def test_never_down_to_http(self):
         self.hub.fail("hub", "GET", "model.safetensors",
                       server.redirect(self.plain.storage + "/store/x"))
-        self.fail(["not encrypted"], "pull", "org/model")
+        self.fails(["not encrypted"], "pull", "org/model")
         self.hub.fail("hub", "GET", "main", server.redirect(self.plain.endpoint + "/api/x"))
-        self.fail(["not encrypted"], "pull", "org/model")
+        self.fails(["not encrypted"], "pull", "org/model")
         self.assertEqual(self.plain.requests, [])
 
 
 class Refused(HubTest):
     def test_what_is_not_there(self):
         self.add()
-        self.fail(["org/none", "no such model"], "pull", "org/none")
-        self.fail(["org/model", "no branch, tag or commit none"], "pull", "org/model@none")
-        self.fail(["org/model", "no file none.txt"], "pull", "org/model", "--file", "none.txt")
+        self.fails(["org/none", "no such model"], "pull", "org/none")
+        self.fails(["org/model", "no branch, tag or commit none"], "pull", "org/model@none")
+        self.fails(["org/model", "no file none.txt"], "pull", "org/model", "--file", "none.txt")
         self.assertTrue((self.folder() / ".no_exist" / COMMIT / "none.txt").exists())
         self.hub.fail("hub", "HEAD", "config.json", server.status(404, code="EntryNotFound"))
-        self.fail(["config.json", "no such file"], "pull", "org/model")
-        self.fail(["org/none", "401", "HF_TOKEN"], "pull", "org/none", HF_TOKEN="")
+        self.fails(["config.json", "no such file"], "pull", "org/model")
+        self.fails(["org/none", "401", "HF_TOKEN"], "pull", "org/none", HF_TOKEN="")
 
     def test_gated_and_private(self):
         self.add("org/gated", needs_token=TOKEN, gated=True)
         self.add("org/private", needs_token=TOKEN)
         page = f"{self.hub.endpoint}/org/gated"
-        self.fail(["accept the licence", page, "HF_TOKEN"], "pull", "org/gated", HF_TOKEN="")
-        self.fail(["accept the licence", page], "pull", "org/gated", HF_TOKEN="hf_other")
-        self.fail(["HF_TOKEN is valid"], "pull", "org/private", HF_TOKEN="hf_other")
+        self.fails(["accept the licence", page, "HF_TOKEN"], "pull", "org/gated", HF_TOKEN="")
+        self.fails(["accept the licence", page], "pull", "org/gated", HF_TOKEN="hf_other")
+        self.fails(["HF_TOKEN is valid"], "pull", "org/private", HF_TOKEN="hf_other")
         self.pull("org/gated")
         # The older variable, and the file that huggingface-cli login writes.
         self.pull("org/private", HF_TOKEN="", HUGGING_FACE_HUB_TOKEN=TOKEN)
@@ -174,30 +174,30 @@ class Refused(HubTest):
         (self.home / "token").write_text(TOKEN + "\n")
         self.pull("org/private", HF_TOKEN="")
         shutil.rmtree(self.cache)
-        self.fail(["401"], "pull", "org/private", HF_TOKEN="", HF_HUB_DISABLE_IMPLICIT_TOKEN="1")
+        self.fails(["401"], "pull", "org/private", HF_TOKEN="", HF_HUB_DISABLE_IMPLICIT_TOKEN="1")
 
     def test_no_model_in_it(self):
         self.hub.add("org/gguf", {"README.md": b"", "x.Q4_0.gguf": b""})
-        self.fail(["awq pull org/gguf --file x.Q4_0.gguf"], "pull", "org/gguf")
+        self.fails(["awq pull org/gguf --file x.Q4_0.gguf"], "pull", "org/gguf")
         self.hub.add("org/pickle", {"config.json": b"{}", "pytorch_model.bin": b""})
-        self.fail(["pytorch_model.bin", "never opened"], "pull", "org/pickle")
+        self.fails(["pytorch_model.bin", "never opened"], "pull", "org/pickle")
         self.hub.add("org/empty", {})
-        self.fail(["no weights"], "pull", "org/empty")
+        self.fails(["no weights"], "pull", "org/empty")
         self.hub.add("org/other", {"model.safetensors": b""})
-        self.fail(["config.json"], "pull", "org/other")
+        self.fails(["config.json"], "pull", "org/other")
 
     def test_offline(self):
         repository = self.add()
         offline = {"HF_HUB_OFFLINE": "1"}
-        self.fail(["HF_HUB_OFFLINE", str(self.folder())], "pull", "org/model", **offline)
+        self.fails(["HF_HUB_OFFLINE", str(self.folder())], "pull", "org/model", **offline)
         directory = self.pull()
         self.hub.requests.clear()
         self.assertEqual(self.pull("org/model", **offline), directory)
         self.assertEqual(self.pull("org/model", TRANSFORMERS_OFFLINE="yes"), directory)
-        self.fail(["@other", "HF_HUB_OFFLINE"], "pull", "org/model@other", **offline)
-        self.fail(["HF_HUB_OFFLINE", "x.gguf"], "pull", "org/model", "--file", "x.gguf", **offline)
+        self.fails(["@other", "HF_HUB_OFFLINE"], "pull", "org/model@other", **offline)
+        self.fails(["HF_HUB_OFFLINE", "x.gguf"], "pull", "org/model", "--file", "x.gguf", **offline)
         (self.folder() / "blobs" / repository.hash_of("model.safetensors")).unlink()
-        self.fail(["lacks", "model.safetensors", "awq pull org/model"], "pull", "org/model",
+        self.fails(["lacks", "model.safetensors", "awq pull org/model"], "pull", "org/model",
                   **offline)
         self.assertEqual(self.hub.requests, [])
         # What is gone from the cache comes back.
@@ -210,7 +210,7 @@ class Refused(HubTest):
             "model.safetensors.index.json": json.dumps(index).encode(), "config.json": b"{}",
             "part-1.safetensors": b"1", "part-2.safetensors": b"2"}, commit=COMMIT)
         (self.pull("org/sharded") / "part-2.safetensors").unlink()
-        done = self.fail(["part-2.safetensors"], "pull", "org/sharded", HF_HUB_OFFLINE="1")
+        done = self.fails(["part-2.safetensors"], "pull", "org/sharded", HF_HUB_OFFLINE="1")
         self.assertNotIn("part-1.safetensors", done.stderr)
 
 

@@ -212,19 +212,19 @@ class Broken(HubTest):
         self.assert_right()
         shutil.rmtree(self.cache)
         self.hub.fail("storage", "GET", self.hash, flip, flip)
-        self.fail(["model.safetensors", self.hash, "found"], "pull", "org/model")
+        self.fails(["model.safetensors", self.hash, "found"], "pull", "org/model")
         self.assertFalse(self.blob.exists())
         self.assert_nothing_half()
         self.assertFalse((self.folder() / "snapshots" / COMMIT / "model.safetensors").is_symlink())
         # Small files have git's hash.
         self.hub.fail("hub", "GET", "config.json", *[server.content(bytes.upper, True)] * 2)
         shutil.rmtree(self.cache)
-        self.fail(["config.json", server.git_hash(b'{"model_type": "llama"}')], "pull", "org/model")
+        self.fails(["config.json", server.git_hash(b'{"model_type": "llama"}')], "pull", "org/model")
 
     def test_wrong_lengths(self):
         more = server.content(lambda body: body + b"x")
         self.hub.fail("storage", "GET", self.hash, more, more)
-        self.fail(["model.safetensors", len(WEIGHTS), "more"], "pull", "org/model")
+        self.fails(["model.safetensors", len(WEIGHTS), "more"], "pull", "org/model")
         self.assert_nothing_half()
         # Less, and the server says that this is all: the rest is asked for.
         self.hub.fail("storage", "GET", self.hash, server.content(lambda body: body[:1000]))
@@ -247,18 +247,18 @@ class Broken(HubTest):
         shutil.rmtree(self.cache)
         # Nobody waits for a thousand seconds without being told.
         self.hub.fail("hub", "GET", "main", server.status(429, Retry_After=1000))
-        self.fail(["429", "1000 seconds"], "pull", "org/model")
+        self.fails(["429", "1000 seconds"], "pull", "org/model")
 
     def test_slow_answers(self):
         self.hub.fail("hub", "GET", "main", server.slow(3))
         self.hub.fail("storage", "GET", self.hash, server.slow(3))
         self.pull("org/model", HF_HUB_DOWNLOAD_TIMEOUT="1")
         self.assert_right()
-        self.fail(["HF_HUB_DOWNLOAD_TIMEOUT"], "pull", "org/model", HF_HUB_DOWNLOAD_TIMEOUT="soon")
+        self.fails(["HF_HUB_DOWNLOAD_TIMEOUT"], "pull", "org/model", HF_HUB_DOWNLOAD_TIMEOUT="soon")
 
     def test_unreachable(self):
         nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9"}
-        self.fail(["http://127.0.0.1:9", "try again"], "pull", "org/model", **nowhere)
+        self.fails(["http://127.0.0.1:9", "try again"], "pull", "org/model", **nowhere)
         directory = self.pull()
         done = self.succeed("pull", "org/model", **nowhere)
         self.assertEqual(done.stdout.strip(), str(directory))
@@ -267,7 +267,7 @@ class Broken(HubTest):
     def test_no_room(self):
         huge = server.answer(200, {"ETag": '"' + "a" * 40 + '"', "Content-Length": 1 << 60})
         self.hub.fail("hub", "HEAD", "config.json", huge)
-        self.fail(["are free"], "pull", "org/model")
+        self.fails(["are free"], "pull", "org/model")
         self.assertEqual(self.hub.asked("hub", "GET", "config.json"), [])
 
 
@@ -307,7 +307,7 @@ class WhereAModelStands(HubTest):
         local.symlink_to(LLAMA)
         self.succeed("inspect", "org/llama")
         # Its neighbour is taken for a path.
-        self.fail(["taken for a path", "awq pull org/little"], "inspect", "org/little")
+        self.fails(["taken for a path", "awq pull org/little"], "inspect", "org/little")
         self.assertEqual(self.hub.requests, [])
         self.assertFalse(self.cache.exists())
 
@@ -316,9 +316,9 @@ class WhereAModelStands(HubTest):
                      "~/org/llama", "org/llama/x", "org/model.safetensors", "org/llama.gguf",
                      "org//llama", "org/.hidden", "org/a--b", "org/llama@", "org/llama@../x"):
             with self.subTest(path):
-                self.fail([path, "no such directory"], "inspect", path)
+                self.fails([path, "no such directory"], "inspect", path)
         self.assertEqual(self.hub.requests, [])
-        self.fail(["org/none", "no directory of this name here", "no such model"], "inspect",
+        self.fails(["org/none", "no directory of this name here", "no such model"], "inspect",
                   "org/none")
 
     def test_wrong_names(self):
@@ -326,7 +326,7 @@ class WhereAModelStands(HubTest):
                      "org/x.git", "-org/x", "o" * 50 + "/" + "x" * 50):
             with self.subTest(name):
                 # "--", or the command line would read a flag.
-                self.fail([name], "pull", "--", name)
+                self.fails([name], "pull", "--", name)
         self.assertEqual(self.hub.requests, [])
 
 

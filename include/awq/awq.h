@@ -133,9 +133,9 @@ Result<ConvertSummary> Convert(const ConvertOptions& options, const Runtime& run
 
 struct EvaluateOptions {
   std::string model;
-  std::string text;       // a text file
-  std::string reference;  // a model directory to compare with; may be empty
-  std::size_t ctx = 2048;
+  std::string text;                               // a text file
+  std::string reference;                          // a model directory to compare with; may be empty
+  std::optional<std::size_t> ctx = std::nullopt;  // none: 2048, or what the model takes
   Bos bos = Bos::kAuto;
   std::optional<std::size_t> max_tokens = std::nullopt;  // look at about this many tokens only
 };
@@ -180,11 +180,11 @@ struct CompareOptions {
   bool symmetric = false;
   Calibration calibration;
   std::string text;  // to measure on; empty: the model writes one, as for calibration, other seed
-  std::size_t ctx = 512;
-  std::optional<Bos> bos = std::nullopt;  // of text and tasks; none: as for calibration
-  std::size_t max_tokens = 16384;         // of the text, about
-  std::vector<std::string> tasks;         // multiple-choice files: ARC, HellaSwag, PIQA, Winogrande
-  std::size_t max_items = 200;            // of each task
+  std::optional<std::size_t> ctx = std::nullopt;  // none: 512, or what the model takes
+  std::optional<Bos> bos = std::nullopt;          // of text and tasks; none: as for calibration
+  std::size_t max_tokens = 16384;                 // of the text, about
+  std::vector<std::string> tasks;  // multiple-choice files: ARC, HellaSwag, PIQA, Winogrande
+  std::size_t max_items = 200;     // of each task
 };
 
 struct TaskFigure {
@@ -199,7 +199,7 @@ struct CompareRow {
   std::string method;  // "original" for the first
   int bits = 16;
   int group_size = 0;           // -1: whole rows; 0 for the original
-  double bits_per_weight = 16;  // all told: embeddings, scales and zeros included
+  double bits_per_weight = 16;  // all told, as stored: embeddings, scales and zeros included
   Estimate perplexity;
   Estimate nll_increase_nats;   // per token, over the original's, paired
   Estimate kl_mean_nats;        // KL(original || row), as the next two

@@ -8,6 +8,18 @@
 #include "pipeline/memory.h"
 
 namespace awq::api {
+namespace {
+
+Status CheckIsThere(const std::string& source) {
+  const auto start = io::ReadFileStart(source, 1);
+  if (start) return {};
+  const Error& error = start.error();
+  if (error.code != ErrorCode::kNotFound) return error;
+  return MakeError(error.code, "{}; calibration takes a file, or one of {}, {} and {}",
+                   error.message, kBuiltin, kSelf, kBuiltinAndSelf);
+}
+
+}  // namespace
 
 Result<PreparedCalibration> PrepareCalibration(const checkpoint::StoredModel& model,
                                                const Calibration& request, const Runtime& runtime) {
@@ -17,7 +29,7 @@ Result<PreparedCalibration> PrepareCalibration(const checkpoint::StoredModel& mo
                      request.samples, request.sequence_tokens);
   }
   PreparedCalibration prepared{.tokenizer = nullptr, .source = request.source, .options = {}};
-  if (prepared.from_file()) AWQ_TRY(io::ReadFileStart(prepared.source, 1));
+  if (prepared.from_file()) AWQ_TRY(CheckIsThere(prepared.source));
   AWQ_ASSIGN(prepared.tokenizer, text::Tokenizer::Load(model.path()));
   const auto largest = static_cast<std::size_t>(std::max(0, prepared.tokenizer->max_id()));
   if (largest >= model.config().vocab_size) {

@@ -28,6 +28,8 @@ namespace {
 
 using api::ToEstimate;
 
+constexpr std::size_t kDefaultCtx = 512;
+
 // What every row is measured on.
 struct Measured {
   std::string text;  // where the windows came from
@@ -131,14 +133,15 @@ class Comparing {
   }
 
  private:
+  std::size_t ctx() const { return options_.ctx.value_or(kDefaultCtx); }
+
   Status ReadMeasured() {
     if (options_.text.empty()) {
       // The next seed: not what is calibrated on.
       api::PreparedCalibration other = calibration_;
       other.source = api::kSelf;
       other.options.seed += 1;
-      other.options.sequence_tokens =
-          std::min(options_.ctx, model_->config().max_position_embeddings);
+      other.options.sequence_tokens = std::min(ctx(), model_->config().max_position_embeddings);
       other.options.samples =
           std::max<std::size_t>(1, options_.max_tokens / other.options.sequence_tokens);
       AWQ_ASSIGN(calib::CalibrationTokens tokens, api::Calibrate(pool_, *model_, other));
@@ -148,7 +151,8 @@ class Comparing {
       AWQ_ASSIGN(text::TokenWindows windows,
                  api::ReadWindows(model_->config(), *calibration_.tokenizer,
                                   {.text = options_.text,
-                                   .ctx = options_.ctx,
+                                   .ctx = ctx(),
+                                   .ctx_was_given = options_.ctx.has_value(),
                                    .most_tokens = model_->config().max_position_embeddings,
                                    .bos = options_.bos.value_or(OwnBos()),
                                    .max_tokens = options_.max_tokens},
@@ -223,7 +227,7 @@ class Comparing {
     AWQ_TRY(scorer.Score(0, measured_.windows.rows(), &scored.front(), scored));
     const std::vector<eval::EvalReport> figures = std::move(scorer).Reports();
     report_.tokens = figures.front().predictions;
-    const auto parameters = static_cast<double>(compared.original.stored_bits) / 16;
+    const auto parameters = static_cast<double>(compared.parameters);
     for (std::size_t m = 0; m < models.size(); ++m) {
       CompareRow& row = report_.rows.emplace_back();
       row.method = m == 0 ? "original" : std::string(run.contenders[m - 1].method->name);
@@ -234,6 +238,7 @@ class Comparing {
         row.memory_bound_bytes = std::max(
             row.memory_bound_bytes, api::SelfCalibrationBound(*model_, calibration_, pool_.size()));
       }
+      row.bits = compared.original_bits;
       if (m > 0) {
         const quant::Spec& spec = models[m]->spec;
         row.bits = spec.bits;

@@ -9,7 +9,9 @@
 namespace awq::api {
 namespace {
 
-std::string WithInterval(const Estimate& estimate, int digits) {
+// A single window has no spread, and so no interval.
+std::string WithInterval(const Estimate& estimate, int digits, bool one) {
+  if (one) return fmt::format("{:.{}f} [-]", estimate.value, digits);
   return fmt::format("{:.{}f} [{:.{}f}, {:.{}f}]", estimate.value, digits, estimate.low, digits,
                      estimate.high, digits);
 }
@@ -40,7 +42,7 @@ std::string ToMarkdown(const CompareReport& report) {
     const bool original = IsOriginal(row);
     text += fmt::format("| {} | {} | {} | {:.2f} | {:.3f} | {} | {} | {} |", row.method, row.bits,
                         GroupOf(row), row.bits_per_weight, row.perplexity.value,
-                        original ? "-" : WithInterval(row.kl_mean_nats, 4),
+                        original ? "-" : WithInterval(row.kl_mean_nats, 4, report.windows == 1),
                         original ? "-" : fmt::format("{:.3f}", row.kl_p99_nats.value),
                         original ? "-" : Percent(row.top1_agreement.value));
     for (const TaskFigure& task : row.tasks) {

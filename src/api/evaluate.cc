@@ -19,6 +19,8 @@ namespace {
 using api::AddEstimate;
 using api::ToEstimate;
 
+constexpr std::size_t kDefaultCtx = 2048;
+
 std::string ToJson(const EvaluateReport& report) {
   nlohmann::json json = {{"tokens", report.tokens},
                          {"ctx", report.ctx},
@@ -77,7 +79,8 @@ Result<EvaluateReport> Evaluate(const EvaluateOptions& options, const Runtime& r
     AWQ_ASSIGN(const text::TokenWindows windows,
                api::ReadWindows(model->config(), *tokenizer,
                                 {.text = options.text,
-                                 .ctx = options.ctx,
+                                 .ctx = options.ctx.value_or(kDefaultCtx),
+                                 .ctx_was_given = options.ctx.has_value(),
                                  .most_tokens = most_tokens,
                                  .bos = options.bos,
                                  .max_tokens = options.max_tokens},

@@ -103,6 +103,31 @@ void NoteObstacles(const pipeline::Plan& plan, const Runtime& runtime) {
   }
 }
 
+// Where more than a tenth of the linears' weights is left as it is, and another format would not.
+void NoteWhatOthersHold(const pipeline::Plan& plan, const Runtime& runtime) {
+  const pack::Format& holder = *pack::FindFormat("compressed-tensors");
+  std::size_t all = 0;
+  std::size_t left = 0;
+  for (const auto& linear : plan.linears) {
+    if (!linear) continue;
+    const std::size_t elements = linear->out_features * linear->in_features;
+    all += elements;
+    if (!linear->quantized() && pack::Refuses(holder, linear->form()).empty()) left += elements;
+  }
+  if (left * 10 <= all) return;
+  api::Note(runtime, fmt::format("{} % of the linears' weights stay in 16 bits; --format {} would "
+                                 "hold them",
+                                 (100 * left + all / 2) / all, holder.name));
+}
+
+void NoteMissingTokenizer(const checkpoint::StoredModel& model, const Runtime& runtime) {
+  const auto file = model.SmallFile("tokenizer.json");
+  if (file && *file) return;
+  api::Note(runtime, fmt::format("{}: no tokenizer.json, so the output will have none: awq run and "
+                                 "eval, and most other programs, need one",
+                                 model.path().string()));
+}
+
 std::string MiB(std::size_t bytes) { return fmt::format("{} MiB", bytes >> 20); }
 
 // Says what will be allocated at the most, before any of it is; returns it.
@@ -171,8 +196,11 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
     std::optional<api::PreparedCalibration> calibration;
     if (run.method->calibrates()) {
       AWQ_ASSIGN(calibration, api::PrepareCalibration(*model, options.calibration, runtime));
+    } else {
+      NoteMissingTokenizer(*model, runtime);
     }
     NoteObstacles(plan, runtime);
+    NoteWhatOthersHold(plan, runtime);
     calib::CalibrationTokens tokens;
     if (calibration) {
       run.memory_bound_bytes =

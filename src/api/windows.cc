@@ -4,6 +4,7 @@
 
 #include "api/runtime.h"
 #include "base/error.h"
+#include "calib/text_source.h"
 #include "calib/tokens.h"
 #include "io/file.h"
 
@@ -13,13 +14,14 @@ Result<text::TokenWindows> ReadWindows(const model::ModelConfig& config,
                                        const text::Tokenizer& tokenizer,
                                        const WindowRequest& request, const Runtime& runtime) {
   AWQ_ASSIGN(const std::string text, io::ReadFile(request.text));
+  AWQ_TRY(calib::CheckIsText(text, request.text));
   if (request.ctx < 2) {
     return MakeError(ErrorCode::kInvalidArgument, "windows of {} tokens: expected at least 2",
                      request.ctx);
   }
   text::WindowOptions cut;
   cut.ctx_tokens = std::min(request.ctx, request.most_tokens);
-  if (cut.ctx_tokens < request.ctx) {
+  if (request.ctx_was_given && cut.ctx_tokens < request.ctx) {
     Note(runtime, fmt::format("windows of {} tokens: the model takes no more", cut.ctx_tokens));
   }
   cut.bos = ToBosMode(request.bos);

@@ -44,11 +44,18 @@ Result<std::string> JoinTextFields(std::string_view lines, const std::string& na
     const std::string_view line = lines.substr(0, lines.find('\n'));
     lines.remove_prefix(std::min(lines.size(), line.size() + 1));
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    AWQ_ASSIGN(const nlohmann::json row, io::ParseJson(line, fmt::format("{}:{}", name, number)));
-    const auto text = row.is_object() ? row.find("text") : row.end();
-    if (text == row.end() || !text->is_string()) {
+    const auto row = io::ParseJson(line, "line");
+    const auto text_of = [](const nlohmann::json& json) {
+      const auto text = json.is_object() ? json.find("text") : json.end();
+      return text != json.end() && text->is_string() ? &*text : nullptr;
+    };
+    const nlohmann::json* text = row ? text_of(*row) : nullptr;
+    if (text == nullptr) {
       return MakeError(ErrorCode::kInvalidArgument,
-                       "{}:{}: expected a JSON object with a string \"text\"", name, number);
+                       "{}:{}: expected a line that is a JSON object with a string \"text\", found "
+                       "{}; one object a line, or give the text itself in a .txt file",
+                       name, number,
+                       row ? "other JSON" : "no JSON, or more or less than one value");
     }
     if (!joined.empty()) joined += "\n\n";
     joined += text->get_ref<const std::string&>();
@@ -76,7 +83,8 @@ void CutAtCharacter(std::string& text, std::size_t limit_bytes) {
   text.resize(limit_bytes);
 }
 
-// UTF-8 without zero bytes; one wrong character in a hundred bytes is let pass.
+}  // namespace
+
 Status CheckIsText(std::string_view text, const std::filesystem::path& path) {
   std::size_t wrong = 0;
   for (std::size_t i = 0; i < text.size();) {
@@ -86,14 +94,12 @@ Status CheckIsText(std::string_view text, const std::filesystem::path& path) {
     i += step.bytes;
     if (wrong > text.size() / 100) {
       return MakeError(ErrorCode::kInvalidArgument,
-                       "{}: is no UTF-8 text (byte {}); give a .txt or .jsonl file", path.string(),
+                       "{}: is no UTF-8 text (byte {}); give a text file", path.string(),
                        i - step.bytes);
     }
   }
   return {};
 }
-
-}  // namespace
 
 Result<std::string> ReadCalibrationText(const std::filesystem::path& path,
                                         std::size_t limit_bytes) {

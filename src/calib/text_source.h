@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 namespace awq::calib {
 
@@ -14,5 +15,9 @@ namespace awq::calib {
 // the contents. At most about `limit_bytes` from the beginning are returned, and of a text file no
 // more are read. Error: empty, binary, or a line without "text".
 Result<std::string> ReadCalibrationText(const std::filesystem::path& path, std::size_t limit_bytes);
+
+// UTF-8 without zero bytes; one wrong character in a hundred bytes is let pass. Error: names the
+// file and the byte.
+Status CheckIsText(std::string_view text, const std::filesystem::path& path);
 
 }  // namespace awq::calib

@@ -82,6 +82,7 @@ Result<CalibrationTokens> FromText(const text::Tokenizer& tokenizer,
                                   {.ctx_tokens = options.sequence_tokens,
                                    .bos = options.bos,
                                    .bos_token_id = BosToken(config, tokenizer),
+                                   .ctx_flag = "--seq-len",
                                    .max_windows = options.samples});
   if (!windows) return MakeError(windows.error().code, "{}: {}", name, windows.error().message);
   const std::size_t count = windows->ids.rows();

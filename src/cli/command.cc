@@ -10,6 +10,45 @@
 #include <cstring>
 
 namespace awq::cli {
+namespace {
+
+constexpr std::array kInterrupts = {SIGINT, SIGTERM};
+
+void Interrupt(int signal, std::string_view notice) {
+  [[maybe_unused]] const auto written = write(STDERR_FILENO, notice.data(), notice.size());
+  std::raise(signal);  // delivered, by its default, when the handler returns
+}
+
+void SayIsLost(int signal) { Interrupt(signal, "\nawq: interrupted\n"); }
+
+void SayGoesOn(int signal) {
+  Interrupt(signal, "\nawq: interrupted; the same command goes on from what is finished by then\n");
+}
+
+struct sigaction Handle(int signal, void (*handler)(int)) {
+  struct sigaction earlier {};
+  sigaction(signal, nullptr, &earlier);
+  if (earlier.sa_handler == SIG_IGN) return earlier;
+  struct sigaction ours {};
+  ours.sa_handler = handler;
+  ours.sa_flags = static_cast<int>(SA_RESETHAND);
+  sigaction(signal, &ours, nullptr);
+  return earlier;
+}
+
+}  // namespace
+
+InterruptNotice::InterruptNotice(Interrupted what) {
+  for (std::size_t i = 0; i < kInterrupts.size(); ++i) {
+    earlier_[i] = Handle(kInterrupts[i], what == Interrupted::kGoesOn ? SayGoesOn : SayIsLost);
+  }
+}
+
+InterruptNotice::~InterruptNotice() {
+  for (std::size_t i = 0; i < kInterrupts.size(); ++i) {
+    sigaction(kInterrupts[i], &earlier_[i], nullptr);
+  }
+}
 
 RuntimeFlags::RuntimeFlags(CLI::App& command) {
   command.add_option("--threads", threads_, "Threads to use; 0: all CPUs")
@@ -65,8 +104,8 @@ int FileFlag::Write(const std::string& text) const {
 GroupSizeFlag::GroupSizeFlag(CLI::App& command) {
   given_ = command
                .add_option("--group-size", group_size_,
-                           "Weights that share a scale; -1: whole rows. Default: 128, 64 or 32, "
-                           "the first that divides the inputs of every linear")
+                           "Weights that share a scale; -1: whole rows. Default: 128 where it "
+                           "divides the inputs of every linear, else 64 likewise, else 32")
                ->check([](const std::string& text) {
                  return text == "-1" || WholeNumber(1)(text).empty()
                             ? std::string()

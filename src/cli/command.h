@@ -4,6 +4,9 @@
 #include <awq/awq.h>
 
 #include <CLI/CLI.hpp>
+#include <array>
+#include <csignal>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -76,7 +79,7 @@ class GroupSizeFlag {
 inline constexpr const char* kCalibrationHelp =
     "Calibration text: builtin, the default, comes with the program; self: the model writes its "
     "own; builtin+self: half of each; else a .txt file, or .jsonl with a \"text\" field (gzip or "
-    "not)";
+    "not). Text of the kind that the model is used for serves it best";
 
 // --calib, --samples, --seq-len, --seed, --bos.
 class CalibrationFlags {
@@ -111,11 +114,29 @@ void PrintError(const std::string& text);
 // Prints "awq: message" to standard error; the exit status of a failure.
 int Fail(const Error& error);
 
+// What becomes of the work of a command that is interrupted.
+enum class Interrupted : std::uint8_t { kIsLost, kGoesOn };
+
+// As long as it lives, SIGINT and SIGTERM say so, and that the same command goes on where it does,
+// before they end the program as ever. What the caller had set to be ignored stays ignored.
+class InterruptNotice {
+ public:
+  explicit InterruptNotice(Interrupted what);
+  ~InterruptNotice();
+  InterruptNotice(const InterruptNotice&) = delete;
+  InterruptNotice& operator=(const InterruptNotice&) = delete;
+
+ private:
+  std::array<struct sigaction, 2> earlier_;
+};
+
 // The course of a command that ends in a report: `work(Runtime, ProgressBar&)` gives a Result,
 // `show(file, report)` prints it, then its `json` goes where --json says. The exit status.
 template <class Work, class Show>
-int RunAndReport(const RuntimeFlags& runtime, const JsonFlag& json, Work work, Show show) {
+int RunAndReport(const RuntimeFlags& runtime, const JsonFlag& json, Work work, Show show,
+                 Interrupted interrupted = Interrupted::kIsLost) {
   if (const int failed = json.Check(); failed != 0) return failed;
+  const InterruptNotice notice(interrupted);
   ProgressBar progress;
   const auto report = work(runtime.Make(progress), progress);
   progress.Clear();

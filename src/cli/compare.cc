@@ -87,12 +87,14 @@ Action AddCompare(CLI::App& app) {
                   "Separated by commas. With 1 % of the channels in 16 bits: salient-act, "
                   "salient-weight, salient-random")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->transform(Trimmed())
       ->check(CLI::IsMember({"rtn", "gptq", "awq", "awq-plus", "awq-plus-polish", "salient-act",
                              "salient-weight", "salient-random"}))
       ->capture_default_str();
   command.add_option("--bits", options.bits, "Bits per weight, 2 to 8: every method at each")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->transform(Trimmed())
       ->check(CLI::Range(2, 8))
       ->capture_default_str();
@@ -103,7 +105,7 @@ Action AddCompare(CLI::App& app) {
       ->check(NotEmpty());
   command.add_option("--ctx", options.ctx, "Tokens per window of the text")
       ->check(CLI::Range(2, 1 << 24))
-      ->capture_default_str();
+      ->default_str("512");
   command.add_option("--max-tokens", options.max_tokens, "Look at about this many tokens of it")
       ->check(WholeNumber(1))
       ->capture_default_str();
@@ -111,6 +113,7 @@ Action AddCompare(CLI::App& app) {
       .add_option("--tasks", options.tasks,
                   "Multiple-choice files (.jsonl): ARC, HellaSwag, PIQA, Winogrande")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(NotEmpty());
   command.add_option("--max-items", options.max_items, "The first so many items of each task")
       ->check(WholeNumber(1))

@@ -47,7 +47,8 @@ int Run(Flags& flags) {
   return RunAndReport(
       flags.runtime, flags.json,
       [&](const Runtime& runtime, ProgressBar&) { return Convert(flags.options, runtime); },
-      [&](std::FILE* out, const ConvertSummary& summary) { Show(out, flags.options, summary); });
+      [&](std::FILE* out, const ConvertSummary& summary) { Show(out, flags.options, summary); },
+      Interrupted::kGoesOn);
 }
 
 }  // namespace

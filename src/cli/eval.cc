@@ -79,7 +79,7 @@ Action AddEval(CLI::App& app) {
       ->check(NotEmpty());
   command.add_option("--ctx", options.ctx, "Tokens per window")
       ->check(CLI::Range(2, 1 << 24))
-      ->capture_default_str();
+      ->default_str("2048");
   AddBos(command, flags->bos)->capture_default_str();
   flags->max_tokens_given =
       command

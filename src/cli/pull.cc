@@ -13,6 +13,7 @@ struct Flags {
 
 int Run(const Flags& flags) {
   if (const int failed = flags.json.Check(); failed != 0) return failed;
+  const InterruptNotice notice(Interrupted::kGoesOn);
   ProgressBar progress;
   const auto report = Pull(flags.options, {.progress = &progress});
   progress.Clear();

@@ -1,9 +1,4 @@
 #include <fmt/format.h>
-#include <unistd.h>
-
-#include <array>
-#include <csignal>
-#include <string_view>
 
 #include "cli/command.h"
 
@@ -44,42 +39,7 @@ void Show(std::FILE* out, const QuantizeOptions& options, const QuantizeSummary&
              Bytes(summary.peak_resident_bytes));
 }
 
-// Until it is destroyed, an interrupted run says how it goes on before it ends. What the caller had
-// set to be ignored stays ignored.
-class InterruptNotice {
- public:
-  InterruptNotice() : earlier_{Set(SIGINT), Set(SIGTERM)} {}
-  ~InterruptNotice() {
-    sigaction(SIGINT, &earlier_[0], nullptr);
-    sigaction(SIGTERM, &earlier_[1], nullptr);
-  }
-  InterruptNotice(const InterruptNotice&) = delete;
-  InterruptNotice& operator=(const InterruptNotice&) = delete;
-
- private:
-  static struct sigaction Set(int signal) {
-    struct sigaction earlier {};
-    sigaction(signal, nullptr, &earlier);
-    if (earlier.sa_handler == SIG_IGN) return earlier;
-    struct sigaction ours {};
-    ours.sa_handler = Say;
-    ours.sa_flags = static_cast<int>(SA_RESETHAND);
-    sigaction(signal, &ours, nullptr);
-    return earlier;
-  }
-
-  static void Say(int signal) {
-    constexpr std::string_view kNotice =
-        "\nawq: interrupted; the same command goes on from what is finished by then\n";
-    [[maybe_unused]] const auto written = write(STDERR_FILENO, kNotice.data(), kNotice.size());
-    std::raise(signal);  // delivered, by its default, when this returns
-  }
-
-  std::array<struct sigaction, 2> earlier_;
-};
-
 int Run(Flags& flags) {
-  const InterruptNotice notice;
   if (flags.polish && flags.options.method == "awq-plus") {
     flags.options.method = "awq-plus-polish";
   } else if (flags.polish && flags.options.method != "awq-plus-polish") {
@@ -87,12 +47,16 @@ int Run(Flags& flags) {
                            flags.options.method));
     return 2;
   }
+  if (flags.options.method == "rtn" && flags.calibration.given()) {
+    PrintError("--calib is not used: --method rtn rounds to nearest, whatever the text\n");
+  }
   flags.options.group_size = flags.group_size.Read();
   flags.options.calibration = flags.calibration.Read();
   return RunAndReport(
       flags.runtime, flags.json,
       [&](const Runtime& runtime, ProgressBar&) { return Quantize(flags.options, runtime); },
-      [&](std::FILE* out, const QuantizeSummary& summary) { Show(out, flags.options, summary); });
+      [&](std::FILE* out, const QuantizeSummary& summary) { Show(out, flags.options, summary); },
+      Interrupted::kGoesOn);
 }
 
 }  // namespace
@@ -120,7 +84,8 @@ Action AddQuantize(CLI::App& app) {
   command.add_flag("--polish", flags->polish, "The same as --method awq-plus-polish");
   command
       .add_option("--format", options.format,
-                  "The file format of the quantized linears; gguf: one file, X.gguf")
+                  "The file format of the quantized linears; gptq needs --sym; gguf: one file, "
+                  "X.gguf")
       ->check(CLI::IsMember(FileFormats()))
       ->capture_default_str();
   command

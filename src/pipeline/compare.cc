@@ -11,27 +11,50 @@
 namespace awq::pipeline {
 namespace {
 
-// What is in no block, in 16 bits.
-Result<std::size_t> BitsOutsideBlocks(const checkpoint::StoredModel& model) {
-  AWQ_ASSIGN(const TensorView embedding, model.Embedding());
-  AWQ_ASSIGN(const TensorView norm, model.FinalNorm());
-  std::size_t elements = embedding.elements() + norm.elements();
-  if (!model.config().tie_word_embeddings) {
-    AWQ_ASSIGN(const TensorView head, model.Head());
-    elements += head.elements();
-  }
-  return elements * 16;
-}
+// Parameters, and what they take as the original's file has them.
+class OriginalSize {
+ public:
+  explicit OriginalSize(const checkpoint::StoredModel& model) : model_(model) {}
 
-std::size_t ElementsOf(const model::BlockWeights& weights) {
-  std::size_t elements = 0;
-  for (const auto& linear : weights.linears) {
-    if (!linear) continue;
-    elements += linear->out_features * linear->in_features;
-    if (linear->bias) elements += linear->bias->elements();
+  void Add(std::string_view name, const TensorView& tensor) {
+    const auto converted = model_.ConvertedForm(name);
+    elements_ += tensor.elements();
+    bits_ += 8 * (converted ? converted->bytes : tensor.elements() * ElementBytes(tensor.dtype));
   }
-  for (const auto& norm : weights.norms) elements += norm ? norm->elements() : 0;
-  return elements;
+  void Add(const model::BlockWeights& weights) {
+    for (const auto& linear : weights.linears) {
+      if (!linear) continue;
+      Add(linear->name, linear->weight);
+      if (linear->bias) Add(linear->name + ".bias", *linear->bias);
+    }
+    for (const auto& norm : weights.norms) {
+      if (norm) Add("", *norm);
+    }
+  }
+  Status AddWhatIsInNoBlock() {
+    const model::ArchSpec& arch = *model_.config().arch;
+    AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
+    Add(arch.embedding, embedding);
+    AWQ_ASSIGN(const TensorView norm, model_.FinalNorm());
+    Add(arch.final_norm, norm);
+    if (model_.config().tie_word_embeddings) return {};
+    AWQ_ASSIGN(const TensorView head, model_.Head());
+    Add(arch.head, head);
+    return {};
+  }
+
+  std::size_t elements() const { return elements_; }
+  std::size_t bits() const { return bits_; }
+
+ private:
+  const checkpoint::StoredModel& model_;
+  std::size_t elements_ = 0;
+  std::size_t bits_ = 0;
+};
+
+int BitsOf(const checkpoint::StoredModel& model, const model::Linear& linear) {
+  const auto converted = model.ConvertedForm(linear.name);
+  return converted ? converted->bits : static_cast<int>(8 * ElementBytes(linear.weight.dtype));
 }
 
 class Comparer {
@@ -45,21 +68,24 @@ class Comparer {
         tokens_(tokens),
         probes_(probes),
         options_(options),
+        original_size_(model),
         variants_(std::move(variants)),
         walk_(pool, model, tokens, options.precision, Pointers(variants_), options.progress) {}
 
   Result<Comparison> Go() {
     AWQ_TRY(Begin());
     while (walk_.layer() < config_.num_hidden_layers) AWQ_TRY(NextBlock());
-    AWQ_ASSIGN(const std::size_t outside, BitsOutsideBlocks(model_));
-    result_.original.stored_bits += outside;
+    const std::size_t in_blocks = original_size_.elements();
+    AWQ_TRY(original_size_.AddWhatIsInNoBlock());
+    result_.parameters = original_size_.elements();
+    result_.original.stored_bits = original_size_.bits();
     AWQ_ASSIGN(const TensorView norm, model_.FinalNorm());
     result_.original.final_norm = transformer::ToFloats(norm);
     for (std::size_t v = 0; v < variants_.size(); ++v) {
       ComparedModel& compared = result_.contenders[v];
       const Method& method = *variants_[v].method;
       compared.spec = variants_[v].plan.spec;
-      compared.stored_bits += outside;
+      compared.stored_bits += 16 * (result_.parameters - in_blocks);  // the rest, in fp16
       AWQ_ASSIGN(const std::vector<F16> refitted, walk_.FinalNorm(variants_[v]));
       compared.final_norm = PrepareNorm(refitted);
       compared.seconds = variants_[v].seconds + walk_.shared_seconds(method);
@@ -121,7 +147,8 @@ class Comparer {
       AWQ_ASSIGN(const transformer::PreparedBlock original,
                  transformer::Prepare(pool_, weights, options_.precision));
       RunProbes(original, layer, result_.original);
-      result_.original.stored_bits += 16 * ElementsOf(weights);
+      original_size_.Add(weights);
+      result_.original_bits = BitsOf(model_, weights.linear(config_.arch->linears.front().role));
     }
     AWQ_TRY(walk_.QuantizeBlock());
     for (std::size_t v = 0; v < variants_.size(); ++v) {
@@ -141,6 +168,7 @@ class Comparer {
   const Matrix<std::int32_t>& tokens_;
   const std::vector<Probe>& probes_;
   const CompareOptions& options_;
+  OriginalSize original_size_;
   std::vector<Variant> variants_;
   Walk walk_;
   std::vector<std::unique_ptr<SequenceRunner>> runners_;  // one a probe

@@ -39,7 +39,7 @@ struct CompareOptions {
 
 struct ComparedModel {
   std::vector<HiddenStore> states;  // final hidden states of each probe's tokens, on disk
-  std::size_t stored_bits = 0;      // of the whole model; the original's at 16 bits a weight
+  std::size_t stored_bits = 0;      // of the whole model
   std::vector<float> final_norm;    // [hidden_size]
   // All below: of contenders.
   quant::Spec spec;    // group_size 0: whole rows
@@ -50,6 +50,8 @@ struct ComparedModel {
 
 struct Comparison {
   ComparedModel original;
+  std::size_t parameters = 0;
+  int original_bits = 16;                 // of a linear's weight, nominally, as the file has it
   std::vector<ComparedModel> contenders;  // as asked for
 };
 

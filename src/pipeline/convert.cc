@@ -282,10 +282,15 @@ Error WouldChange(const std::filesystem::path& model, std::string_view format,
   if (changes.size() > kNamedTensors) {
     text += fmt::format("\n  and {} more", changes.size() - kNamedTensors);
   }
+  const pack::Format* to = pack::FindFormat(format);
+  const std::string_view other = to != nullptr && to->least_zero > 0
+                                     ? ", gptq-v2 holds every zero point (and gptq the groups that "
+                                       "quantize --sym makes)"
+                                     : "";
   return MakeError(ErrorCode::kUnsupported,
                    "{}: the {} format cannot hold {} of its tensors as they are; --lossy lets them "
-                   "change:{}",
-                   model.string(), format, changes.size(), text);
+                   "change{}:{}",
+                   model.string(), format, changes.size(), other, text);
 }
 
 Result<ConvertReport> Convert(ThreadPool& pool, const ModelDirectory& model,

@@ -21,6 +21,10 @@ constexpr std::size_t kPerThreadBytes = 24 * kMiB;
 // Of a group: its scale as a float, and its zero point.
 constexpr std::size_t kGroupBytes = sizeof(float) + 1;
 
+std::size_t ElementBytes(math::Precision precision) {
+  return precision == math::Precision::kBF16 ? 2 : 4;
+}
+
 // A site's input channels, and the weights and groups of all its linears.
 struct SiteSize {
   std::size_t in = 0;
@@ -59,6 +63,21 @@ std::size_t SolvingBytes(const SiteSize& size) {
          size.groups * (4 * kGroupBytes + 2 * sizeof(float));
 }
 
+// Scratch of the forward pass, hidden states and the KV cache of the tokens in flight.
+std::size_t ForwardBytes(const model::ModelConfig& config, const RunSize& run,
+                         std::size_t streams) {
+  const std::size_t element = ElementBytes(run.precision);
+  const std::size_t in_flight =
+      std::max<std::size_t>(1, kTokensInFlight / run.sequence_tokens) * run.sequence_tokens;
+  const std::size_t widest =
+      std::max({config.intermediate_size, config.hidden_size, config.q_width()});
+  // With two streams, what a site reads in both, and their difference.
+  const std::size_t inputs = (streams + (streams > 1 ? 1 : 0)) * widest * element;
+  return in_flight * (2 * widest * sizeof(float) + inputs +
+                      2 * std::max(config.hidden_size, config.q_width()) * sizeof(float) +
+                      config.hidden_size * sizeof(float) + 2 * config.kv_width() * element);
+}
+
 }  // namespace
 
 std::size_t ProgramBytes(std::size_t threads) { return kBaseBytes + threads * kPerThreadBytes; }
@@ -67,23 +86,13 @@ MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
                         const RunSize& run) {
   MemoryBound bound;
   const bool sequential = method.inputs == Inputs::kSequential;
-  const std::size_t element = run.precision == math::Precision::kBF16 ? 2 : 4;
+  const std::size_t element = ElementBytes(run.precision);
   const std::size_t streams = method.carries_targets() ? 2 : 1;
   bound.stream_bytes =
       streams *
       HiddenStore::Bytes(run.precision, run.sequences * run.sequence_tokens, config.hidden_size);
 
-  const std::size_t in_flight =
-      std::max<std::size_t>(1, kTokensInFlight / run.sequence_tokens) * run.sequence_tokens;
-  const std::size_t widest =
-      std::max({config.intermediate_size, config.hidden_size, config.q_width()});
-  // With two streams, what a site reads in both, and their difference.
-  const std::size_t inputs = (streams + (streams > 1 ? 1 : 0)) * widest * element;
-  bound.activation_bytes =
-      in_flight * (2 * widest * sizeof(float) + inputs +
-                   2 * std::max(config.hidden_size, config.q_width()) * sizeof(float) +
-                   config.hidden_size * sizeof(float) + 2 * config.kv_width() * element);
-
+  bound.activation_bytes = ForwardBytes(config, run, streams);
   SiteSize block;
   std::size_t largest_site = 0;
   for (const model::SiteRow& site : config.arch->sites) {

@@ -24,6 +24,7 @@ struct WindowOptions {
   std::size_t ctx_tokens = 2048;  // of one window, its BOS included; at least 2
   BosMode bos = BosMode::kAuto;
   std::optional<std::int32_t> bos_token_id;  // for kWindow; none: the tokenizer's
+  std::string_view ctx_flag = "--ctx";       // what sets ctx_tokens, for messages
   std::size_t max_windows = std::numeric_limits<std::size_t>::max();
 };
 
