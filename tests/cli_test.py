@@ -7,86 +7,13 @@ cli_test.py AWQ [unittest arguments]
 import json
 import os
 import pathlib
-import shutil
-import signal
 import struct
 import subprocess
-import sys
-import tempfile
 import time
 import unittest
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-MODEL = ROOT / "models" / "little-stories"
-GOLDEN = ROOT / "tests" / "golden" / "models"
-LLAMA = GOLDEN / "llama"
-TEXT = MODEL / "heldout.txt"
-AWQ = ""
-TIMEOUT_SECONDS = 600
-
-# Small enough for a sanitized build, large enough for every step to happen.
-CALIBRATED = ["--samples", "4", "--seq-len", "64"]
-
-
-def awq(*arguments, **options):
-    return subprocess.run([AWQ, *map(str, arguments)], capture_output=True,
-                          stdin=subprocess.DEVNULL, timeout=TIMEOUT_SECONDS, check=False, **options)
-
-
-def strict_json(data):
-    def refuse(name):
-        raise ValueError(f"{name} is not JSON")
-
-    return json.loads(data.decode(), parse_constant=refuse)
-
-
-def files_of(directory):
-    """name -> bytes, but for the report, which has times in it."""
-    return {p.name: p.read_bytes() for p in directory.iterdir()
-            if p.name != "quantization_report.json"}
-
-
-class CliTest(unittest.TestCase):
-    def setUp(self):
-        self.work = pathlib.Path(tempfile.mkdtemp(prefix="awq_cli_"))
-        self.addCleanup(shutil.rmtree, self.work, ignore_errors=True)
-        self.out = self.work / "out"
-
-    def copy_of_model(self, name="model"):
-        """A directory with the bundled model's files, linked, so that one can be replaced."""
-        directory = self.work / name
-        directory.mkdir()
-        for path in MODEL.iterdir():
-            (directory / path.name).symlink_to(path)
-        return directory
-
-    def replace(self, directory, name, content):
-        (directory / name).unlink()
-        (directory / name).write_bytes(content)
-
-    def succeed(self, *arguments, **options):
-        done = awq(*arguments, **options)
-        self.assertEqual(done.returncode, 0, done.stderr.decode())
-        return done
-
-    def fails(self, status, says, *arguments, **options):
-        """Ends with one of the statuses in `status`, no signal, and all words of `says`."""
-        done = awq(*arguments, **options)
-        error = done.stderr.decode()
-        status = status if isinstance(status, tuple) else (status,)
-        self.assertIn(done.returncode, status, f"{arguments}: {error}")
-        for word in says:
-            self.assertIn(str(word), error)
-        self.assertNotIn("Sanitizer", error)
-        return done
-
-    def fail_to_quantize(self, status, says, *arguments):
-        """Like fails, and nothing that looks complete is left."""
-        done = self.fails(status, says, "quantize", *arguments, "-o", self.out)
-        self.assertFalse(self.out.exists())
-        partial = pathlib.Path(f"{self.out}.partial")
-        self.assertFalse((partial / "config.json").exists())
-        return done
+from cli_case import (AWQ, CALIBRATED, GOLDEN, LLAMA, MODEL, TEXT, TIMEOUT_SECONDS, CliTest, awq,
+                      files_of, strict_json)
 
 
 class Usage(CliTest):
@@ -346,7 +273,7 @@ class Reports(CliTest):
         self.succeed("quantize", MODEL, "-o", file, "--method", "rtn", "--group-size", "64",
                      "--format", "gguf")
         self.assertEqual([path.name for path in self.work.glob("f*")], ["f.gguf"])
-        self.fail(1, ["--lossy", "\n  model.layers.0.self_attn.q_proj: the minima of"],
+        self.fails(1, ["--lossy", "\n  model.layers.0.self_attn.q_proj: the minima of"],
                   "convert", directory, "-o", same, "--format", "gguf")
         report = strict_json(self.succeed("convert", directory, "-o", same, "--format", "gguf",
                                           "--lossy", "--json", "-").stdout)
@@ -367,22 +294,22 @@ class Reports(CliTest):
         plain = self.work / "plain.gguf"
         self.assertIn(b"lossless", self.succeed("convert", MODEL, "-o", plain, "--format",
                                                 "gguf").stdout)
-        self.fail(1, ["plain.gguf: tensor blk.0.attn_q.weight is", "awq quantize"],
+        self.fails(1, ["plain.gguf: tensor blk.0.attn_q.weight is", "awq quantize"],
                   "convert", plain, "-o", self.out)
 
     def test_gguf_refused_before_work(self):
-        self.fail(1, ["name ends in .gguf", "out.gguf"], "quantize", MODEL, "-o", self.out,
+        self.fails(1, ["name ends in .gguf", "out.gguf"], "quantize", MODEL, "-o", self.out,
                   "--format", "gguf")
         file = self.work / "x.gguf"
-        self.fail(1, ["8-bit codes with zero points"], "quantize", MODEL, "-o", file, "--format",
+        self.fails(1, ["8-bit codes with zero points"], "quantize", MODEL, "-o", file, "--format",
                   "gguf", "--bits", "8")
         # The directory of a run that was interrupted at the very end.
         self.succeed("quantize", MODEL, "-o", self.work / "x.gguf.codes", "--method", "rtn")
-        self.fail(1, ["x.gguf.codes", "awq convert"], "quantize", MODEL, "-o", file, "--format",
+        self.fails(1, ["x.gguf.codes", "awq convert"], "quantize", MODEL, "-o", file, "--format",
                   "gguf", "--method", "rtn")
         file.write_bytes(b"")
-        self.fail(1, ["exists already"], "quantize", MODEL, "-o", file, "--format", "gguf")
-        self.fail(1, ["exists already"], "convert", MODEL, "-o", file, "--format", "gguf")
+        self.fails(1, ["exists already"], "quantize", MODEL, "-o", file, "--format", "gguf")
+        self.fails(1, ["exists already"], "convert", MODEL, "-o", file, "--format", "gguf")
 
 
 class BadInput(CliTest):
@@ -592,97 +519,5 @@ class BadInput(CliTest):
             self.fails(1, [closed], "quantize", MODEL, "-o", closed / "out", "--method", "rtn")
 
 
-class Interruption(CliTest):
-    def start(self, samples):
-        return subprocess.Popen([AWQ, "quantize", MODEL, "-o", self.out, "--calib", TEXT,
-                                 "--samples", str(samples), "--seq-len", "256"],
-                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                stdin=subprocess.DEVNULL)
-
-    def wait_for_blocks(self, process, blocks):
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while self.finished_blocks() < blocks and process.poll() is None:
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.002)
-        self.assertIsNone(process.poll(), "ended before it could be stopped")
-
-    def finished_blocks(self):
-        try:
-            journal = pathlib.Path(f"{self.out}.partial") / "journal.json"
-            return len(json.loads(journal.read_text())["done"])
-        except (OSError, ValueError):
-            return 0
-
-    def test_a_killed_run_leaves_nothing_and_is_continued(self):
-        process = self.start(samples=16)
-        try:
-            self.wait_for_blocks(process, 2)
-            # While it works, nobody else may.
-            process.send_signal(signal.SIGSTOP)
-            second = self.fails(1, [self.out], "quantize", MODEL, "-o", self.out, "--calib", TEXT,
-                               "--samples", "16", "--seq-len", "256")
-            self.assertNotIn(b"Traceback", second.stderr)
-        finally:
-            process.kill()
-            process.communicate()
-        self.assertFalse(self.out.exists())
-        partial = pathlib.Path(f"{self.out}.partial")
-        self.assertFalse((partial / "config.json").exists())
-
-        same = ["--calib", TEXT, "--samples", "16", "--seq-len", "256"]
-        done = self.succeed("quantize", MODEL, "-o", self.out, *same)
-        self.assertIn(b"continued", done.stdout)
-        self.assertFalse(partial.exists())
-        fresh = self.work / "fresh"
-        self.succeed("quantize", MODEL, "-o", fresh, *same)
-        self.assertEqual(files_of(self.out), files_of(fresh))
-
-    def test_what_does_not_go_on_says_that_it_was_interrupted(self):
-        long = ["--text", TEXT, "--max-tokens", "16384", "--ctx", "256"]
-        for name, command in (("compare", ["--methods", "awq-plus", *long]),
-                              ("eval", ["--reference", MODEL, *long]),
-                              ("run", ["-p", "Once", "-n", "500"])):
-            for sent in (signal.SIGINT, signal.SIGTERM):
-                with self.subTest(command=name, signal=sent):
-                    process = subprocess.Popen(
-                        [AWQ, name, MODEL, *map(str, command), "--threads", "1"],
-                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-                    try:
-                        self.wait_until_caught(process, sent)
-                        process.send_signal(sent)
-                        error = process.communicate(timeout=TIMEOUT_SECONDS)[1]
-                    finally:
-                        process.kill()
-                    self.assertEqual(process.returncode, -sent)
-                    self.assertTrue(error.endswith(b"\nawq: interrupted\n"), error)
-
-    def wait_until_caught(self, process, sent):
-        """Until the signal has a handler."""
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        status = pathlib.Path(f"/proc/{process.pid}/status")
-        while process.poll() is None:
-            caught = next(line for line in status.read_text().splitlines() if "SigCgt" in line)
-            if int(caught.split()[1], 16) >> (sent - 1) & 1:
-                return
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.002)
-        self.fail("ended before it could be stopped")
-
-    def test_an_interrupted_run_says_so_and_other_settings_begin_afresh(self):
-        process = self.start(samples=16)
-        try:
-            self.wait_for_blocks(process, 1)
-            process.send_signal(signal.SIGINT)
-            error = process.communicate(timeout=TIMEOUT_SECONDS)[1]
-        finally:
-            process.kill()
-        self.assertEqual(process.returncode, -signal.SIGINT)
-        self.assertIn(b"interrupted; the same command goes on", error)
-        done = self.succeed("quantize", MODEL, "-o", self.out, "--calib", TEXT, *CALIBRATED)
-        self.assertIn(b"begun afresh", done.stderr)
-        self.assertNotIn(b"continued", done.stdout)
-
-
 if __name__ == "__main__":
-    AWQ = sys.argv.pop(1)
     unittest.main()

@@ -12,9 +12,7 @@ function(awq_script_test name label)
     ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
 endfunction()
 
-awq_script_test(cli cli ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/cli_test.py
-  $<TARGET_FILE:awq>)
-foreach(test hub hub_hostile)
+foreach(test cli interruption hub hub_hostile)
   awq_script_test(${test} cli ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/${test}_test.py
     $<TARGET_FILE:awq>)
 endforeach()
