@@ -56,11 +56,11 @@ std::size_t StatisticsBytes(const SiteSize& size, const Method& method) {
 }
 
 // The Gram matrix's factor, and of the site's weights what rounding with feedback holds:
-// themselves, the corrected ones and scaled ones as floats, the codes of three attempts and one
+// themselves, the corrected ones and scaled ones as floats, the codes of three attempts and two
 // more, and both ends of the groups' ranges.
 std::size_t SolvingBytes(const SiteSize& size) {
-  return size.in * size.in * sizeof(float) + size.elements * (3 * sizeof(float) + 4) +
-         size.groups * (4 * kGroupBytes + 2 * sizeof(float));
+  return size.in * size.in * sizeof(float) + size.elements * (3 * sizeof(float) + 5) +
+         size.groups * (5 * kGroupBytes + 2 * sizeof(float));
 }
 
 // Scratch of the forward pass, hidden states and the KV cache of the tokens in flight.

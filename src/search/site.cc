@@ -12,6 +12,7 @@
 #include "search/gptq.h"
 #include "search/paired_error.h"
 #include "search/ranges.h"
+#include "search/scale_refit.h"
 
 namespace awq::search {
 namespace {
@@ -48,6 +49,28 @@ GramFactor Factor(ThreadPool& pool, const SiteStatistics& statistics, const Site
   return FactorGram(pool, statistics.gram, DampingFor(statistics.gram.cols(), statistics.tokens));
 }
 
+template <class T>
+Matrix<T> CopyOf(const Matrix<T>& from) {
+  Matrix<T> to(from.rows(), from.cols());
+  std::ranges::copy(from.span(), to.span().begin());
+  return to;
+}
+
+quant::QuantizedLinear CopyOf(const quant::QuantizedLinear& from) {
+  return {from.spec, CopyOf(from.codes), CopyOf(from.scales), CopyOf(from.zeros)};
+}
+
+// Rows of `other` that lose less take the place of those of `kept`.
+void KeepBetterRows(const std::vector<double>& other_losses, const quant::QuantizedLinear& other,
+                    const std::vector<double>& losses, quant::QuantizedLinear& kept) {
+  for (std::size_t row = 0; row < losses.size(); ++row) {
+    if (!(other_losses[row] < losses[row])) continue;
+    std::copy_n(other.codes.row(row), other.codes.cols(), kept.codes.row(row));
+    std::copy_n(other.scales.row(row), other.groups(), kept.scales.row(row));
+    std::copy_n(other.zeros.row(row), other.groups(), kept.zeros.row(row));
+  }
+}
+
 class Solver {
  public:
   Solver(ThreadPool& pool, const SiteProblem& problem, SiteStatistics statistics,
@@ -74,7 +97,7 @@ class Solver {
     std::vector<Attempt> attempts;
     attempts.push_back(RoundedToNearest());
     if (options_.keep_best) attempts.push_back(Published());
-    statistics_.gram = {};
+    if (!options_.refit) statistics_.gram = {};
     if (options_.correct) CorrectTargets();
     attempts.push_back(WithFeedback());
     return Choose(std::move(attempts));
@@ -132,12 +155,7 @@ class Solver {
     const quant::QuantizedLinear other =
         RoundIn(SearchRanges(pool_, scaled, scale, factor_.conditional_variances(), spec_), target,
                 scale, other_losses);
-    for (std::size_t row = 0; row < target.rows; ++row) {
-      if (!(other_losses[row] < losses[row])) continue;
-      std::copy_n(other.codes.row(row), other.codes.cols(), rounded.codes.row(row));
-      std::copy_n(other.scales.row(row), other.groups(), rounded.scales.row(row));
-      std::copy_n(other.zeros.row(row), other.groups(), rounded.zeros.row(row));
-    }
+    KeepBetterRows(other_losses, other, losses, rounded);
     return rounded;
   }
 
@@ -207,10 +225,29 @@ class Solver {
   Attempt WithFeedback() {
     Attempt attempt{"feedback", identity_, {}, {}, {}};
     if (options_.scales && problem_.scalable) SearchScaleOf(attempt);
-    for (const MatrixView<const float>& target : targets_) {
-      attempt.linears.push_back(RoundTarget(target, attempt.scale));
+    for (std::size_t i = 0; i < targets_.size(); ++i) {
+      quant::QuantizedLinear rounded = RoundTarget(targets_[i], attempt.scale);
+      if (options_.refit && rounded.groups() <= kMostRefittedGroups) {
+        quant::QuantizedLinear refitted = Refitted(targets_[i], attempt.scale, rounded);
+        const auto error = [&](const auto& of) { return judges_[i]->Of(of, attempt.scale); };
+        if (error(refitted) < error(rounded)) rounded = std::move(refitted);
+      }
+      attempt.linears.push_back(std::move(rounded));
     }
     return attempt;
+  }
+
+  // Scales refitted to the codes; then codes rounded again on those scales, refitted again: each
+  // row keeps the better.
+  quant::QuantizedLinear Refitted(MatrixView<const float> target, const Scale& scale,
+                                  const quant::QuantizedLinear& rounded) {
+    const RefitMetric metric{statistics_.gram, factor_.added};
+    quant::QuantizedLinear best = CopyOf(rounded);
+    const std::vector<double> losses = RefitScales(pool_, target, scale, metric, best);
+    quant::QuantizedLinear again = CopyOf(best);
+    RoundWithFeedback(pool_, target, scale, factor_, again);
+    KeepBetterRows(RefitScales(pool_, target, scale, metric, again), again, losses, best);
+    return best;
   }
 
   Attempt RoundedToNearest() {

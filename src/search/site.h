@@ -27,6 +27,7 @@ struct SiteProblem {
 struct SiteOptions {
   bool scales = true;   // search one; else the identity
   bool ranges = true;   // search them; else full ones
+  bool refit = true;    // group scales, to the codes
   bool correct = true;  // the targets, where the statistics have pairs
   // Damping as published for GPTQ: one hundredth of mean(H_ii), alike for all channels.
   bool published_damping = false;
@@ -35,6 +36,7 @@ struct SiteOptions {
 };
 inline constexpr SiteOptions kGptqOptions{.scales = false,
                                           .ranges = false,
+                                          .refit = false,
                                           .correct = false,
                                           .published_damping = true,
                                           .keep_best = false};
@@ -59,7 +61,8 @@ struct SiteSolution {
 // 2. Scale: the identity, or what a search over the two exponents finds with less tr(D H D^T) after
 //    rounding with feedback, on some of the rows.
 // 3. Rounding with feedback of W* diag(s), in full ranges and in searched ones; each row keeps the
-//    better.
+//    better. Then group scales refitted to the codes, codes rounded again on these and refitted
+//    again (RefitScales), where that leaves less error on held-out tokens.
 // 4. Keep-best: the whole site by the sum over its linears, then each linear among what was tried
 //    with the site's scale.
 // Without held-out tokens the sketch stands in for them. The statistics, large as they are, are let
