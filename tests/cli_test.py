@@ -212,7 +212,7 @@ class Reports(CliTest):
         gemv = self.work / "awq-gemv"
         self.assertEqual(takes(gemv, "--for", "vllm, transformers", status=1), {"transformers": [1]})
         self.assertEqual(takes(gemv, "--for", "transformers"), {"transformers": [1]})
-        done = self.fail(1, [], "verify", gemv, "--for", "vllm")
+        done = self.fails(1, [], "verify", gemv, "--for", "vllm")
         self.assertIn("vllm: the format: expects floats, awq-gemm, gptq, gptq-v2, "
                       "compressed-tensors, found awq-gemv; awq convert MODEL -o OUT --format "
                       "awq-gemm", done.stdout.decode())
@@ -235,8 +235,8 @@ class Reports(CliTest):
         self.assertEqual(takes(gguf, "--for", "llama.cpp"),
                          {"sglang": [1, 2, 4], "transformers": [1],
                           "llama.cpp": [1, 2, 4, 8, 16]})
-        self.fail(2, ["--for"], "verify", MODEL, "--for", "no-such-program")
-        self.fail(1, ["no-such-model"], "verify", self.work / "no-such-model")
+        self.fails(2, ["--for"], "verify", MODEL, "--for", "no-such-program")
+        self.fails(1, ["no-such-model"], "verify", self.work / "no-such-model")
 
     def test_padding_for_ranks(self):
         model = LLAMA.parent / "llama_bias"
@@ -257,13 +257,13 @@ class Reports(CliTest):
                       done.stderr.decode())
         self.assertEqual(ranks(wide), [1, 2])
         self.assertEqual(json.loads((wide / "config.json").read_text())["intermediate_size"], 128)
-        self.fail(1, ["4 attention heads", "no padding can mend that"], "quantize", model, "-o",
+        self.fails(1, ["4 attention heads", "no padding can mend that"], "quantize", model, "-o",
                   self.out, *settings, "--tp-pad", "3")
-        self.fail(1, ["8 inputs", "--group-size 8 would"], "quantize", model, "-o", self.out,
+        self.fails(1, ["8 inputs", "--group-size 8 would"], "quantize", model, "-o", self.out,
                   *settings, "--tp-pad", "4")
-        self.fail(1, ["already quantized"], "quantize", narrow, "-o", self.out, "--tp-pad", "2",
+        self.fails(1, ["already quantized"], "quantize", narrow, "-o", self.out, "--tp-pad", "2",
                   "--group-size", "16")
-        self.fail(2, ["--tp-pad"], "quantize", model, "-o", self.out, "--tp-pad", "0")
+        self.fails(2, ["--tp-pad"], "quantize", model, "-o", self.out, "--tp-pad", "0")
 
 
     def test_gguf(self):
