@@ -2,6 +2,7 @@
 # picks one at start. Such a file includes <cstddef>, <cstdint> and plain-pointer headers only: an
 # inline function of a shared header compiled for AVX2 could be the copy that the linker keeps.
 function(awq_isa_objects target)
+  cmake_parse_arguments(ISA "VNNI" "" "" ${ARGN})
   set(flags_baseline "")
   set(isas baseline)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
@@ -9,9 +10,13 @@ function(awq_isa_objects target)
     set(flags_avx2 -mavx2 -mfma -mf16c)
     set(flags_avx512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl
       -mprefer-vector-width=512)
+    if(ISA_VNNI)
+      list(APPEND isas avx512vnni)
+      set(flags_avx512vnni ${flags_avx512} -mavx512vnni)
+    endif()
   endif()
   foreach(isa ${isas})
-    add_library(${target}_${isa} OBJECT ${ARGN})
+    add_library(${target}_${isa} OBJECT ${ISA_UNPARSED_ARGUMENTS})
     target_link_libraries(${target}_${isa} PRIVATE awq_options)
     target_include_directories(${target}_${isa} PRIVATE ${PROJECT_SOURCE_DIR}/src)
     target_compile_definitions(${target}_${isa} PRIVATE AWQ_ISA=${isa})
@@ -27,11 +32,11 @@ endfunction()
 #   *_bench.cc  one Google Benchmark program each
 #   *_fuzz.cc   one libFuzzer program each; without libFuzzer, a test that replays its corpus
 #   main.cc     left to the folder itself
-#   *_isa.cc    compiled once per instruction set (see awq_isa_objects)
+#   *_isa.cc    compiled once per instruction set (see awq_isa_objects); with VNNI also for that
 # so that a file on disk cannot be left out. DEPS is the house rule of who may include whom;
 # tools/check_layers.py reads it from the same line.
 function(awq_module name)
-  cmake_parse_arguments(ARG "" "" "DEPS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "VNNI" "" "DEPS;LIBS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cc)
   set(tests ${sources})
   set(benches ${sources})
@@ -48,6 +53,9 @@ function(awq_module name)
     add_library(awq_${name} STATIC ${sources})
     target_link_libraries(awq_${name} PRIVATE $<BUILD_INTERFACE:awq_options>)
     if(isa_sources)
+      if(ARG_VNNI)
+        list(APPEND isa_sources VNNI)
+      endif()
       awq_isa_objects(awq_${name} ${isa_sources})
     endif()
   else()

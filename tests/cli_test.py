@@ -154,6 +154,13 @@ class Reports(CliTest):
                                            "-").stdout)
         self.assertLess(figures["kl_mean_nats"], 0.5)
         self.succeed("run", self.out, "-p", "Once", "-n", "2")
+        # Activations of 8 bits: little is lost, and something.
+        report = strict_json(self.succeed(
+            "eval", self.out, "--reference", self.out, "--activations", "int8", "--text", TEXT,
+            "--ctx", "64", "--max-tokens", "512", "--json", "-").stdout)
+        self.assertGreater(report["kl_mean_nats"], 0)
+        self.assertLess(report["kl_mean_nats"], 0.01)
+        self.succeed("run", self.out, "-p", "Once", "-n", "2", "--activations", "int8")
         self.fails(1, ["already quantized"], "quantize", self.out, "-o", self.work / "again")
         # Neither the number of threads nor a second run changes a byte.
         again = self.work / "same"

@@ -18,6 +18,10 @@ namespace awq {
 // kAuto: bf16 with fp32 accumulation where the CPU multiplies bf16, else f32.
 enum class ComputePrecision : std::uint8_t { kAuto, kF32, kBF16 };
 
+// What packed linears are multiplied by: kExact as ComputePrecision says, the weights made dense;
+// kInt8 rounded to 8 bits in blocks of up to 128, from the packed weights as they are.
+enum class Activations : std::uint8_t { kExact, kInt8 };
+
 // How a text becomes windows of `ctx` tokens.
 enum class Bos : std::uint8_t {
   kAuto,    // tokenized once with what the tokenizer adds by itself, at the very start
@@ -138,6 +142,7 @@ struct EvaluateOptions {
   std::optional<std::size_t> ctx = std::nullopt;  // none: 2048, or what the model takes
   Bos bos = Bos::kAuto;
   std::optional<std::size_t> max_tokens = std::nullopt;  // look at about this many tokens only
+  Activations activations = Activations::kExact;         // of the model, not of the reference
 };
 
 // A figure with its 95 % bootstrap interval over windows.
@@ -234,6 +239,7 @@ struct GenerateOptions {
   std::string prompt;
   std::size_t max_new_tokens = 128;
   double temperature = 0;  // 0: always the most likely token
+  Activations activations = Activations::kExact;
   std::uint64_t seed = 0;
 };
 

@@ -21,6 +21,10 @@ math::Precision ResolvePrecision(ComputePrecision wanted) {
   return bf16 ? math::Precision::kBF16 : math::Precision::kF32;
 }
 
+kernels::Packed ToPacked(Activations activations) {
+  return activations == Activations::kInt8 ? kernels::Packed::kInt8 : kernels::Packed::kDense;
+}
+
 text::BosMode ToBosMode(Bos bos) {
   switch (bos) {
     case Bos::kWindow:

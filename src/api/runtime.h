@@ -9,12 +9,15 @@
 #include <string>
 
 #include "checkpoint/stored_model.h"
+#include "kernels/linear.h"
 #include "math/matmul.h"
 #include "text/windows.h"
 
 namespace awq::api {
 
 math::Precision ResolvePrecision(ComputePrecision wanted);
+
+kernels::Packed ToPacked(Activations activations);
 
 text::BosMode ToBosMode(Bos bos);
 

@@ -181,6 +181,14 @@ CLI::Option* AddBos(CLI::App& command, std::string& bos) {
       ->check(CLI::IsMember({"auto", "window", "never"}));
 }
 
+void AddActivations(CLI::App& command, Activations& activations) {
+  command
+      .add_option("--activations", activations,
+                  "exact, or int8: packed weights as they are, times activations of 8 bits")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Activations>{
+          {"exact", Activations::kExact}, {"int8", Activations::kInt8}}));
+}
+
 Bos ParseBos(const std::string& name) {
   return name == "window" ? Bos::kWindow : name == "never" ? Bos::kNever : Bos::kAuto;
 }

@@ -103,6 +103,7 @@ CLI::Validator Trimmed();
 CLI::Validator WholeNumber(std::uint64_t least);
 CLI::Option* AddSeed(CLI::App& command, std::uint64_t& seed, const std::string& help);
 CLI::Option* AddBos(CLI::App& command, std::string& bos);
+void AddActivations(CLI::App& command, Activations& activations);
 Bos ParseBos(const std::string& name);
 
 // Control characters escaped: names come from files, and a terminal obeys what it is sent.

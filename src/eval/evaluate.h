@@ -17,6 +17,8 @@ namespace awq::eval {
 
 struct EvalOptions {
   kernels::Precision precision = kernels::Precision::kF32;
+  kernels::Packed packed =
+      kernels::Packed::kDense;  // of the model; the reference is computed dense
   // Hidden states, and converted copies of weights: half of it each, at least one block and 8192
   // tokens of a width of 4096 (128 MiB a model). Mapped files, the head and up to 64 MiB of logits
   // come on top.

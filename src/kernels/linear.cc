@@ -49,7 +49,9 @@ void Activations::Resize(std::size_t tokens, std::size_t width) {
   width_ = width;
   const std::size_t size = tokens * width;
   if (precision_ == Precision::kBF16 && bf16_.size() < size) bf16_ = Buffer<BF16>(size);
-  if (precision_ == Precision::kF32 && f32_.size() < size) f32_ = Buffer<float>(size);
+  if (keeps_floats() && f32_.size() < size) f32_ = Buffer<float>(size);
+  has_bf16_ = !keeps_floats();
+  int8_.Clear();
 }
 
 void Activations::Assign(ThreadPool& pool, MatrixView<const float> rows) {
@@ -57,7 +59,7 @@ void Activations::Assign(ThreadPool& pool, MatrixView<const float> rows) {
   ForRowBlocks(pool, tokens_, [&](std::size_t first, std::size_t count) {
     for (std::size_t t = first; t < first + count; ++t) {
       const std::span<const float> from(rows.row(t), width_);
-      if (precision_ == Precision::kBF16) {
+      if (!keeps_floats()) {
         math::Convert(from, bf16_.span().subspan(t * width_, width_));
       } else {
         std::copy(from.begin(), from.end(), f32_.data() + t * width_);
@@ -70,9 +72,9 @@ void Activations::Fill(ThreadPool& pool, std::size_t tokens, std::size_t width,
                        const MakeRow& make) {
   Resize(tokens, width);
   ForRowBlocks(pool, tokens, [&](std::size_t first, std::size_t count) {
-    std::vector<float> row(precision_ == Precision::kBF16 ? width : 0);
+    std::vector<float> row(keeps_floats() ? 0 : width);
     for (std::size_t t = first; t < first + count; ++t) {
-      if (precision_ == Precision::kF32) {
+      if (keeps_floats()) {
         make(t, f32_.span().subspan(t * width, width));
         continue;
       }
@@ -89,7 +91,19 @@ MatrixView<const float> Activations::f32() const {
 
 MatrixView<const BF16> Activations::bf16() const {
   AWQ_CHECK(precision_ == Precision::kBF16);
+  if (!has_bf16_)
+    math::Convert(std::span<const float>(f32_.data(), tokens_ * width_),
+                  bf16_.span().first(tokens_ * width_));
+  has_bf16_ = true;
   return {bf16_.data(), tokens_, width_};
+}
+
+const Int8Activations& Activations::int8(ThreadPool& pool, std::size_t block_inputs) const {
+  AWQ_CHECK(packed_ == Packed::kInt8);
+  if (int8_.tokens() == 0 || int8_.block_inputs() != block_inputs) {
+    int8_.Assign(pool, {f32_.data(), tokens_, width_}, block_inputs);
+  }
+  return int8_;
 }
 
 Linear Linear::FromDense(ThreadPool& pool, const TensorView& weight, Precision precision) {
@@ -114,11 +128,15 @@ Linear Linear::FromDense(ThreadPool& pool, const TensorView& weight, Precision p
 }
 
 Linear Linear::FromQuantized(ThreadPool& pool, const quant::QuantizedLinear& weight,
-                             Precision precision) {
+                             Precision precision, Packed packed) {
   Linear linear;
   linear.out_features_ = weight.out_features();
   linear.in_features_ = weight.in_features();
   linear.precision_ = precision;
+  if (packed == Packed::kInt8 && Panels::CanHold(weight)) {
+    linear.panels_.emplace(pool, weight);
+    return linear;
+  }
   const std::size_t in = linear.in_features_;
   const std::size_t size = linear.out_features_ * in;
   if (precision == Precision::kF32) {
@@ -151,7 +169,8 @@ Linear Linear::FromFloats(ThreadPool& pool, Matrix<float> weight, Precision prec
 }
 
 std::size_t Linear::owned_bytes() const {
-  return owned_f32_.size() * sizeof(float) + owned_bf16_.size() * sizeof(BF16);
+  return owned_f32_.size() * sizeof(float) + owned_bf16_.size() * sizeof(BF16) +
+         (panels_ ? panels_->bytes() : 0);
 }
 
 MatrixView<const float> Linear::f32() const {
@@ -165,7 +184,9 @@ MatrixView<const BF16> Linear::bf16() const {
 
 void Linear::Apply(ThreadPool& pool, const Activations& x, MatrixView<float> y) const {
   AWQ_CHECK(x.precision() == precision_);
-  if (precision_ == Precision::kBF16) {
+  if (panels_) {
+    panels_->Apply(pool, x.int8(pool, panels_->block_inputs()), y);
+  } else if (precision_ == Precision::kBF16) {
     math::ApplyWeights(pool, x.bf16(), bf16(), y);
   } else {
     math::ApplyWeights(pool, x.f32(), f32(), y);

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "base/threads.h"
+#include "kernels/panels.h"
 #include "math/matmul.h"
 #include "quant/quantized_linear.h"
 #include "tensor/tensor.h"
@@ -16,10 +19,16 @@ namespace awq::kernels {
 
 using math::Precision;
 
+// How a packed linear is computed: made dense once, or from its codes with activations of int8.
+enum class Packed : std::uint8_t { kDense, kInt8 };
+
 // [tokens, width] in the type that the arithmetic wants; the memory is reused from call to call.
+// With Packed::kInt8 they are kept as floats, and made into what each linear wants at its first
+// use.
 class Activations {
  public:
-  explicit Activations(Precision precision) : precision_(precision) {}
+  explicit Activations(Precision precision, Packed packed = Packed::kDense)
+      : precision_(precision), packed_(packed) {}
 
   Precision precision() const { return precision_; }
   std::size_t tokens() const { return tokens_; }
@@ -34,15 +43,21 @@ class Activations {
   // Precondition: the precision is that of the type.
   MatrixView<const float> f32() const;
   MatrixView<const BF16> bf16() const;
+  // Precondition: Packed::kInt8.
+  const Int8Activations& int8(ThreadPool& pool, std::size_t block_inputs) const;
 
  private:
   void Resize(std::size_t tokens, std::size_t width);
+  bool keeps_floats() const { return precision_ == Precision::kF32 || packed_ != Packed::kDense; }
 
   Precision precision_;
+  Packed packed_ = Packed::kDense;
   std::size_t tokens_ = 0;
   std::size_t width_ = 0;
   Buffer<float> f32_;
-  Buffer<BF16> bf16_;
+  mutable Buffer<BF16> bf16_;
+  mutable bool has_bf16_ = false;
+  mutable Int8Activations int8_;  // of no tokens: not made yet
 };
 
 // y = x W^T + b. The weights stay where they are (a mapped file) when their type is the
@@ -52,8 +67,9 @@ class Linear {
   Linear() = default;
   // weight [out_features, in_features] of F32, F16 or BF16.
   static Linear FromDense(ThreadPool& pool, const TensorView& weight, Precision precision);
+  // With Packed::kInt8, and where panels can hold them, the codes stay as they are.
   static Linear FromQuantized(ThreadPool& pool, const quant::QuantizedLinear& weight,
-                              Precision precision);
+                              Precision precision, Packed packed = Packed::kDense);
   static Linear FromFloats(ThreadPool& pool, Matrix<float> weight, Precision precision);
 
   void set_bias(std::vector<float> bias) { bias_ = std::move(bias); }  // [out_features]
@@ -75,6 +91,7 @@ class Linear {
   const BF16* bf16_ = nullptr;
   Buffer<float> owned_f32_;
   Buffer<BF16> owned_bf16_;
+  std::optional<Panels> panels_;
   std::vector<float> bias_;
 };
 

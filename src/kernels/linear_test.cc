@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -174,6 +175,80 @@ INSTANTIATE_TEST_SUITE_P(Precisions, LinearOf, ::testing::Values(Precision::kF32
                          [](const auto& each) {
                            return each.param == Precision::kF32 ? "F32" : "BF16";
                          });
+
+quant::QuantizedLinear FourBits(std::size_t group_size) {
+  quant::QuantizedLinear weight{{4, group_size, false},
+                                Matrix<std::uint8_t>(kOut, kIn),
+                                Matrix<float>(kOut, kIn / group_size),
+                                Matrix<std::uint8_t>(kOut, kIn / group_size)};
+  std::mt19937 random(4);
+  for (auto& code : weight.codes.span()) code = static_cast<std::uint8_t>(random() % 16);
+  for (auto& zero : weight.zeros.span()) zero = static_cast<std::uint8_t>(random() % 16);
+  for (auto& scale : weight.scales.span()) {
+    scale = RoundToF16(1e-3F * static_cast<float>(1 + random() % 50));
+  }
+  return weight;
+}
+
+// An input moves by at most half a step of its block, 1/254 of the largest there.
+TEST(Linear, PackedWithInt8ActivationsIsNearTheDenseOne) {
+  ThreadPool pool(2);
+  constexpr std::size_t kGroup = 32;
+  const quant::QuantizedLinear weight = FourBits(kGroup);
+  const std::vector<float> bias = Random(kOut, 6);
+  const Matrix<float> x = AsMatrix(Random(kTokens * kIn, 8), kIn);
+  for (const Precision precision : {Precision::kF32, Precision::kBF16}) {
+    if (precision == Precision::kBF16 && !math::HasFastBF16()) continue;
+    Linear packed = Linear::FromQuantized(pool, weight, precision, Packed::kInt8);
+    packed.set_bias(bias);
+    EXPECT_LT(packed.owned_bytes(), kOut * kIn);
+    Activations activations(precision, Packed::kInt8);
+    activations.Assign(pool, x);
+    Matrix<float> y(kTokens, kOut);
+    packed.Apply(pool, activations, y);
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      for (std::size_t n = 0; n < kOut; ++n) {
+        double want = bias[n];
+        double bound = 0;
+        for (std::size_t k = 0; k < kIn; ++k) {
+          const std::size_t g = k / kGroup;
+          const double w = (weight.codes(n, k) - weight.zeros(n, g)) * weight.scales(n, g);
+          double largest = 0;
+          for (std::size_t i = g * kGroup; i < (g + 1) * kGroup; ++i) {
+            largest = std::max(largest, std::fabs(static_cast<double>(x(t, i))));
+          }
+          want += w * x(t, k);
+          bound += std::fabs(w) * largest / 254 * (1 + 0x1p-13);
+        }
+        EXPECT_NEAR(y(t, n), want, bound + kUnit * 8 * std::fabs(want));
+      }
+    }
+    // A dense linear reads the same activations as ever.
+    const std::vector<float> floats = Random(kOut * kIn, 2);
+    const Stored stored(DType::kF32, floats, 0);
+    const Linear dense = Linear::FromDense(pool, stored.view, precision);
+    Activations plain(precision);
+    plain.Assign(pool, x);
+    Matrix<float> one(kTokens, kOut);
+    Matrix<float> other(kTokens, kOut);
+    dense.Apply(pool, activations, one);
+    dense.Apply(pool, plain, other);
+    EXPECT_TRUE(std::ranges::equal(one.span(), other.span()));
+    // New rows, new codes.
+    const Matrix<float> zeros(kTokens, kIn, 0.0F);
+    activations.Assign(pool, zeros);
+    packed.Apply(pool, activations, y);
+    for (std::size_t n = 0; n < kOut; ++n) EXPECT_EQ(y(1, n), bias[n]);
+  }
+}
+
+TEST(Linear, WhatPanelsCannotHoldBecomesDense) {
+  ThreadPool pool(1);
+  const quant::QuantizedLinear weight = FourBits(4);
+  const Linear linear = Linear::FromQuantized(pool, weight, Precision::kF32, Packed::kInt8);
+  EXPECT_EQ(linear.owned_bytes(), kOut * kIn * sizeof(float));
+  EXPECT_EQ(linear.f32()(3, 5), (weight.codes(3, 5) - weight.zeros(3, 1)) * weight.scales(3, 1));
+}
 
 }  // namespace
 }  // namespace awq::kernels

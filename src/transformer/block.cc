@@ -46,7 +46,7 @@ std::vector<float> ToFloats(const TensorView& tensor) {
 }
 
 Result<PreparedBlock> Prepare(ThreadPool& pool, const model::BlockWeights& weights,
-                              kernels::Precision precision) {
+                              kernels::Precision precision, kernels::Packed packed) {
   PreparedBlock block;
   for (std::size_t role = 0; role < model::kRoles; ++role) {
     if (weights.norms[role]) block.norms[role] = ToFloats(*weights.norms[role]);
@@ -54,7 +54,7 @@ Result<PreparedBlock> Prepare(ThreadPool& pool, const model::BlockWeights& weigh
     const model::Linear& linear = *weights.linears[role];
     if (linear.is_packed()) {
       AWQ_ASSIGN(const quant::QuantizedLinear unpacked, linear.packed->Unpack());
-      block.linears[role] = kernels::Linear::FromQuantized(pool, unpacked, precision);
+      block.linears[role] = kernels::Linear::FromQuantized(pool, unpacked, precision, packed);
     } else {
       block.linears[role] = kernels::Linear::FromDense(pool, linear.weight, precision);
       // Used where it lies, so that must stay.
@@ -66,8 +66,8 @@ Result<PreparedBlock> Prepare(ThreadPool& pool, const model::BlockWeights& weigh
 }
 
 BlockRunner::BlockRunner(ThreadPool& pool, const model::ModelConfig& config, const RopeTable& rope,
-                         kernels::Precision precision)
-    : pool_(pool), config_(config), rope_(rope), precision_(precision), input_(precision) {}
+                         kernels::Precision precision, kernels::Packed packed)
+    : pool_(pool), config_(config), rope_(rope), precision_(precision), input_(precision, packed) {}
 
 void BlockRunner::Run(const PreparedBlock& block, Place place, const Batch& batch, KvCache& cache,
                       MatrixView<float> hidden, Observer* observer) {

@@ -33,7 +33,8 @@ struct PreparedBlock {
 
 // Views of `weights` may be kept: its source must outlive the block.
 Result<PreparedBlock> Prepare(ThreadPool& pool, const model::BlockWeights& weights,
-                              kernels::Precision precision);
+                              kernels::Precision precision,
+                              kernels::Packed packed = kernels::Packed::kDense);
 
 std::vector<float> ToFloats(const TensorView& tensor);
 
@@ -50,7 +51,7 @@ class BlockRunner {
  public:
   // `rope` must cover every position and outlive the runner, as must the pool and the config.
   BlockRunner(ThreadPool& pool, const model::ModelConfig& config, const RopeTable& rope,
-              kernels::Precision precision);
+              kernels::Precision precision, kernels::Packed packed = kernels::Packed::kDense);
 
   // hidden [tokens, hidden_size], updated in place. Keys and values go to `cache_layer` of the
   // cache; `layer` is the block's place in the model.

@@ -13,7 +13,7 @@ Network::Network(ThreadPool& pool, const model::WeightSource& source, const Netw
       source_(source),
       options_(options),
       rope_(source.config(), options.positions),
-      runner_(pool, source.config(), rope_, options.precision),
+      runner_(pool, source.config(), rope_, options.precision, options.packed),
       kept_(source.config().num_hidden_layers),
       normed_(options.precision) {}
 
@@ -45,7 +45,7 @@ Status Network::Embed(std::span<const std::int32_t> tokens, MatrixView<float> hi
 Result<const PreparedBlock*> Network::Block(std::size_t layer) {
   if (kept_[layer]) return kept_[layer].get();
   AWQ_ASSIGN(const model::BlockWeights weights, source_.Block(layer));
-  AWQ_ASSIGN(passing_, Prepare(pool_, weights, options_.precision));
+  AWQ_ASSIGN(passing_, Prepare(pool_, weights, options_.precision, options_.packed));
   const std::size_t bytes = passing_.owned_bytes();
   if (bytes <= options_.keep_bytes && kept_bytes_ <= options_.keep_bytes - bytes) {
     kept_[layer] = std::make_unique<PreparedBlock>(std::move(passing_));

@@ -20,6 +20,7 @@ struct NetworkOptions {
   std::size_t positions = 0;  // the longest sequence that will be run
   // Blocks that need converted copies are kept while they fit, else made anew at every use.
   std::size_t keep_bytes = SIZE_MAX;
+  kernels::Packed packed = kernels::Packed::kDense;
 };
 
 // Thread contract: one caller at a time. The source and the pool must outlive it.

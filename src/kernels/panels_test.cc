@@ -1,0 +1,190 @@
+#include "kernels/panels.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+
+namespace awq::kernels {
+namespace {
+
+struct Shape {
+  std::size_t out;
+  std::size_t in;
+  std::size_t group;
+  int bits = 4;
+  bool symmetric = false;
+  DType scale_dtype = DType::kF16;
+};
+
+quant::QuantizedLinear RandomLinear(const Shape& shape, unsigned seed) {
+  std::mt19937 random(seed);
+  quant::QuantizedLinear linear{{shape.bits, shape.group, shape.symmetric, shape.scale_dtype},
+                                Matrix<std::uint8_t>(shape.out, shape.in),
+                                Matrix<float>(shape.out, shape.in / shape.group),
+                                Matrix<std::uint8_t>(shape.out, shape.in / shape.group)};
+  const auto levels = static_cast<unsigned>(1 << shape.bits);
+  for (auto& code : linear.codes.span()) code = static_cast<std::uint8_t>(random() % levels);
+  for (auto& zero : linear.zeros.span()) {
+    zero = static_cast<std::uint8_t>(shape.symmetric ? levels / 2 : random() % levels);
+  }
+  for (auto& scale : linear.scales.span()) {
+    const float value = std::uniform_real_distribution<float>(-0.1F, 0.1F)(random);
+    scale = shape.scale_dtype == DType::kBF16 ? ToFloat(ToBF16(value)) : RoundToF16(value);
+  }
+  linear.scales.span()[0] = 0x1p-20F;  // an fp16 number below the normal ones, and one of bf16
+  return linear;
+}
+
+Matrix<float> RandomRows(std::size_t rows, std::size_t cols, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  Matrix<float> x(rows, cols);
+  for (float& value : x.span()) value = normal(random);
+  return x;
+}
+
+const std::vector<Shape> kShapes = {
+    {16, 128, 128},   {1, 8, 8},       {15, 64, 32},
+    {17, 192, 64},    {40, 96, 24},    {33, 384, 192},
+    {48, 256, 256},   {16, 136, 136},  {32, 128, 32, 4, true},
+    {32, 128, 64, 3}, {20, 64, 64, 2}, {35, 256, 128, 4, false, DType::kBF16},
+    {64, 1024, 128},  {16, 1000, 40},
+};
+
+// In double, from the codes as they are: what the activations lose is not counted.
+struct Expected {
+  double value = 0;
+  double magnitude = 0;  // of the terms
+};
+
+Expected Expect(const quant::QuantizedLinear& linear, std::size_t row,
+                const std::vector<std::int8_t>& x, const std::vector<float>& x_scales,
+                std::size_t block_inputs) {
+  Expected expected;
+  const std::size_t group = linear.in_features() / linear.groups();
+  for (std::size_t k = 0; k < linear.in_features(); ++k) {
+    const int code = linear.codes(row, k) - linear.zeros(row, k / group);
+    const double term = code * x[k] * static_cast<double>(linear.scales(row, k / group)) *
+                        static_cast<double>(x_scales[k / block_inputs]);
+    expected.value += term;
+    expected.magnitude += std::fabs(term);
+  }
+  return expected;
+}
+
+TEST(Panels, EverySetOfInstructionsGivesTheSameSum) {
+  ThreadPool pool(2);
+  for (const Shape& shape : kShapes) {
+    const quant::QuantizedLinear linear = RandomLinear(shape, 3);
+    ASSERT_TRUE(Panels::CanHold(linear));
+    const Panels panels(pool, linear);
+    for (const std::size_t tokens : {1U, 2U, 3U, 5U, 8U, 9U, 19U}) {
+      const Matrix<float> rows = RandomRows(tokens, shape.in, 5);
+      Int8Activations x;
+      x.Assign(pool, rows, panels.block_inputs());
+      Matrix<float> first;
+      for (const Int8Row& set : Int8Rows()) {
+        Matrix<float> y(tokens, shape.out);
+        panels.ApplyWith(*set.loops, pool, x, y);
+        if (first.size() == 0)
+          first = std::move(y);
+        else
+          EXPECT_TRUE(std::ranges::equal(y.span(), first.span())) << set.name;
+      }
+      // The activations once more, by the plain formula.
+      const std::size_t blocks = shape.in / panels.block_inputs();
+      for (std::size_t t = 0; t < tokens; ++t) {
+        std::vector<std::int8_t> codes(shape.in);
+        std::vector<float> scales(blocks);
+        std::vector<std::int32_t> sums(blocks);
+        baseline::kInt8Loops.quantize(rows.row(t), blocks, panels.block_inputs(), codes.data(),
+                                      scales.data(), sums.data());
+        for (std::size_t r = 0; r < shape.out; ++r) {
+          const Expected want = Expect(linear, r, codes, scales, panels.block_inputs());
+          // Of each block the conversion and two products, and a sum for each: half a unit each.
+          const double bound = (static_cast<double>(blocks) + 3) * 0x1p-24 * want.magnitude;
+          ASSERT_NEAR(first(t, r), want.value, bound) << shape.out << " " << shape.in << " " << t;
+        }
+      }
+    }
+  }
+}
+
+TEST(Panels, ActivationsAreRoundedToTheNearestCode) {
+  for (const Int8Row& set : Int8Rows()) {
+    for (const std::size_t inputs : {8U, 24U, 128U}) {
+      const Matrix<float> rows = RandomRows(1, 5 * inputs, 9);
+      std::vector<std::int8_t> codes(rows.size());
+      std::vector<float> scales(5);
+      std::vector<std::int32_t> sums(5);
+      set.loops->quantize(rows.data(), 5, inputs, codes.data(), scales.data(), sums.data());
+      for (std::size_t b = 0; b < 5; ++b) {
+        std::int32_t sum = 0;
+        float most = 0;
+        for (std::size_t i = b * inputs; i < (b + 1) * inputs; ++i) {
+          // Half a step, and the rounding of the inverse and of the product (below 128 * 2^-23).
+          EXPECT_LE(std::fabs(rows.data()[i] - static_cast<float>(codes[i]) * scales[b]),
+                    scales[b] * (0.5F + 0x1p-15F));
+          sum += codes[i];
+          most = std::max(most, std::fabs(rows.data()[i]));
+        }
+        EXPECT_EQ(sums[b], sum);
+        EXPECT_EQ(scales[b], most / 127.0F);
+      }
+    }
+  }
+}
+
+TEST(Panels, WhatIsNotFiniteStaysSo) {
+  ThreadPool pool(1);
+  const quant::QuantizedLinear linear = RandomLinear({16, 64, 32}, 1);
+  const Panels panels(pool, linear);
+  for (const float bad :
+       {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+        std::numeric_limits<float>::quiet_NaN()}) {
+    Matrix<float> rows = RandomRows(2, 64, 2);
+    rows(1, 40) = bad;
+    for (const Int8Row& set : Int8Rows()) {
+      Int8Activations x;
+      x.Assign(pool, rows, panels.block_inputs());
+      Matrix<float> y(2, 16);
+      panels.ApplyWith(*set.loops, pool, x, y);
+      for (std::size_t r = 0; r < 16; ++r) {
+        EXPECT_TRUE(std::isfinite(y(0, r)));
+        EXPECT_TRUE(std::isnan(y(1, r)));
+      }
+    }
+  }
+  // Zeros, and inputs so small that their scale has no inverse.
+  for (const float small : {0.0F, 0x1p-140F}) {
+    const Matrix<float> rows(1, 64, small);
+    Int8Activations x;
+    x.Assign(pool, rows, panels.block_inputs());
+    Matrix<float> y(1, 16);
+    panels.Apply(pool, x, y);
+    for (const float value : y.span()) EXPECT_EQ(value, 0);
+  }
+}
+
+TEST(Panels, SayWhatTheyCannotHold) {
+  EXPECT_FALSE(Panels::CanHold(RandomLinear({8, 64, 4}, 1)));
+  EXPECT_FALSE(Panels::CanHold(RandomLinear({8, 64, 32, 5}, 1)));
+  quant::QuantizedLinear ordered = RandomLinear({8, 64, 32}, 1);
+  ordered.spec.act_order = true;
+  EXPECT_FALSE(Panels::CanHold(ordered));
+  quant::QuantizedLinear floats = RandomLinear({8, 64, 32}, 1);
+  floats.spec.scale_dtype = DType::kF32;
+  EXPECT_FALSE(Panels::CanHold(floats));
+}
+
+TEST(Panels, TakeFourBitsAndAScale) {
+  ThreadPool pool(1);
+  const Panels panels(pool, RandomLinear({256, 512, 128}, 1));
+  // Half a byte a code; of every 128, two bytes of scale and one of zero point.
+  EXPECT_EQ(panels.bytes(), 256 * 512 / 2 + 256 * 4 * 3);
+}
+
+}  // namespace
+}  // namespace awq::kernels
