@@ -1,5 +1,6 @@
 // The forward pass of every architecture against the logits that transformers computes (see
-// tools/make_model_fixtures.py), read through a model directory.
+// tools/make_model_fixtures.py), read through a model directory; and two that programs of others
+// quantized (tools/interop/make_golden.py).
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -147,7 +148,7 @@ INSTANTIATE_TEST_SUITE_P(Models, ForwardGolden,
                          ::testing::Values("llama", "llama_sharded", "llama_wide", "llama_gqa_tied",
                                            "llama3_rope", "llama_linear_rope", "llama_bias",
                                            "mistral", "mistral_nowindow", "qwen2", "qwen2_window",
-                                           "qwen3"),
+                                           "qwen3", "llama_llm_compressor", "llama_gptqmodel"),
                          [](const auto& each) { return each.param; });
 
 }  // namespace
