@@ -280,7 +280,7 @@ class Reports(CliTest):
         self.succeed("quantize", MODEL, "-o", file, "--method", "rtn", "--group-size", "64",
                      "--format", "gguf")
         self.assertEqual([path.name for path in self.work.glob("f*")], ["f.gguf"])
-        self.fails(1, ["--lossy", "\n  model.layers.0.self_attn.q_proj: the minima of"],
+        self.fails(1, ["--lossy", "\n  model.layers.0.self_attn.q_proj: scales or minima of"],
                   "convert", directory, "-o", same, "--format", "gguf")
         report = strict_json(self.succeed("convert", directory, "-o", same, "--format", "gguf",
                                           "--lossy", "--json", "-").stdout)
@@ -301,6 +301,9 @@ class Reports(CliTest):
         plain = self.work / "plain.gguf"
         self.assertIn(b"lossless", self.succeed("convert", MODEL, "-o", plain, "--format",
                                                 "gguf").stdout)
+        self.fails(1, ["add --format gguf"], "convert", directory, "-o", self.work / "y.gguf")
+        self.fails(1, ["leave --activations int8 out"], "run", file, "-p", "x", "--activations",
+                  "int8")
         self.fails(1, ["plain.gguf: tensor blk.0.attn_q.weight is", "awq quantize"],
                   "convert", plain, "-o", self.out)
 

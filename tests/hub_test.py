@@ -264,6 +264,9 @@ class Broken(HubTest):
         self.assertEqual(done.stdout.strip(), str(directory))
         self.assertIn("in the cache", done.stderr)
 
+    def test_a_host_that_nobody_knows(self):
+        self.fails(["gives no answer"], "pull", "org/model", HF_ENDPOINT="http://nowhere.invalid")
+
     def test_no_room(self):
         huge = server.answer(200, {"ETag": '"' + "a" * 40 + '"', "Content-Length": 1 << 60})
         self.hub.fail("hub", "HEAD", "config.json", huge)

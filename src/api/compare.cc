@@ -109,6 +109,7 @@ class Comparing {
     if ((calibrates && calibration_.from_model()) || options_.text.empty()) {
       AWQ_TRY(pipeline::CheckModel(pool_, *model_));
     }
+    AWQ_TRY(ReadTasks());  // before the model may have to write text
     AWQ_TRY(ReadMeasured());
     const std::vector<pipeline::Probe> probes = measured_.Probes(run.precision);
     Announce(pipeline::DiskBytes(model_->config(), probes, run.contenders.size()));
@@ -160,7 +161,7 @@ class Comparing {
       measured_.windows = std::move(windows.ids);
       measured_.text = options_.text;
     }
-    return ReadTasks();
+    return {};
   }
 
   Status ReadTasks() {

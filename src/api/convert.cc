@@ -35,6 +35,9 @@ std::string ToJson(const ConvertSummary& summary) {
 Result<ConvertSummary> ConvertToGguf(ThreadPool& pool, const checkpoint::StoredModel& model,
                                      const ConvertOptions& options, const Runtime& runtime) {
   const auto start = std::chrono::steady_clock::now();
+  if (dynamic_cast<const checkpoint::GgufModel*>(&model) != nullptr) {
+    return MakeError(ErrorCode::kUnsupported, "{}: a GGUF file already", options.model);
+  }
   AWQ_ASSIGN(const pipeline::GgufReport report,
              pipeline::WriteGguf(pool, model, options.output,
                                  {.linears = std::nullopt,
@@ -85,7 +88,7 @@ Result<ConvertSummary> Convert(const ConvertOptions& options, const Runtime& run
     ThreadPool pool(runtime.threads);
     AllocationWatch allocated;
     const bool to_gguf = options.format == api::kGguf;
-    if (to_gguf) AWQ_TRY(api::CheckGgufOutput(options.output));
+    AWQ_TRY(api::CheckOutputName(options.format, options.output));
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
     AWQ_ASSIGN(ConvertSummary summary, to_gguf
                                            ? ConvertToGguf(pool, *model, options, runtime)

@@ -87,7 +87,7 @@ Result<EvaluateReport> Evaluate(const EvaluateOptions& options, const Runtime& r
                                 runtime));
     eval::EvalOptions run;
     run.precision = api::ResolvePrecision(runtime.precision);
-    run.packed = api::ToPacked(options.activations);
+    AWQ_ASSIGN(run.packed, api::ToPacked(options.activations, *model));
     run.progress = runtime.progress;
     AWQ_ASSIGN(const eval::EvalReport figures,
                eval::Evaluate(pool, *model, reference.get(), windows.ids.view(), run));

@@ -21,16 +21,19 @@ Result<const pack::Format*> FindFormat(std::string_view name) {
                    pack::FormatNames(), kGguf);
 }
 
-Status CheckGgufOutput(const std::filesystem::path& output) {
-  if (output.extension() != ".gguf") {
+Status CheckOutputName(std::string_view format, const std::filesystem::path& output) {
+  const std::string name = output.string();
+  if (format == kGguf && output.extension() != ".gguf") {
     return MakeError(ErrorCode::kInvalidArgument,
-                     "{}: GGUF is one file, whose name ends in .gguf; write {}.gguf",
-                     output.string(), output.string());
+                     "{}: GGUF is one file, whose name ends in .gguf; write {}.gguf", name, name);
   }
-  std::error_code failure;
-  if (!std::filesystem::exists(output, failure)) return {};
-  return MakeError(ErrorCode::kInvalidArgument,
-                   "{}: exists already; remove it or choose another output", output.string());
+  if (format != kGguf && output.extension() == ".gguf") {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "{}: the name of a GGUF file, but {} is a directory; add --format gguf, or "
+                     "choose another name",
+                     name, format);
+  }
+  return {};
 }
 
 }  // namespace api

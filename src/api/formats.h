@@ -15,7 +15,7 @@ inline constexpr std::string_view kGguf = "gguf";
 // Error: neither a row nor kGguf; lists them.
 Result<const pack::Format*> FindFormat(std::string_view name);
 
-// A GGUF file is named as one, and is not there yet.
-Status CheckGgufOutput(const std::filesystem::path& output);
+// A GGUF file is named as one, and nothing else is.
+Status CheckOutputName(std::string_view format, const std::filesystem::path& output);
 
 }  // namespace awq::api

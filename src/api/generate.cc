@@ -84,7 +84,7 @@ Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& r
     const std::size_t limit = model->config().max_position_embeddings;
     transformer::NetworkOptions network_options;
     network_options.precision = api::ResolvePrecision(runtime.precision);
-    network_options.packed = api::ToPacked(options.activations);
+    AWQ_ASSIGN(network_options.packed, api::ToPacked(options.activations, *model));
     network_options.positions = std::min(limit, prompt.size() + options.max_new_tokens);
     AWQ_ASSIGN(const auto network, transformer::Network::Create(pool, *model, network_options));
 

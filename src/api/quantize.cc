@@ -52,13 +52,16 @@ Result<pipeline::QuantizeOptions> ToPipeline(const QuantizeOptions& options,
 
 Status CheckGguf(const checkpoint::StoredModel& model, const pipeline::Plan& plan,
                  const fs::path& output) {
-  AWQ_TRY(api::CheckGgufOutput(output));
   AWQ_TRY(pipeline::CheckGguf(model));
   for (const auto& linear : plan.linears) {
     if (!linear || !linear->quantized()) continue;
     AWQ_TRY(pack::BlockTypeOf(linear->spec, linear->in_features, linear->name));
   }
   std::error_code failure;
+  if (fs::exists(output, failure)) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "{}: exists already; remove it or choose another output", output.string());
+  }
   const fs::path codes = CarrierPath(output);
   if (!fs::exists(codes, failure)) return {};
   return MakeError(ErrorCode::kInvalidArgument,
@@ -89,6 +92,7 @@ Result<std::unique_ptr<checkpoint::StoredModel>> ForRanks(
 Result<pipeline::Plan> CheckBeforeWork(const checkpoint::StoredModel& model,
                                        const QuantizeOptions& options,
                                        const pipeline::QuantizeOptions& run) {
+  AWQ_TRY(api::CheckOutputName(options.format, options.output));
   AWQ_TRY(pipeline::CheckQuantizable(model));
   AWQ_ASSIGN(pipeline::Plan plan, pipeline::MakePlan(model.config(), run.plan));
   if (options.format == api::kGguf) AWQ_TRY(CheckGguf(model, plan, options.output));
@@ -198,6 +202,11 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
       AWQ_ASSIGN(calibration, api::PrepareCalibration(*model, options.calibration, runtime));
     } else {
       NoteMissingTokenizer(*model, runtime);
+    }
+    if (options.format == api::kGguf && options.bits < 4) {
+      api::Note(runtime, fmt::format("GGUF stores codes of {} bits in blocks of 4 bits: no smaller "
+                                     "than with --bits 4",
+                                     options.bits));
     }
     NoteObstacles(plan, runtime);
     NoteWhatOthersHold(plan, runtime);

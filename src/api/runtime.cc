@@ -1,5 +1,6 @@
 #include "api/runtime.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "base/error.h"
@@ -21,8 +22,17 @@ math::Precision ResolvePrecision(ComputePrecision wanted) {
   return bf16 ? math::Precision::kBF16 : math::Precision::kF32;
 }
 
-kernels::Packed ToPacked(Activations activations) {
-  return activations == Activations::kInt8 ? kernels::Packed::kInt8 : kernels::Packed::kDense;
+Result<kernels::Packed> ToPacked(Activations activations, const checkpoint::StoredModel& model) {
+  if (activations == Activations::kExact) return kernels::Packed::kDense;
+  const auto& quantization = model.quantization();
+  const bool some = quantization && std::ranges::any_of(quantization->groups, [](const auto& each) {
+                      return each.spec.bits <= kernels::Panels::kMostBits && !each.spec.act_order;
+                    });
+  if (some) return kernels::Packed::kInt8;
+  return MakeError(ErrorCode::kUnsupported,
+                   "{}: activations of 8 bits are for packed weights of up to {} bits without act "
+                   "order, which this model has not; leave --activations int8 out",
+                   model.path().string(), kernels::Panels::kMostBits);
 }
 
 text::BosMode ToBosMode(Bos bos) {

@@ -17,7 +17,8 @@ namespace awq::api {
 
 math::Precision ResolvePrecision(ComputePrecision wanted);
 
-kernels::Packed ToPacked(Activations activations);
+// Error: kInt8 for a model that has no linears for it.
+Result<kernels::Packed> ToPacked(Activations activations, const checkpoint::StoredModel& model);
 
 text::BosMode ToBosMode(Bos bos);
 

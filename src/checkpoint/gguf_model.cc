@@ -218,12 +218,14 @@ Result<quant::Spec> GgufModel::CodesSpec() const {
     for (const model::LinearRow& row : config_.arch->linears) {
       const io::GgufTensor& tensor = Tensor(GgufName(layer, row.role, "weight"));
       if (tensor.type == first.type && pack::SpecOf(*tensor.type)) continue;
-      return MakeError(ErrorCode::kUnsupported,
-                       "{}: tensor {} is {} and tensor {} is {}: only where all linears are Q4_0, "
-                       "Q4_1 or Q8_0 are there codes that another format holds; awq quantize makes "
-                       "some of the weights",
-                       path_.string(), first.name, first.type->name, tensor.name,
-                       tensor.type->name);
+      return MakeError(
+          ErrorCode::kUnsupported,
+          "{}: tensor {} is {}{}: only where all linears are Q4_0, or all Q4_1, or all "
+          "Q8_0 are there codes that another format holds; awq quantize makes some "
+          "of the weights",
+          path_.string(), tensor.name, tensor.type->name,
+          tensor.type == first.type ? std::string()
+                                    : fmt::format(" and {} is {}", first.name, first.type->name));
     }
   }
   quant::Spec spec = *pack::SpecOf(*first.type);

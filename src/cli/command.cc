@@ -183,10 +183,14 @@ CLI::Option* AddBos(CLI::App& command, std::string& bos) {
 
 void AddActivations(CLI::App& command, Activations& activations) {
   command
-      .add_option("--activations", activations,
-                  "exact, or int8: packed weights as they are, times activations of 8 bits")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, Activations>{
-          {"exact", Activations::kExact}, {"int8", Activations::kInt8}}));
+      .add_option_function<std::string>(
+          "--activations",
+          [&activations](const std::string& name) {
+            activations = name == "int8" ? Activations::kInt8 : Activations::kExact;
+          },
+          "exact, or int8: packed weights of up to 4 bits as they are, times activations of 8 bits")
+      ->check(CLI::IsMember({"exact", "int8"}))
+      ->default_str("exact");
 }
 
 Bos ParseBos(const std::string& name) {

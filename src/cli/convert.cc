@@ -48,7 +48,7 @@ int Run(Flags& flags) {
       flags.runtime, flags.json,
       [&](const Runtime& runtime, ProgressBar&) { return Convert(flags.options, runtime); },
       [&](std::FILE* out, const ConvertSummary& summary) { Show(out, flags.options, summary); },
-      Interrupted::kGoesOn);
+      flags.options.format == "gguf" ? Interrupted::kIsLost : Interrupted::kGoesOn);
 }
 
 }  // namespace

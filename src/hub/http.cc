@@ -184,7 +184,8 @@ void HttpClient::SetUp(const HttpRequest& request, const std::string& url) {
     Set(handle_.get(), CURLOPT_RANGE, fmt::format("{}-", request.offset_bytes).c_str());
   }
   Set(handle_.get(), CURLOPT_NOSIGNAL, 1L);
-  Set(handle_.get(), CURLOPT_BUFFERSIZE, kBufferBytes);
+  // Refused where a request before this one has ended early; it only makes fewer reads.
+  curl_easy_setopt(handle_.get(), CURLOPT_BUFFERSIZE, kBufferBytes);
   Set(handle_.get(), CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   Set(handle_.get(), CURLOPT_CONNECTTIMEOUT, settings_.timeout_seconds);
   Set(handle_.get(), CURLOPT_LOW_SPEED_LIMIT, kLeastBytesPerSecond);

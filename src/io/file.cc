@@ -1,6 +1,7 @@
 #include "io/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -155,6 +156,22 @@ Result<OutputFile> OutputFile::Create(const std::filesystem::path& path, bool ke
   const int truncate = keep_contents ? 0 : O_TRUNC;
   file.descriptor_ = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | truncate, kFileMode);
   if (file.descriptor_ < 0) return SystemError(path, "create it", errno);
+  return file;
+}
+
+Result<OutputFile> OutputFile::CreateAlone(const std::filesystem::path& path) {
+  AWQ_ASSIGN(OutputFile file, Create(path, /*keep_contents=*/true));
+  struct stat opened {};
+  struct stat named {};
+  // The other one may have renamed it, and closed it, in between.
+  const bool alone = flock(file.descriptor_, LOCK_EX | LOCK_NB) == 0 &&
+                     fstat(file.descriptor_, &opened) == 0 && stat(path.c_str(), &named) == 0 &&
+                     opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
+  if (!alone) {
+    return MakeError(ErrorCode::kIo, "{}: another run is writing it; wait for that one to end",
+                     path.string());
+  }
+  if (ftruncate(file.descriptor_, 0) != 0) return SystemError(path, "empty it", errno);
   return file;
 }
 

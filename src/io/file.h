@@ -49,6 +49,8 @@ class OutputFile {
  public:
   // Creates or truncates; with `keep_contents` an existing file is opened as it is.
   static Result<OutputFile> Create(const std::filesystem::path& path, bool keep_contents = false);
+  // Created or emptied, and locked (flock) until it is closed. Error: another process has it.
+  static Result<OutputFile> CreateAlone(const std::filesystem::path& path);
   OutputFile(OutputFile&& other) noexcept;
   OutputFile& operator=(OutputFile&& other) noexcept;
   ~OutputFile();

@@ -125,7 +125,7 @@ Result<GgufWriter> GgufWriter::Create(const fs::path& path, GgufBuilder builder)
   }
   fs::path partial = path;
   partial += ".partial";
-  AWQ_ASSIGN(OutputFile file, OutputFile::Create(partial));
+  AWQ_ASSIGN(OutputFile file, OutputFile::CreateAlone(partial));
   GgufWriter writer(std::move(file));
   writer.path_ = path;
   writer.partial_ = partial;

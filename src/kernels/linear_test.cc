@@ -234,6 +234,13 @@ TEST(Linear, PackedWithInt8ActivationsIsNearTheDenseOne) {
     dense.Apply(pool, activations, one);
     dense.Apply(pool, plain, other);
     EXPECT_TRUE(std::ranges::equal(one.span(), other.span()));
+    // Another group size reads the same rows.
+    const Linear finer = Linear::FromQuantized(pool, FourBits(8), precision, Packed::kInt8);
+    Activations own(precision, Packed::kInt8);
+    own.Assign(pool, x);
+    finer.Apply(pool, activations, one);
+    finer.Apply(pool, own, other);
+    EXPECT_TRUE(std::ranges::equal(one.span(), other.span()));
     // New rows, new codes.
     const Matrix<float> zeros(kTokens, kIn, 0.0F);
     activations.Assign(pool, zeros);

@@ -66,7 +66,7 @@ void Int8Activations::Assign(ThreadPool& pool, MatrixView<const float> x,
 }
 
 bool Panels::CanHold(const quant::QuantizedLinear& linear) {
-  return linear.spec.bits <= 4 && !linear.spec.act_order && linear.groups() > 0 &&
+  return linear.spec.bits <= kMostBits && !linear.spec.act_order && linear.groups() > 0 &&
          GroupSize(linear) % 8 == 0 && linear.spec.scale_dtype != DType::kF32;
 }
 

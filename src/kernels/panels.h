@@ -36,7 +36,8 @@ class Int8Activations {
 
 class Panels {
  public:
-  // Codes of up to 4 bits in groups of a multiple of 8, in order, with scales of 16 bits.
+  static constexpr int kMostBits = 4;
+  // Codes of up to kMostBits in groups of a multiple of 8, in order, with scales of 16 bits.
   static bool CanHold(const quant::QuantizedLinear& linear);
   // Precondition: CanHold.
   Panels(ThreadPool& pool, const quant::QuantizedLinear& linear);

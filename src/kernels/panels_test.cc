@@ -112,6 +112,34 @@ TEST(Panels, EverySetOfInstructionsGivesTheSameSum) {
   }
 }
 
+// One set of activations again and again: more tokens, fewer, other blocks, smaller numbers; and
+// results that go into columns of a wider matrix.
+TEST(Panels, MemoryIsUsedAgain) {
+  ThreadPool pool(2);
+  const Panels wide(pool, RandomLinear({32, 256, 128}, 1));
+  const Panels narrow(pool, RandomLinear({32, 256, 32}, 2));
+  Int8Activations reused;
+  for (const std::size_t tokens : {1U, 19U, 5U}) {
+    for (const Panels* panels : {&wide, &narrow}) {
+      Matrix<float> rows = RandomRows(tokens, 256, 3);
+      for (float& value : rows.span()) value *= 0x1p-60F;
+      Int8Activations fresh;
+      fresh.Assign(pool, rows, panels->block_inputs());
+      reused.Assign(pool, rows, panels->block_inputs());
+      Matrix<float> want(tokens, 32);
+      Matrix<float> wider(tokens, 40, 7.0F);
+      panels->Apply(pool, fresh, want);
+      panels->Apply(pool, reused, wider.view().Cols(4, 32));
+      for (std::size_t t = 0; t < tokens; ++t) {
+        EXPECT_TRUE(std::equal(want.row(t), want.row(t) + 32, wider.row(t) + 4));
+        EXPECT_NE(want(t, 3), 0);
+        EXPECT_EQ(wider(t, 3), 7.0F);
+        EXPECT_EQ(wider(t, 36), 7.0F);
+      }
+    }
+  }
+}
+
 TEST(Panels, ActivationsAreRoundedToTheNearestCode) {
   for (const Int8Row& set : Int8Rows()) {
     for (const std::size_t inputs : {8U, 24U, 128U}) {

@@ -53,7 +53,8 @@ struct CodedRow {
 // Stores the row's integers in blocks of BlockTypeOf's type. Returns the number of groups whose
 // weights are changed by it: Q4_0 and Q8_0 change those whose scale is no fp16 number; Q4_1 those
 // where scale * zero, the negated minimum, is none either. A weight of such a group moves by at
-// most 2^-11 |scale| zero, less than 1/136 of a step (2^-25 where that is more). Error: a scale or
+// most 2^-11 |scale| zero, less than 1/136 of a step (2^-25 where that is more), where the scale
+// is an fp16 number; else by as much again of what it multiplies. Error: a scale or
 // minimum beyond fp16.
 Result<std::size_t> EncodeCodes(GgmlType type, const CodedRow& row, std::span<std::byte> blocks,
                                 std::string_view name);

@@ -227,6 +227,17 @@ TEST(DecodeCodes, GivesBackWhatWasEncoded) {
   }
 }
 
+// One scale, two minima: not one group.
+TEST(DecodeCodes, MinimaAreSharedToo) {
+  const std::vector<std::uint8_t> codes(64, 3);
+  const std::vector<float> scales = {0.25F, 0.25F};
+  const std::vector<std::uint8_t> zeros = {4, 5};
+  std::vector<std::byte> blocks(40);
+  ASSERT_TRUE(EncodeCodes(GgmlType::kQ4_1, {codes, scales, zeros, 32}, blocks, "w").ok());
+  EXPECT_TRUE(ShareScales(InfoOf(GgmlType::kQ4_1), blocks, 32));
+  EXPECT_FALSE(ShareScales(InfoOf(GgmlType::kQ4_1), blocks, 64));
+}
+
 // A scale of 0, as blocks of equal weights have it, means the same weights with another.
 TEST(DecodeCodes, GivesEqualWeightsAScale) {
   for (const float value : {0.0F, 0.25F, -3.0F}) {

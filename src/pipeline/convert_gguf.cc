@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "checkpoint/writer.h"
 #include "math/vector.h"
+#include "pipeline/adapt.h"
 #include "pipeline/dense.h"
 #include "pipeline/directory_files.h"
 #include "pipeline/fingerprint.h"
@@ -49,6 +50,7 @@ class GgufConversion {
     wanted.bits = spec_.bits;
     wanted.group_size = spec_.group_size;
     wanted.symmetric = spec_.symmetric;
+    wanted.zeros_are_known = true;
     AWQ_ASSIGN(plan_, pipeline::MakePlan(config_, wanted));
     return {};
   }
@@ -93,6 +95,7 @@ class GgufConversion {
             fmt::format("{}: the minima of {} of {} groups, which fp16 had rounded", linear.name,
                         codes.changed_groups, codes.linear.scales.size()));
       }
+      AWQ_TRY(MoveZeros(linear.name, codes.linear));
       stored.quantized = std::move(codes.linear);
     }
     for (std::size_t role = 0; role < model::kRoles; ++role) {
@@ -100,6 +103,16 @@ class GgufConversion {
     }
     AWQ_TRY(StoreNorms(config_, layer, weights, fold, block));
     return block;
+  }
+
+  Status MoveZeros(const std::string& name, quant::QuantizedLinear& codes) {
+    const int least = options_.format->least_zero;
+    if (least == 0 || spec_.symmetric) return {};
+    AWQ_ASSIGN(const Changes changes,
+               Adapt(DType::kF16, least, spec_.max_code(),
+                     {0, codes.codes.view(), codes.scales.view(), codes.zeros.view()}, name));
+    if (changes.any()) report_.changes.push_back(name + ": " + Text(changes));
+    return {};
   }
 
   std::string NormName(std::size_t layer, std::size_t role) const {

@@ -89,10 +89,11 @@ Result<Plan> MakePlan(const ModelConfig& config, const PlanOptions& options) {
     return MakeError(ErrorCode::kInvalidArgument, "format {}: expected one of {}", options.format,
                      pack::FormatNames());
   }
-  if (plan.format != nullptr && plan.format->least_zero > 0 && !options.symmetric) {
+  if (plan.format != nullptr && plan.format->least_zero > 0 && !options.symmetric &&
+      !options.zeros_are_known) {
     return MakeError(
         ErrorCode::kUnsupported,
-        "format {}: it cannot hold zero points below {}, which asymmetric groups have; "
+        "format {}: it cannot hold zero points below {}, which asymmetric groups may have; "
         "take gptq-v2, or --sym",
         options.format, plan.format->least_zero);
   }

@@ -20,6 +20,8 @@ struct PlanOptions {
   int bits = 4;
   std::optional<std::size_t> group_size;  // 0: the whole row; none: 128, 64 or 32, what divides
   bool symmetric = false;
+  // The codes exist already, and who plans sees to zero points that the format cannot hold.
+  bool zeros_are_known = false;
 };
 
 // The same for every block, since blocks have the same shapes.

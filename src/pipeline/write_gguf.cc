@@ -159,8 +159,8 @@ class Export {
   void NoteChanges(const std::string& name, const quant::QuantizedLinear& codes,
                    std::size_t changed) {
     if (changed == 0) return;
-    report_.changes.push_back(fmt::format("{}: the minima of {} of {} groups rounded to fp16", name,
-                                          changed, codes.out_features() * codes.groups()));
+    report_.changes.push_back(fmt::format("{}: scales or minima of {} of {} groups rounded to fp16",
+                                          name, changed, codes.out_features() * codes.groups()));
   }
 
   static pack::CodedRow Coded(const quant::QuantizedLinear& linear, std::size_t row) {

@@ -280,6 +280,7 @@ TEST(SolveSite, EachPartPays) {
   EXPECT_LT(all, 0.98 * error({.scales = false}));
   EXPECT_LT(all, 0.98 * error({.ranges = false}));
   EXPECT_LT(all, 0.98 * error({.correct = false}));
+  EXPECT_LT(all, 0.998 * error({.refit = false}));
 }
 
 // The published AWQ by its own functions, on the same inputs. (1.02: bf16 products judge.)
