@@ -26,4 +26,11 @@ inline void Note(ProgressSink* sink, std::string_view line) {
   if (sink != nullptr) sink->Update({.stage = "", .done = 0, .total = 0, .unit = "", .note = line});
 }
 
+// Tells the sink how far a stage is; nothing without a sink.
+inline void Report(ProgressSink* sink, std::string_view stage, std::uint64_t done,
+                   std::uint64_t total, std::string_view unit) {
+  if (sink == nullptr) return;
+  sink->Update({.stage = stage, .done = done, .total = total, .unit = unit, .note = ""});
+}
+
 }  // namespace awq

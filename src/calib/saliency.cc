@@ -57,13 +57,8 @@ Result<std::vector<SiteSaliency>> MeasureSaliency(ThreadPool& pool,
       sites.push_back(std::move(site));
     }
     source.Release(layer);
-    if (options.progress != nullptr) {
-      options.progress->Update({.stage = "measuring activations",
-                                .done = layer + 1,
-                                .total = config.num_hidden_layers,
-                                .unit = "blocks",
-                                .note = ""});
-    }
+    Report(options.progress, "measuring activations", layer + 1, config.num_hidden_layers,
+           "blocks");
   }
   return sites;
 }

@@ -176,12 +176,8 @@ Result<CalibrationTokens> FromModel(ThreadPool& pool, const model::WeightSource&
     const std::size_t count = std::min(at_once, options.samples - row);
     batch.first_stream = row;
     batch.on_step = [&](std::size_t step, std::size_t) {
-      if (options.progress == nullptr) return;
-      options.progress->Update({.stage = "writing text",
-                                .done = row * options.sequence_tokens + step * count,
-                                .total = tokens.ids.size(),
-                                .unit = "tokens",
-                                .note = ""});
+      const std::size_t done = row * options.sequence_tokens + step * count;
+      Report(options.progress, "writing text", done, tokens.ids.size(), "tokens");
     };
     AWQ_TRY(generate::GenerateBatch(pool, *network, tokens.ids.view().Rows(row, count), batch));
   }

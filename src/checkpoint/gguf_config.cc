@@ -222,7 +222,7 @@ std::vector<float> RopeFactors(const model::ModelConfig& config) {
 }
 
 Status AddConfigToGguf(const model::ModelConfig& config, io::GgufBuilder& builder) {
-  const GgufArch* arch = FindGgufArch(config.model_type == "mistral" ? "llama" : config.model_type);
+  const GgufArch* arch = GgufArchOf(config.model_type);
   if (arch == nullptr) {
     return MakeError(ErrorCode::kUnsupported, "GGUF: models of the type {} cannot be written",
                      config.model_type);

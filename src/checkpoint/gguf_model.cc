@@ -74,7 +74,7 @@ Status GgufModel::CheckLinear(std::size_t layer, const model::LinearRow& row) {
   const std::string bias = GgufName(layer, row.role, "bias");
   AWQ_TRY(CheckTensor(name, {out_features, model::Width(config_, row.in)}, false));
   gguf_names_[model::ModuleName(*config_.arch, layer, row.name)] = name;
-  if (row.bias != nullptr && config_.*row.bias) return CheckTensor(bias, {out_features}, true);
+  if (model::HasBias(config_, row)) return CheckTensor(bias, {out_features}, true);
   if (!tensors_.contains(bias)) return {};
   return MakeError(ErrorCode::kCorrupt,
                    "{}: tensor {} is there, but layer 0 or other linears have none; leaving it out "
@@ -95,7 +95,7 @@ Status GgufModel::CheckTensors() {
   for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
     for (const model::LinearRow& row : arch.linears) AWQ_TRY(CheckLinear(layer, row));
     for (const model::NormRow& row : arch.norms) {
-      if (row.present != nullptr && !(config_.*row.present)) continue;
+      if (!model::IsPresent(config_, row)) continue;
       AWQ_TRY(CheckTensor(GgufName(layer, row.role, "weight"), {model::Width(config_, row.width)},
                           true));
     }
@@ -107,9 +107,7 @@ Status GgufModel::CheckTensors() {
   return {};
 }
 
-bool GgufModel::Interleaved(model::Role role) const {
-  return arch_->interleaved_rows && (role == model::Role::kQ || role == model::Role::kK);
-}
+bool GgufModel::Interleaved(model::Role role) const { return Interleaves(*arch_, role); }
 
 bool GgufModel::IsConverted(const io::GgufTensor& tensor, bool interleaved) const {
   return interleaved || !ElementType(static_cast<GgmlType>(tensor.type->number));
@@ -152,7 +150,7 @@ Result<model::Linear> GgufModel::LinearAt(std::size_t layer, const model::Linear
   const bool interleaved = Interleaved(row.role);
   std::tie(linear.weight, linear.memory) =
       Read(Tensor(GgufName(layer, row.role, "weight")), interleaved);
-  if (row.bias != nullptr && config_.*row.bias) {
+  if (model::HasBias(config_, row)) {
     auto [bias, memory] = Read(Tensor(GgufName(layer, row.role, "bias")), interleaved);
     linear.bias = std::move(bias);
     linear.bias_memory = std::move(memory);
@@ -170,7 +168,7 @@ Result<model::BlockWeights> GgufModel::Block(std::size_t layer) const {
     AWQ_ASSIGN(block.linears[static_cast<std::size_t>(row.role)], LinearAt(layer, row));
   }
   for (const model::NormRow& row : config_.arch->norms) {
-    if (row.present != nullptr && !(config_.*row.present)) continue;
+    if (!model::IsPresent(config_, row)) continue;
     block.norms[static_cast<std::size_t>(row.role)] =
         Read(Tensor(GgufName(layer, row.role, "weight")), false).first;
   }

@@ -46,12 +46,22 @@ inline constexpr std::array<GgufArch, 3> kGgufArchitectures = {{
     {"qwen3", "qwen3", "Qwen3ForCausalLM", false},
 }};
 
-// nullptr: none. Mistral is a llama there.
+// nullptr: none.
 inline const GgufArch* FindGgufArch(std::string_view name) {
   for (const GgufArch& arch : kGgufArchitectures) {
     if (arch.name == name) return &arch;
   }
   return nullptr;
+}
+
+// What `model_type` of config.json becomes; nullptr: none. Mistral is a llama there.
+inline const GgufArch* GgufArchOf(std::string_view model_type) {
+  return FindGgufArch(model_type == "mistral" ? "llama" : model_type);
+}
+
+// Whether the rows of this linear, and its bias, stand in pairs.
+inline bool Interleaves(const GgufArch& arch, model::Role role) {
+  return arch.interleaved_rows && (role == model::Role::kQ || role == model::Role::kK);
 }
 
 // The row of a head in GGUF for the row `row` of config.json's order.

@@ -181,6 +181,10 @@ CLI::Option* AddBos(CLI::App& command, std::string& bos) {
       ->check(CLI::IsMember({"auto", "window", "never"}));
 }
 
+void AddModel(CLI::App& command, std::string& model, const char* help) {
+  command.add_option("MODEL", model, help)->check(NotEmpty())->required();
+}
+
 void AddActivations(CLI::App& command, Activations& activations) {
   command
       .add_option_function<std::string>(

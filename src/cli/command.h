@@ -103,6 +103,12 @@ CLI::Validator Trimmed();
 CLI::Validator WholeNumber(std::uint64_t least);
 CLI::Option* AddSeed(CLI::App& command, std::uint64_t& seed, const std::string& help);
 CLI::Option* AddBos(CLI::App& command, std::string& bos);
+// The model that the command is about.
+inline constexpr const char* kAnyModel =
+    "A model directory, quantized or not, a .gguf file, or ORG/NAME[@REVISION]";
+inline constexpr const char* kPlainModel =
+    "A Hugging Face model directory, a .gguf file, or ORG/NAME[@REVISION]";
+void AddModel(CLI::App& command, std::string& model, const char* help);
 void AddActivations(CLI::App& command, Activations& activations);
 Bos ParseBos(const std::string& name);
 

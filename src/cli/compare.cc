@@ -77,11 +77,7 @@ Action AddCompare(CLI::App& app) {
       "compare", "What each method costs and gains, in one table; writes no model");
   auto flags = std::make_shared<Flags>(command);
   CompareOptions& options = flags->options;
-  command
-      .add_option("MODEL", options.model,
-                  "A Hugging Face model directory, a .gguf file, or ORG/NAME[@REVISION]")
-      ->check(NotEmpty())
-      ->required();
+  AddModel(command, options.model, kPlainModel);
   command
       .add_option("--methods", options.methods,
                   "Separated by commas. With 1 % of the channels in 16 bits: salient-act, "

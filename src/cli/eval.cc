@@ -65,11 +65,7 @@ Action AddEval(CLI::App& app) {
       *app.add_subcommand("eval", "Perplexity of a text, and the distance to another model");
   auto flags = std::make_shared<Flags>(command);
   EvaluateOptions& options = flags->options;
-  command
-      .add_option("MODEL", options.model,
-                  "A model directory, quantized or not, a .gguf file, or ORG/NAME[@REVISION]")
-      ->check(NotEmpty())
-      ->required();
+  AddModel(command, options.model, kAnyModel);
   command.add_option("--text", options.text, "The text to predict (gzip or not)")
       ->check(NotEmpty())
       ->required();

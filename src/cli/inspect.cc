@@ -81,11 +81,7 @@ Action AddInspect(CLI::App& app) {
       *app.add_subcommand("inspect", "A model as a table; with a text, its salient channels");
   auto flags = std::make_shared<Flags>(command);
   InspectOptions& options = flags->options;
-  command
-      .add_option("MODEL", options.model,
-                  "A model directory, quantized or not, a .gguf file, or ORG/NAME[@REVISION]")
-      ->check(NotEmpty())
-      ->required();
+  AddModel(command, options.model, kAnyModel);
   command.add_option("--top", options.top_channels, "Channels to show per site")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();

@@ -65,11 +65,7 @@ Action AddQuantize(CLI::App& app) {
   CLI::App& command = *app.add_subcommand("quantize", "Make a quantized checkpoint of a model");
   auto flags = std::make_shared<Flags>(command);
   QuantizeOptions& options = flags->options;
-  command
-      .add_option("MODEL", options.model,
-                  "A Hugging Face model directory, a .gguf file, or ORG/NAME[@REVISION]")
-      ->check(NotEmpty())
-      ->required();
+  AddModel(command, options.model, kPlainModel);
   command
       .add_option("-o,--output", options.output,
                   "The directory to write, or X.gguf; must not exist")

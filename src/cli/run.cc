@@ -52,11 +52,7 @@ Action AddRun(CLI::App& app) {
   CLI::App& command = *app.add_subcommand("run", "Continue a prompt");
   auto flags = std::make_shared<Flags>(command);
   GenerateOptions& options = flags->options;
-  command
-      .add_option("MODEL", options.model,
-                  "A model directory, quantized or not, a .gguf file, or ORG/NAME[@REVISION]")
-      ->check(NotEmpty())
-      ->required();
+  AddModel(command, options.model, kAnyModel);
   command.add_option("-p,--prompt", options.prompt, "The text to continue")->required();
   command.add_option("-n", options.max_new_tokens, "New tokens at most")
       ->check(CLI::Range(1, 1 << 24))

@@ -62,11 +62,7 @@ Action AddVerify(CLI::App& app) {
       *app.add_subcommand("verify", "Which programs take a model as it is, and on how many ranks");
   auto flags = std::make_shared<Flags>(command);
   VerifyOptions& options = flags->options;
-  command
-      .add_option("MODEL", options.model,
-                  "A model directory, quantized or not, a .gguf file, or ORG/NAME[@REVISION]")
-      ->check(NotEmpty())
-      ->required();
+  AddModel(command, options.model, kAnyModel);
   command
       .add_option("--for", options.required,
                   "Programs that must take it, for exit status 0; else one of them must")

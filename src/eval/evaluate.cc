@@ -134,10 +134,9 @@ class Evaluation {
   }
 
   void Tell(std::size_t first, std::size_t count, std::size_t steps_done) {
-    if (options_.progress == nullptr) return;
     const std::size_t tokens = count * windows_.cols;
-    options_.progress->Update({"evaluating", first * windows_.cols + tokens * steps_done / steps_,
-                               windows_.rows * windows_.cols, "tokens", ""});
+    Report(options_.progress, "evaluating", first * windows_.cols + tokens * steps_done / steps_,
+           windows_.rows * windows_.cols, "tokens");
   }
 
   Status ScoreChunk(std::size_t first, std::size_t count) {

@@ -43,12 +43,7 @@ class Counter {
   void Add(std::ptrdiff_t bytes) {
     const std::lock_guard lock(mutex_);
     done_bytes_ += bytes;
-    if (sink_ == nullptr) return;
-    sink_->Update({.stage = "downloading",
-                   .done = static_cast<std::uint64_t>(done_bytes_),
-                   .total = total_bytes_,
-                   .unit = "bytes",
-                   .note = ""});
+    Report(sink_, "downloading", static_cast<std::uint64_t>(done_bytes_), total_bytes_, "bytes");
   }
 
  private:

@@ -191,13 +191,7 @@ class Conversion {
   Status ForItems(std::size_t first, std::size_t last, std::string_view stage, const Body& body) {
     std::vector<std::optional<Error>> errors(last - first);
     changes_.assign(last - first, {});
-    if (options_.progress != nullptr) {
-      options_.progress->Update({.stage = stage,
-                                 .done = first,
-                                 .total = plan_.items.size(),
-                                 .unit = "tensors",
-                                 .note = ""});
-    }
+    Report(options_.progress, stage, first, plan_.items.size(), "tensors");
     pool_.ParallelFor(last - first, [&](std::size_t i, std::size_t worker) {
       Result<Changes> changes = body(first + i, scratch_[worker]);
       if (changes) {

@@ -98,8 +98,9 @@ class GgufConversion {
       AWQ_TRY(MoveZeros(linear.name, codes.linear));
       stored.quantized = std::move(codes.linear);
     }
-    for (std::size_t role = 0; role < model::kRoles; ++role) {
-      if (weights.norms[role]) CountRounded(NormName(layer, role), *weights.norms[role]);
+    for (const model::NormRow& row : config_.arch->norms) {
+      const auto& norm = weights.norm(row.role);
+      if (norm) CountRounded(model::ModuleName(*config_.arch, layer, row.name), *norm);
     }
     AWQ_TRY(StoreNorms(config_, layer, weights, fold, block));
     return block;
@@ -113,14 +114,6 @@ class GgufConversion {
                      {0, codes.codes.view(), codes.scales.view(), codes.zeros.view()}, name));
     if (changes.any()) report_.changes.push_back(name + ": " + Text(changes));
     return {};
-  }
-
-  std::string NormName(std::size_t layer, std::size_t role) const {
-    for (const model::NormRow& row : config_.arch->norms) {
-      if (static_cast<std::size_t>(row.role) != role) continue;
-      return model::ModuleName(*config_.arch, layer, row.name);
-    }
-    return "";
   }
 
   void CountRounded(const std::string& name, const TensorView& tensor) {
@@ -177,12 +170,7 @@ class GgufConversion {
   }
 
   void Tell(std::string_view stage, std::size_t layer) const {
-    if (options_.progress == nullptr) return;
-    options_.progress->Update({.stage = stage,
-                               .done = layer,
-                               .total = config_.num_hidden_layers,
-                               .unit = "blocks",
-                               .note = ""});
+    Report(options_.progress, stage, layer, config_.num_hidden_layers, "blocks");
   }
 
   ThreadPool& pool_;

@@ -345,11 +345,8 @@ void Walk::Progress(std::size_t pass, std::size_t tokens) {
   std::size_t passes = config_.arch->sites.size() + 1;
   for (const Variant* variant : variants_) passes += PolishPasses(*variant->method);
   const std::size_t per_pass = std::max<std::size_t>(1, runner_.tokens());
-  progress_->Update({.stage = "quantizing",
-                     .done = layer_ * passes * per_pass + pass * per_pass + tokens,
-                     .total = config_.num_hidden_layers * passes * per_pass,
-                     .unit = "tokens",
-                     .note = ""});
+  Report(progress_, "quantizing", layer_ * passes * per_pass + pass * per_pass + tokens,
+         config_.num_hidden_layers * passes * per_pass, "tokens");
 }
 
 }  // namespace awq::pipeline

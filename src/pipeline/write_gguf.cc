@@ -84,10 +84,8 @@ class Export {
   }
 
  private:
-  // Rows of q and k move where GGUF wants them in pairs.
   bool Interleaved(Role role) const {
-    const bool is_llama = config_.model_type == "llama" || config_.model_type == "mistral";
-    return is_llama && (role == Role::kQ || role == Role::kK);
+    return checkpoint::Interleaves(*checkpoint::GgufArchOf(config_.model_type), role);
   }
 
   Result<GgmlType> TypeOf(const model::Linear& linear) const {
@@ -106,12 +104,7 @@ class Export {
   }
 
   void Tell(std::string_view stage, std::size_t layer) const {
-    if (options_.progress == nullptr) return;
-    options_.progress->Update({.stage = stage,
-                               .done = layer,
-                               .total = config_.num_hidden_layers,
-                               .unit = "blocks",
-                               .note = ""});
+    Report(options_.progress, stage, layer, config_.num_hidden_layers, "blocks");
   }
 
   // Nothing is written that is not what the model has.
