@@ -26,7 +26,8 @@ class RefitNormTest : public ::testing::Test {
   }
 
   HiddenStore Stored(const Matrix<float>& states) {
-    HiddenStore store(math::Precision::kF32, kTokens, config_.hidden_size);
+    HiddenStore store =
+        HiddenStore::Create(math::Precision::kF32, kTokens, config_.hidden_size).value();
     store.Store(pool_, 0, states);
     return store;
   }

@@ -74,7 +74,7 @@ class MemoryTest(unittest.TestCase):
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="awq_memory_"))
         self.addCleanup(shutil.rmtree, self.work, ignore_errors=True)
 
-    def check(self, method, precision, layers, *flags, calib=TEXT, bound_bytes=None):
+    def check(self, method, precision, layers, *flags, calib=TEXT, samples=32, bound_bytes=None):
         """Returns what was announced, in bytes: of the blocks, and of writing a text before them."""
         model = self.work / f"model-{layers}"
         if not model.exists():
@@ -83,8 +83,8 @@ class MemoryTest(unittest.TestCase):
         with open(errors, "w") as stderr:
             child = subprocess.Popen(
                 [AWQ, "quantize", model, "-o", out, "--method", method, "--precision", precision,
-                 "--calib", calib, "--samples", "32", "--seq-len", "64", "--threads", str(THREADS),
-                 *flags],
+                 "--calib", calib, "--samples", str(samples), "--seq-len", "64",
+                 "--threads", str(THREADS), *flags],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr)
             _, status, usage = os.wait4(child.pid, 0)
             child.returncode = os.waitstatus_to_exitcode(status)
@@ -114,6 +114,11 @@ class MemoryTest(unittest.TestCase):
         for method in ("awq-plus", "awq-plus-polish"):
             with self.subTest(method=method):
                 self.check(method, "bf16", 1, "--group-size", "8")
+
+    def test_more_text_takes_no_more(self):
+        few = self.check("awq-plus", "bf16", 1)
+        many = self.check("awq-plus", "bf16", 1, samples=320)
+        self.assertEqual(few, many)
 
     def test_the_models_own_text_counts(self):
         # Enough blocks, converted and kept, for writing to take more than quantizing.

@@ -27,9 +27,7 @@ bool SameBytes(std::span<const T> a, std::span<const T> b) {
 class PolishTest : public ::testing::Test {
  protected:
   PolishTest()
-      : model_(Config()),
-        inputs_(math::Precision::kF32, kSequences * kLength, model_.config().hidden_size),
-        targets_(math::Precision::kF32, kSequences * kLength, model_.config().hidden_size) {
+      : model_(Config()), inputs_(Empty(model_.config())), targets_(Empty(model_.config())) {
     Matrix<float> hidden(kSequences * kLength, model_.config().hidden_size);
     std::mt19937 random(3);
     std::normal_distribution<float> normal;
@@ -102,6 +100,11 @@ class PolishTest : public ::testing::Test {
             .inputs = &inputs_,
             .targets = &targets_,
             .on_progress = {}};
+  }
+
+  static HiddenStore Empty(const model::ModelConfig& config) {
+    return HiddenStore::Create(math::Precision::kF32, kSequences * kLength, config.hidden_size)
+        .value();
   }
 
   static PolishOptions Options(std::size_t epochs) {

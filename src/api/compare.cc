@@ -112,7 +112,9 @@ class Comparing {
     AWQ_TRY(ReadTasks());  // before the model may have to write text
     AWQ_TRY(ReadMeasured());
     const std::vector<pipeline::Probe> probes = measured_.Probes(run.precision);
-    Announce(pipeline::DiskBytes(model_->config(), probes, run.contenders.size()));
+    const std::size_t calibration_tokens =
+        calibrates ? calibration_.options.samples * calibration_.options.sequence_tokens : 0;
+    Announce(pipeline::DiskBytes(model_->config(), calibration_tokens, probes, run));
     calib::CalibrationTokens tokens;
     if (calibrates) {
       AWQ_ASSIGN(tokens, api::Calibrate(pool_, *model_, calibration_));
@@ -182,8 +184,8 @@ class Comparing {
   void Announce(std::size_t disk_bytes) const {
     api::Note(
         runtime_,
-        fmt::format("disk: {} MiB in {} until the end, for what is measured (TMPDIR "
-                    "names another place)",
+        fmt::format("disk: at most {} MiB in {} until the end, for the hidden states of all tokens "
+                    "(TMPDIR names another place)",
                     CeilDiv(disk_bytes, std::size_t{1} << 20), io::ScratchDirectory().string()));
     std::error_code failure;
     if (!options_.text.empty() && !calibration_.from_model() &&

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "checkpoint/padded_model.h"
 #include "checkpoint/writer.h"
+#include "io/scratch_file.h"
 #include "pack/ggml_blocks.h"
 #include "pipeline/check.h"
 #include "pipeline/memory.h"
@@ -142,10 +143,10 @@ std::size_t AnnounceMemory(const checkpoint::StoredModel& model, const pipeline:
   bound.weights_bytes += model.converted_bytes();
   std::size_t total = bound.total();
   std::string line = fmt::format(
-      "memory: at most {} allocated (hidden states {}, statistics {}, copies of weights {}, "
-      "activations {}, program {})",
-      MiB(total), MiB(bound.stream_bytes), MiB(bound.gram_bytes), MiB(bound.weights_bytes),
-      MiB(bound.activation_bytes), MiB(bound.base_bytes));
+      "memory: at most {} allocated (statistics {}, copies of weights {}, activations {}, program "
+      "{}); disk: {} for hidden states in {}",
+      MiB(total), MiB(bound.gram_bytes), MiB(bound.weights_bytes), MiB(bound.activation_bytes),
+      MiB(bound.base_bytes), MiB(bound.disk_bytes), io::ScratchDirectory().string());
   if (calibration.from_model()) {
     const std::size_t self = api::SelfCalibrationBound(model, calibration, size.threads);
     line += fmt::format("; {} while the model writes its calibration text", MiB(self));

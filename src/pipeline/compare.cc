@@ -124,7 +124,7 @@ class Comparer {
       for (std::size_t p = 0; p < probes_.size(); ++p) {
         AWQ_ASSIGN(
             HiddenStore states,
-            HiddenStore::OnDisk(probes_[p].precision, probes_[p].ids.size(), config_.hidden_size));
+            HiddenStore::Create(probes_[p].precision, probes_[p].ids.size(), config_.hidden_size));
         each->states.push_back(std::move(states));
         AWQ_TRY(runners_[p]->Embed(embedding, probes_[p].ids, each->states.back()));
       }
@@ -177,13 +177,19 @@ class Comparer {
 
 }  // namespace
 
-std::size_t DiskBytes(const model::ModelConfig& config, const std::vector<Probe>& probes,
-                      std::size_t contenders) {
-  std::size_t bytes = 0;
-  for (const Probe& probe : probes) {
-    bytes += HiddenStore::Bytes(probe.precision, probe.ids.size(), config.hidden_size);
+std::size_t DiskBytes(const model::ModelConfig& config, std::size_t tokens,
+                      const std::vector<Probe>& probes, const CompareOptions& options) {
+  std::size_t streams = 1;  // of the original model
+  for (const Contender& contender : options.contenders) {
+    if (contender.method->inputs == Inputs::kSequential) ++streams;
+    if (contender.method->polish.epochs > 0) ++streams;  // what the block began with
   }
-  return bytes * (contenders + 1);
+  std::size_t bytes = streams * HiddenStore::Bytes(options.precision, tokens, config.hidden_size);
+  for (const Probe& probe : probes) {
+    bytes += (options.contenders.size() + 1) *
+             HiddenStore::Bytes(probe.precision, probe.ids.size(), config.hidden_size);
+  }
+  return bytes;
 }
 
 Result<Comparison> Compare(ThreadPool& pool, const checkpoint::StoredModel& model,

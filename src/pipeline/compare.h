@@ -55,9 +55,10 @@ struct Comparison {
   std::vector<ComparedModel> contenders;  // as asked for
 };
 
-// What Compare keeps in io::ScratchDirectory() until its result is gone.
-std::size_t DiskBytes(const model::ModelConfig& config, const std::vector<Probe>& probes,
-                      std::size_t contenders);
+// What Compare keeps in io::ScratchDirectory() at the most: what is measured, until its result is
+// gone, and the hidden states of so many calibration tokens while it works.
+std::size_t DiskBytes(const model::ModelConfig& config, std::size_t tokens,
+                      const std::vector<Probe>& probes, const CompareOptions& options);
 
 // tokens [sequences, sequence_tokens]: calibration; may be empty where no method calibrates.
 Result<Comparison> Compare(ThreadPool& pool, const checkpoint::StoredModel& model,

@@ -10,6 +10,8 @@
 namespace awq::pipeline {
 namespace {
 
+constexpr std::size_t kCopiedBytes = std::size_t{8} << 20;  // at once
+
 std::size_t CheckedBytes(math::Precision precision, std::size_t tokens, std::size_t width) {
   const auto bytes = CheckedProduct({tokens, width, HiddenStore::Bytes(precision, 1, 1)});
   if (!bytes) throw std::bad_alloc();
@@ -18,25 +20,23 @@ std::size_t CheckedBytes(math::Precision precision, std::size_t tokens, std::siz
 
 }  // namespace
 
-HiddenStore::HiddenStore(math::Precision precision, std::size_t tokens, std::size_t width)
-    : HiddenStore(precision, width) {
-  memory_ = Buffer<std::byte>(CheckedBytes(precision, tokens, width));
-  bytes_ = memory_.data();
-}
-
-Result<HiddenStore> HiddenStore::OnDisk(math::Precision precision, std::size_t tokens,
+Result<HiddenStore> HiddenStore::Create(math::Precision precision, std::size_t tokens,
                                         std::size_t width) {
   HiddenStore store(precision, width);
   AWQ_ASSIGN(store.file_, io::ScratchFile::Create(CheckedBytes(precision, tokens, width)));
-  store.bytes_ = store.file_.bytes().data();
   return store;
 }
 
-HiddenStore HiddenStore::Copy() const {
+Result<HiddenStore> HiddenStore::Copy() const {
   HiddenStore copy(precision_, width_);
-  copy.memory_ = Buffer<std::byte>(memory_.size());
-  copy.bytes_ = copy.memory_.data();
-  std::ranges::copy(memory_, copy.memory_.begin());
+  const std::span<std::byte> bytes = file_.bytes();
+  AWQ_ASSIGN(copy.file_, io::ScratchFile::Create(bytes.size()));
+  for (std::size_t first = 0; first < bytes.size(); first += kCopiedBytes) {
+    const std::size_t count = std::min(kCopiedBytes, bytes.size() - first);
+    std::ranges::copy(bytes.subspan(first, count), copy.file_.bytes().subspan(first).begin());
+    file_.Release(first, count);
+    copy.file_.Release(first, count);
+  }
   return copy;
 }
 
@@ -45,15 +45,14 @@ std::size_t HiddenStore::Bytes(math::Precision precision, std::size_t tokens, st
 }
 
 std::span<BF16> HiddenStore::BF16Row(std::size_t token) const {
-  return {reinterpret_cast<BF16*>(bytes_) + token * width_, width_};
+  return {reinterpret_cast<BF16*>(file_.bytes().data()) + token * width_, width_};
 }
 
 std::span<float> HiddenStore::F32Row(std::size_t token) const {
-  return {reinterpret_cast<float*>(bytes_) + token * width_, width_};
+  return {reinterpret_cast<float*>(file_.bytes().data()) + token * width_, width_};
 }
 
 void HiddenStore::Release(std::size_t first, std::size_t tokens) const {
-  if (file_.bytes().empty()) return;
   file_.Release(Bytes(precision_, first, width_), Bytes(precision_, tokens, width_));
 }
 

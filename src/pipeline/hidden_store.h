@@ -1,4 +1,5 @@
-// The hidden states of many tokens between two blocks: the largest thing that a run holds.
+// The hidden states of many tokens between two blocks: the largest thing that a run keeps, so it
+// rests on a disk.
 #pragma once
 
 #include <awq/result.h>
@@ -14,15 +15,14 @@ namespace awq::pipeline {
 
 class HiddenStore {
  public:
-  // In memory.
-  HiddenStore(math::Precision precision, std::size_t tokens, std::size_t width);
-  // In a file (io::ScratchFile), of which no more than what is loaded or stored is held.
-  static Result<HiddenStore> OnDisk(math::Precision precision, std::size_t tokens,
+  // In a file (io::ScratchFile), of which no more than what is loaded or stored is held. Zero at
+  // first.
+  static Result<HiddenStore> Create(math::Precision precision, std::size_t tokens,
                                     std::size_t width);
 
   static std::size_t Bytes(math::Precision precision, std::size_t tokens, std::size_t width);
 
-  HiddenStore Copy() const;  // of one in memory
+  Result<HiddenStore> Copy() const;
   // rows [count, width] of tokens [first, first + count)
   void Load(ThreadPool& pool, std::size_t first, MatrixView<float> rows) const;
   void Store(ThreadPool& pool, std::size_t first, MatrixView<const float> rows);
@@ -36,9 +36,7 @@ class HiddenStore {
 
   math::Precision precision_;
   std::size_t width_;
-  Buffer<std::byte> memory_;
   io::ScratchFile file_;
-  std::byte* bytes_ = nullptr;  // of either
 };
 
 }  // namespace awq::pipeline

@@ -88,7 +88,7 @@ MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
   const bool sequential = method.inputs == Inputs::kSequential;
   const std::size_t element = ElementBytes(run.precision);
   const std::size_t streams = method.carries_targets() ? 2 : 1;
-  bound.stream_bytes =
+  bound.disk_bytes =
       streams *
       HiddenStore::Bytes(run.precision, run.sequences * run.sequence_tokens, config.hidden_size);
 
@@ -117,7 +117,7 @@ MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
     const std::size_t ready_bytes = 2 * element * block.elements;
     bound.weights_bytes = code_bytes + ready_bytes;
     if (method.polish.epochs > 0) {
-      bound.stream_bytes += bound.stream_bytes / streams;  // what the block began with
+      bound.disk_bytes += bound.disk_bytes / streams;  // what the block began with
       // In the place of what was ready to compute with.
       const std::size_t polish_bytes = PolishBytes(
           config, method.polish, {block.elements, block.groups}, run.sequence_tokens, run.threads);

@@ -11,15 +11,13 @@
 namespace awq::pipeline {
 
 struct MemoryBound {
-  std::size_t stream_bytes = 0;      // hidden states of all tokens
   std::size_t gram_bytes = 0;        // statistics: of one block, or of one site
   std::size_t weights_bytes = 0;     // copies of one block's weights, and the search's
   std::size_t activation_bytes = 0;  // scratch of the forward pass, or of solving a site
   std::size_t base_bytes = 0;        // program, libraries, tokenizer, threads
+  std::size_t disk_bytes = 0;        // hidden states of all tokens; not in the total
 
-  std::size_t total() const {
-    return stream_bytes + gram_bytes + weights_bytes + activation_bytes + base_bytes;
-  }
+  std::size_t total() const { return gram_bytes + weights_bytes + activation_bytes + base_bytes; }
 };
 
 // Program, libraries, tokenizer and threads: what any run takes.

@@ -108,7 +108,7 @@ void Walk::ReleaseScratch() {
 Status Walk::Begin() {
   AWQ_TRY(CheckRest(pool_, model_));
   const auto embed = [&](std::optional<HiddenStore>& states) -> Status {
-    states.emplace(precision_, tokens_.size(), config_.hidden_size);
+    AWQ_ASSIGN(states, HiddenStore::Create(precision_, tokens_.size(), config_.hidden_size));
     AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
     return runner_.Embed(embedding, tokens_.span(), *states);
   };
@@ -137,8 +137,9 @@ Status Walk::QuantizeBlock() {
     blocks[v] = std::make_unique<SequentialBlock>(
         pool_, config_, variants_[v]->plan, *variants_[v]->method, precision_, layer_, weights);
     AWQ_TRY(blocks[v]->Begin());
-    if (variants_[v]->method->polish.epochs > 0)
-      variants_[v]->entered = variants_[v]->states->Copy();
+    if (variants_[v]->method->polish.epochs > 0) {
+      AWQ_ASSIGN(variants_[v]->entered, variants_[v]->states->Copy());
+    }
   }
   BlockStatistics statistics;
   if (Any(Calibrates)) {
