@@ -2,7 +2,7 @@
 # picks one at start. Such a file includes <cstddef>, <cstdint> and plain-pointer headers only: an
 # inline function of a shared header compiled for AVX2 could be the copy that the linker keeps.
 function(awq_isa_objects target)
-  cmake_parse_arguments(ISA "VNNI" "" "" ${ARGN})
+  cmake_parse_arguments(ISA "DOTS" "" "" ${ARGN})
   set(flags_baseline "")
   set(isas baseline)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
@@ -10,9 +10,10 @@ function(awq_isa_objects target)
     set(flags_avx2 -mavx2 -mfma -mf16c)
     set(flags_avx512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl
       -mprefer-vector-width=512)
-    if(ISA_VNNI)
-      list(APPEND isas avx512vnni)
+    if(ISA_DOTS)
+      list(APPEND isas avx512vnni avx512bf16)
       set(flags_avx512vnni ${flags_avx512} -mavx512vnni)
+      set(flags_avx512bf16 ${flags_avx512vnni} -mavx512bf16)
     endif()
   endif()
   foreach(isa ${isas})
@@ -32,11 +33,12 @@ endfunction()
 #   *_bench.cc  one Google Benchmark program each
 #   *_fuzz.cc   one libFuzzer program each; without libFuzzer, a test that replays its corpus
 #   main.cc     left to the folder itself
-#   *_isa.cc    compiled once per instruction set (see awq_isa_objects); with VNNI also for that
+#   *_isa.cc    compiled once per instruction set (see awq_isa_objects); with DOTS also for
+#               avx512vnni and avx512bf16, the sets with dot products of narrow numbers
 # so that a file on disk cannot be left out. DEPS is the house rule of who may include whom;
 # tools/check_layers.py reads it from the same line.
 function(awq_module name)
-  cmake_parse_arguments(ARG "VNNI" "" "DEPS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "DOTS" "" "DEPS;LIBS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cc)
   set(tests ${sources})
   set(benches ${sources})
@@ -53,8 +55,8 @@ function(awq_module name)
     add_library(awq_${name} STATIC ${sources})
     target_link_libraries(awq_${name} PRIVATE $<BUILD_INTERFACE:awq_options>)
     if(isa_sources)
-      if(ARG_VNNI)
-        list(APPEND isa_sources VNNI)
+      if(ARG_DOTS)
+        list(APPEND isa_sources DOTS)
       endif()
       awq_isa_objects(awq_${name} ${isa_sources})
     endif()

@@ -103,6 +103,16 @@ class Layers(unittest.TestCase):
         self.write("src/search/add_loops.h", "#include <immintrin.h>\n")
         self.assert_caught("src/search/add_loops.h:1", "<immintrin.h>")
 
+    def test_headers_per_instruction_set(self):
+        self.write("src/search/half_isa.h", '#include <immintrin.h>\n#include "search/add_loops.h"\n')
+        self.write("src/search/add_isa.cc", '#include "search/half_isa.h"\n')
+        self.assertEqual(check_layers.check(self.root), [])
+        self.write("src/search/half_isa.h", "#include <array>\n")
+        self.assert_caught("src/search/half_isa.h:1", "<array>")
+        self.write("src/search/half_isa.h", "")
+        self.write("src/search/add.cc", '#include "search/half_isa.h"\n')
+        self.assert_caught("src/search/add.cc:1", "half_isa.h")
+
     def test_printing_and_exiting(self):
         for line in ('std::printf("x");', "std::cerr << 1;", "abort();", "std::exit(1);",
                      'fmt::print("x");', 'fprintf(stderr, "x");'):
@@ -189,6 +199,8 @@ class Isa(unittest.TestCase):
     1000:\tvaddps %ymm0,%ymm1,%ymm2
 0000000000001100 <_ZZN3awq4math6avx51212_GLOBAL__N_13AddEvENKUlvE_clEv>:
     1100:\tvaddps %zmm0,%zmm1,%zmm2
+0000000000001180 <_ZN3awq7kernels10avx512bf16L3AddEv>:
+    1180:\tvdpbf16ps %zmm0,%zmm1,%zmm2
 0000000000001200 <_ZN3awq4math8baselineL3AddEv>:
     1200:\taddps  %xmm0,%xmm1
     1204:\tverr   %ax

@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 # Mangled names: awq::<folder>::avx2::..., also of lambdas and local objects inside.
-_ALLOWED = re.compile(r"^_ZZ*NK?3awq(?:\d+[a-z_]+)*?(?:4avx2|6avx512|10avx512vnni)")
+_ALLOWED = re.compile(r"^_ZZ*NK?3awq(?:\d+[a-z_]+)*?(?:4avx2|6avx512|10avx512(?:vnni|bf16))")
 _FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 # VEX and EVEX forms of every vector instruction begin with v; they need AVX even on xmm.
 _VECTOR = re.compile(r"\tv[a-z0-9]+\s.*%[xyz]mm\d|%[yz]mm\d")

@@ -98,14 +98,20 @@ def check_quoted(root, where, path, name, allowed):
 def check_includes(root, path, text, dependencies):
     relative = path.relative_to(root)
     folder = relative.parts[1]
-    is_isa, is_loops = path.name.endswith("_isa.cc"), path.name.endswith("_loops.h")
+    is_isa = path.name.endswith(("_isa.cc", "_isa.h"))
+    is_loops = path.name.endswith("_loops.h")
     allowed = PUBLIC_ONLY.get(folder, {folder} | reachable(dependencies, folder))
     problems = []
     for line, written in cxx_source.includes(text):
         where = f"{relative}:{line}"
         if written.startswith('"'):
             problems += check_quoted(root, where, path, written[1:-1], allowed)
-        if not (is_isa or is_loops) or written.endswith('_loops.h"') or written in ISA_HEADERS:
+        if written.endswith('_isa.h"') and not is_isa:
+            problems.append(f"{where}: {written} is for files that are compiled for several "
+                            "instruction sets")
+        if not (is_isa or is_loops) or written.endswith(('_loops.h"', '_isa.h"')):
+            continue
+        if written in ISA_HEADERS:
             continue
         if not (is_isa and written in INTRINSICS):
             problems.append(f"{where}: {written} may hold inline code, and this file is compiled "

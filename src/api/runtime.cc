@@ -23,11 +23,13 @@ math::Precision ResolvePrecision(ComputePrecision wanted) {
 }
 
 Result<kernels::Packed> ToPacked(Activations activations, const checkpoint::StoredModel& model) {
-  if (activations == Activations::kExact) return kernels::Packed::kDense;
   const auto& quantization = model.quantization();
   const bool some = quantization && std::ranges::any_of(quantization->groups, [](const auto& each) {
                       return each.spec.bits <= kernels::Panels::kMostBits && !each.spec.act_order;
                     });
+  if (activations == Activations::kExact) {
+    return some ? kernels::Packed::kExact : kernels::Packed::kDense;
+  }
   if (some) return kernels::Packed::kInt8;
   return MakeError(ErrorCode::kUnsupported,
                    "{}: activations of 8 bits are for packed weights of up to {} bits without act "

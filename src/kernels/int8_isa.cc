@@ -4,33 +4,11 @@
 #include <immintrin.h>
 #endif
 
-#include "kernels/int8_loops.h"
+#include "kernels/panel_loops.h"
+#include "kernels/scales_isa.h"
 
 namespace awq::kernels::AWQ_ISA {
 namespace {
-
-float FromBits(std::uint32_t bits) { return __builtin_bit_cast(float, bits); }
-
-// The scales of one group, as floats.
-void ReadScales(const std::uint16_t* from, bool are_bf16, float* to) {
-#if defined(__AVX512BW__)
-  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-  const __m512 widened = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
-  _mm512_storeu_ps(to, are_bf16 ? widened : _mm512_cvtph_ps(bits));
-#else
-  for (std::size_t r = 0; r < kPanelRows; ++r) {
-    const std::uint32_t bits = from[r];
-    if (are_bf16) {
-      to[r] = FromBits(bits << 16);
-      continue;
-    }
-    // Finite ones only: what is loaded has been checked.
-    const std::uint32_t sign = (bits & 0x8000U) << 16;
-    const float magnitude = FromBits((bits & 0x7fffU) << 13) * 0x1p112F;
-    to[r] = FromBits(sign | __builtin_bit_cast(std::uint32_t, magnitude));
-  }
-#endif
-}
 
 #if defined(__AVX512BW__)
 
@@ -52,22 +30,25 @@ __m512i Broadcast4(const std::int8_t* x) {
 
 template <std::size_t kTokens>
 void Multiply(const Int8Panel& p) {
+  const std::size_t in = p.weights.groups * p.weights.group_inputs;
+  const std::size_t blocks = in / p.block_inputs;
+  const std::size_t blocks_per_group = p.weights.group_inputs / p.block_inputs;
   // One token alone would wait for its own sums.
   constexpr std::size_t kChains = kTokens == 1 ? 4 : 2;
   const __m512i low_half = _mm512_set1_epi8(0x0f);
   __m512 y[kTokens];
   for (std::size_t t = 0; t < kTokens; ++t) y[t] = _mm512_setzero_ps();
-  const std::uint8_t* codes = p.codes;
+  const std::uint8_t* codes = p.weights.codes;
   __m512 scale = _mm512_setzero_ps();
   __m512i zero = _mm512_setzero_si512();
-  for (std::size_t b = 0; b < p.blocks; ++b) {
-    if (b % p.blocks_per_group == 0) {
-      const std::size_t g = b / p.blocks_per_group;
+  for (std::size_t b = 0; b < blocks; ++b) {
+    if (b % blocks_per_group == 0) {
+      const std::size_t g = b / blocks_per_group;
       float scales[kPanelRows];
-      ReadScales(p.scales + g * kPanelRows, p.scales_are_bf16, scales);
+      ReadScales(p.weights.scales + g * kPanelRows, p.weights.scales_are_bf16, scales);
       scale = _mm512_loadu_ps(scales);
       zero = _mm512_cvtepu8_epi32(
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(p.zeros + g * kPanelRows)));
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(p.weights.zeros + g * kPanelRows)));
     }
     __m512i sum[kTokens][kChains];
     for (std::size_t t = 0; t < kTokens; ++t) {
@@ -81,7 +62,7 @@ void Multiply(const Int8Panel& p) {
       const __m512i low = _mm512_and_si512(both, low_half);
       const __m512i high = _mm512_and_si512(_mm512_srli_epi16(both, 4), low_half);
       for (std::size_t t = 0; t < kTokens; ++t) {
-        const std::int8_t* at_token = x + t * p.in_features + at * 8;
+        const std::int8_t* at_token = x + t * in + at * 8;
         sum[t][chain] = DotBytes(sum[t][chain], low, Broadcast4(at_token));
         sum[t][chain + 1] = DotBytes(sum[t][chain + 1], high, Broadcast4(at_token + 4));
       }
@@ -99,13 +80,14 @@ void Multiply(const Int8Panel& p) {
       if constexpr (kChains == 4) {
         all = _mm512_add_epi32(all, _mm512_add_epi32(sum[t][2], sum[t][3]));
       }
-      const std::size_t at = t * p.blocks + b;
+      const std::size_t at = t * blocks + b;
       all = _mm512_sub_epi32(all, _mm512_mullo_epi32(zero, _mm512_set1_epi32(p.x_sums[at])));
       const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(p.x_scales[at]));
       y[t] = _mm512_add_ps(y[t], _mm512_mul_ps(_mm512_cvtepi32_ps(all), factor));
     }
   }
-  for (std::size_t t = 0; t < kTokens; ++t) _mm512_storeu_ps(p.y + t * p.y_stride, y[t]);
+  for (std::size_t t = 0; t < kTokens; ++t)
+    _mm512_storeu_ps(p.outputs.y + t * p.outputs.stride, y[t]);
 }
 
 #elif defined(__AVX2__)
@@ -119,18 +101,21 @@ __m256i Broadcast4(const std::int8_t* x) {
 // Eight rows of the panel; two of these make the sixteen, so that sums stay in registers.
 template <std::size_t kTokens>
 void MultiplyHalf(const Int8Panel& p, std::size_t first_row) {
+  const std::size_t in = p.weights.groups * p.weights.group_inputs;
+  const std::size_t blocks = in / p.block_inputs;
+  const std::size_t blocks_per_group = p.weights.group_inputs / p.block_inputs;
   const __m256i low_half = _mm256_set1_epi8(0x0f);
   const __m256i ones = _mm256_set1_epi16(1);
   __m256 y[kTokens];
   for (std::size_t t = 0; t < kTokens; ++t) y[t] = _mm256_setzero_ps();
-  const std::uint8_t* codes = p.codes + first_row * 4;
-  for (std::size_t b = 0; b < p.blocks; ++b) {
-    const std::size_t g = b / p.blocks_per_group;
+  const std::uint8_t* codes = p.weights.codes + first_row * 4;
+  for (std::size_t b = 0; b < blocks; ++b) {
+    const std::size_t g = b / blocks_per_group;
     float scales[kPanelRows];
-    ReadScales(p.scales + g * kPanelRows, p.scales_are_bf16, scales);
+    ReadScales(p.weights.scales + g * kPanelRows, p.weights.scales_are_bf16, scales);
     const __m256 scale = _mm256_loadu_ps(scales + first_row);
-    const __m256i zero = _mm256_cvtepu8_epi32(
-        _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p.zeros + g * kPanelRows + first_row)));
+    const __m256i zero = _mm256_cvtepu8_epi32(_mm_loadl_epi64(
+        reinterpret_cast<const __m128i*>(p.weights.zeros + g * kPanelRows + first_row)));
     __m256i sum[kTokens];
     for (std::size_t t = 0; t < kTokens; ++t) sum[t] = _mm256_setzero_si256();
     const std::int8_t* x = p.x + b * p.block_inputs;
@@ -139,7 +124,7 @@ void MultiplyHalf(const Int8Panel& p, std::size_t first_row) {
       const __m256i low = _mm256_and_si256(both, low_half);
       const __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), low_half);
       for (std::size_t t = 0; t < kTokens; ++t) {
-        const std::int8_t* at_token = x + t * p.in_features + i * 8;
+        const std::int8_t* at_token = x + t * in + i * 8;
         // At most 4 * 15 * 127: it fits 16 bits.
         const __m256i pairs =
             _mm256_add_epi16(_mm256_maddubs_epi16(low, Broadcast4(at_token)),
@@ -148,7 +133,7 @@ void MultiplyHalf(const Int8Panel& p, std::size_t first_row) {
       }
     }
     for (std::size_t t = 0; t < kTokens; ++t) {
-      const std::size_t at = t * p.blocks + b;
+      const std::size_t at = t * blocks + b;
       const __m256i all =
           _mm256_sub_epi32(sum[t], _mm256_mullo_epi32(zero, _mm256_set1_epi32(p.x_sums[at])));
       const __m256 factor = _mm256_mul_ps(scale, _mm256_set1_ps(p.x_scales[at]));
@@ -156,7 +141,7 @@ void MultiplyHalf(const Int8Panel& p, std::size_t first_row) {
     }
   }
   for (std::size_t t = 0; t < kTokens; ++t) {
-    _mm256_storeu_ps(p.y + t * p.y_stride + first_row, y[t]);
+    _mm256_storeu_ps(p.outputs.y + t * p.outputs.stride + first_row, y[t]);
   }
 }
 
@@ -170,17 +155,20 @@ void Multiply(const Int8Panel& p) {
 
 template <std::size_t kTokens>
 void Multiply(const Int8Panel& p) {
+  const std::size_t in = p.weights.groups * p.weights.group_inputs;
+  const std::size_t blocks = in / p.block_inputs;
+  const std::size_t blocks_per_group = p.weights.group_inputs / p.block_inputs;
   float y[kTokens][kPanelRows] = {};
-  const std::uint8_t* codes = p.codes;
-  for (std::size_t b = 0; b < p.blocks; ++b) {
-    const std::size_t g = b / p.blocks_per_group;
+  const std::uint8_t* codes = p.weights.codes;
+  for (std::size_t b = 0; b < blocks; ++b) {
+    const std::size_t g = b / blocks_per_group;
     float scales[kPanelRows];
-    ReadScales(p.scales + g * kPanelRows, p.scales_are_bf16, scales);
+    ReadScales(p.weights.scales + g * kPanelRows, p.weights.scales_are_bf16, scales);
     std::int32_t sum[kTokens][kPanelRows] = {};
     const std::int8_t* x = p.x + b * p.block_inputs;
     for (std::size_t i = 0; i < p.block_inputs / 8; ++i, codes += 64) {
       for (std::size_t t = 0; t < kTokens; ++t) {
-        const std::int8_t* at_token = x + t * p.in_features + i * 8;
+        const std::int8_t* at_token = x + t * in + i * 8;
         for (std::size_t r = 0; r < kPanelRows; ++r) {
           for (std::size_t k = 0; k < 4; ++k) {
             const std::int32_t both = codes[4 * r + k];
@@ -190,22 +178,22 @@ void Multiply(const Int8Panel& p) {
       }
     }
     for (std::size_t t = 0; t < kTokens; ++t) {
-      const std::size_t at = t * p.blocks + b;
+      const std::size_t at = t * blocks + b;
       for (std::size_t r = 0; r < kPanelRows; ++r) {
-        const std::int32_t all = sum[t][r] - p.zeros[g * kPanelRows + r] * p.x_sums[at];
+        const std::int32_t all = sum[t][r] - p.weights.zeros[g * kPanelRows + r] * p.x_sums[at];
         y[t][r] += static_cast<float>(all) * (scales[r] * p.x_scales[at]);
       }
     }
   }
   for (std::size_t t = 0; t < kTokens; ++t) {
-    for (std::size_t r = 0; r < kPanelRows; ++r) p.y[t * p.y_stride + r] = y[t][r];
+    for (std::size_t r = 0; r < kPanelRows; ++r) p.outputs.y[t * p.outputs.stride + r] = y[t][r];
   }
 }
 
 #endif
 
 void MultiplyAny(const Int8Panel& p) {
-  switch (p.tokens) {
+  switch (p.outputs.tokens) {
     case 1:
       return Multiply<1>(p);
     case 2:

@@ -52,6 +52,7 @@ void Activations::Resize(std::size_t tokens, std::size_t width) {
   if (keeps_floats() && f32_.size() < size) f32_ = Buffer<float>(size);
   has_bf16_ = !keeps_floats();
   int8_.Clear();
+  exact_.Clear();
 }
 
 void Activations::Assign(ThreadPool& pool, MatrixView<const float> rows) {
@@ -106,6 +107,14 @@ const Int8Activations& Activations::int8(ThreadPool& pool, std::size_t block_inp
   return int8_;
 }
 
+const ExactActivations& Activations::exact(ThreadPool& pool, std::size_t group_inputs) const {
+  AWQ_CHECK(packed_ == Packed::kExact);
+  if (exact_.tokens() == 0 || exact_.group_inputs() != group_inputs) {
+    exact_.Assign(pool, {f32_.data(), tokens_, width_}, precision_, group_inputs);
+  }
+  return exact_;
+}
+
 Linear Linear::FromDense(ThreadPool& pool, const TensorView& weight, Precision precision) {
   AWQ_CHECK_EQ(weight.shape.size(), std::size_t{2});
   Linear linear;
@@ -133,7 +142,7 @@ Linear Linear::FromQuantized(ThreadPool& pool, const quant::QuantizedLinear& wei
   linear.out_features_ = weight.out_features();
   linear.in_features_ = weight.in_features();
   linear.precision_ = precision;
-  if (packed == Packed::kInt8 && Panels::CanHold(weight)) {
+  if (packed != Packed::kDense && Panels::CanHold(weight)) {
     linear.panels_.emplace(pool, weight);
     return linear;
   }
@@ -184,8 +193,10 @@ MatrixView<const BF16> Linear::bf16() const {
 
 void Linear::Apply(ThreadPool& pool, const Activations& x, MatrixView<float> y) const {
   AWQ_CHECK(x.precision() == precision_);
-  if (panels_) {
+  if (panels_ && x.packed() == Packed::kInt8) {
     panels_->Apply(pool, x.int8(pool, panels_->block_inputs()), y);
+  } else if (panels_) {
+    panels_->Apply(pool, x.exact(pool, panels_->group_inputs()), y);
   } else if (precision_ == Precision::kBF16) {
     math::ApplyWeights(pool, x.bf16(), bf16(), y);
   } else {

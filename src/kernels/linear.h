@@ -19,18 +19,20 @@ namespace awq::kernels {
 
 using math::Precision;
 
-// How a packed linear is computed: made dense once, or from its codes with activations of int8.
-enum class Packed : std::uint8_t { kDense, kInt8 };
+// How a packed linear is computed: made dense once, or from its codes, with activations as they are
+// or of int8.
+enum class Packed : std::uint8_t { kDense, kExact, kInt8 };
 
 // [tokens, width] in the type that the arithmetic wants; the memory is reused from call to call.
-// With Packed::kInt8 they are kept as floats, and made into what each linear wants at its first
-// use.
+// Where weights stay packed they are kept as floats, and made into what each linear wants at its
+// first use.
 class Activations {
  public:
   explicit Activations(Precision precision, Packed packed = Packed::kDense)
       : precision_(precision), packed_(packed) {}
 
   Precision precision() const { return precision_; }
+  Packed packed() const { return packed_; }
   std::size_t tokens() const { return tokens_; }
   std::size_t width() const { return width_; }
 
@@ -45,6 +47,8 @@ class Activations {
   MatrixView<const BF16> bf16() const;
   // Precondition: Packed::kInt8.
   const Int8Activations& int8(ThreadPool& pool, std::size_t block_inputs) const;
+  // Precondition: Packed::kExact.
+  const ExactActivations& exact(ThreadPool& pool, std::size_t group_inputs) const;
 
  private:
   void Resize(std::size_t tokens, std::size_t width);
@@ -58,6 +62,7 @@ class Activations {
   mutable Buffer<BF16> bf16_;
   mutable bool has_bf16_ = false;
   mutable Int8Activations int8_;  // of no tokens: not made yet
+  mutable ExactActivations exact_;
 };
 
 // y = x W^T + b. The weights stay where they are (a mapped file) when their type is the
@@ -67,7 +72,7 @@ class Linear {
   Linear() = default;
   // weight [out_features, in_features] of F32, F16 or BF16.
   static Linear FromDense(ThreadPool& pool, const TensorView& weight, Precision precision);
-  // With Packed::kInt8, and where panels can hold them, the codes stay as they are.
+  // But for Packed::kDense, and where panels can hold them, the codes stay as they are.
   static Linear FromQuantized(ThreadPool& pool, const quant::QuantizedLinear& weight,
                               Precision precision, Packed packed = Packed::kDense);
   static Linear FromFloats(ThreadPool& pool, Matrix<float> weight, Precision precision);

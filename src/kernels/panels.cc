@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <numeric>
+#include <cstring>
 
 #include "base/check.h"
-#include "base/isa.h"
 
 namespace awq::kernels {
 namespace {
@@ -23,47 +22,7 @@ std::size_t GroupSize(const quant::QuantizedLinear& linear) {
   return linear.in_features() / std::max<std::size_t>(1, linear.groups());
 }
 
-const Int8Loops& Loops() {
-  static const Int8Loops& loops = *Int8Rows().front().loops;
-  return loops;
-}
-
 }  // namespace
-
-std::vector<Int8Row> Int8Rows() {
-  std::vector<Int8Row> rows;
-  const Isa active = ActiveIsa();
-#if defined(__x86_64__)
-  if (active == Isa::kAvx512 && __builtin_cpu_supports("avx512vnni")) {
-    rows.push_back({"avx512vnni", &avx512vnni::kInt8Loops});
-  }
-  if (active == Isa::kAvx512) rows.push_back({"avx512", &avx512::kInt8Loops});
-  if (active != Isa::kBaseline) rows.push_back({"avx2", &avx2::kInt8Loops});
-#endif
-  static_cast<void>(active);
-  rows.push_back({"baseline", &baseline::kInt8Loops});
-  return rows;
-}
-
-void Int8Activations::Assign(ThreadPool& pool, MatrixView<const float> x,
-                             std::size_t block_inputs) {
-  AWQ_CHECK_EQ(x.cols % block_inputs, 0U);
-  tokens_ = x.rows;
-  in_features_ = x.cols;
-  block_inputs_ = block_inputs;
-  const std::size_t blocks = x.cols / block_inputs;
-  if (codes_.size() < x.rows * x.cols) codes_ = Buffer<std::int8_t>(x.rows * x.cols);
-  if (scales_.size() < x.rows * blocks) {
-    scales_ = Buffer<float>(x.rows * blocks);
-    sums_ = Buffer<std::int32_t>(x.rows * blocks);
-  }
-  const auto quantize = [&](std::size_t t, std::size_t) {
-    Loops().quantize(x.row(t), blocks, block_inputs, codes_.data() + t * x.cols,
-                     scales_.data() + t * blocks, sums_.data() + t * blocks);
-  };
-  if (tokens_ == 1) return quantize(0, 0);  // shorter than waking the others
-  pool.ParallelFor(tokens_, quantize);
-}
 
 bool Panels::CanHold(const quant::QuantizedLinear& linear) {
   return linear.spec.bits <= kMostBits && !linear.spec.act_order && linear.groups() > 0 &&
@@ -98,11 +57,10 @@ void Panels::FillPanel(const quant::QuantizedLinear& linear, std::size_t panel) 
     const std::size_t row = panel * kPanelRows + r;
     const bool is_there = row < out_features_;
     for (std::size_t i = 0; i < in_features_ / 8; ++i) {
-      for (std::size_t b = 0; b < 4; ++b) {
-        const unsigned low = is_there ? linear.codes(row, 8 * i + b) : 0U;
-        const unsigned high = is_there ? linear.codes(row, 8 * i + 4 + b) : 0U;
-        codes[i * 64 + r * 4 + b] = static_cast<std::uint8_t>(low | high << 4);
-      }
+      std::uint32_t halves[2] = {};  // four codes each: one a byte
+      if (is_there) std::memcpy(halves, linear.codes.row(row) + 8 * i, sizeof(halves));
+      const std::uint32_t word = halves[0] | halves[1] << 4;
+      std::memcpy(codes + i * 4 * kPanelRows + r * 4, &word, sizeof(word));
     }
     for (std::size_t g = 0; g < groups(); ++g) {
       const float scale = is_there ? linear.scales(row, g) : 0;
@@ -112,51 +70,70 @@ void Panels::FillPanel(const quant::QuantizedLinear& linear, std::size_t panel) 
   }
 }
 
-void Panels::ApplyPanel(const Int8Loops& loops, std::size_t panel, const Int8Activations& x,
-                        MatrixView<float> y) const {
-  const std::size_t blocks = in_features_ / block_inputs_;
+PanelWeights Panels::WeightsOf(std::size_t panel) const {
   const std::size_t first_row = panel * kPanelRows;
-  const std::size_t rows = std::min(kPanelRows, out_features_ - first_row);
-  std::array<float, kPanelRows * kMostTokens> rest;  // for a panel that is not full
-  for (std::size_t t = 0; t < x.tokens_; t += kMostTokens) {
-    Int8Panel args{};
-    args.codes = codes_.data() + first_row * in_features_ / 2;
-    args.scales = scales_.data() + first_row * groups();
-    args.zeros = zeros_.data() + first_row * groups();
-    args.scales_are_bf16 = scales_are_bf16_;
-    args.blocks = blocks;
-    args.block_inputs = block_inputs_;
-    args.blocks_per_group = group_size_ / block_inputs_;
-    args.x = x.codes_.data() + t * in_features_;
-    args.in_features = in_features_;
-    args.x_scales = x.scales_.data() + t * blocks;
-    args.x_sums = x.sums_.data() + t * blocks;
-    args.tokens = std::min(kMostTokens, x.tokens_ - t);
-    const bool full = rows == kPanelRows;
-    args.y = full ? y.row(t) + first_row : rest.data();
-    args.y_stride = full ? y.stride : kPanelRows;
-    loops.multiply(args);
-    for (std::size_t i = 0; !full && i < args.tokens; ++i) {
-      std::copy_n(rest.data() + i * kPanelRows, rows, y.row(t + i) + first_row);
-    }
-  }
+  return {.codes = codes_.data() + first_row * in_features_ / 2,
+          .scales = scales_.data() + first_row * groups(),
+          .zeros = zeros_.data() + first_row * groups(),
+          .scales_are_bf16 = scales_are_bf16_,
+          .groups = groups(),
+          .group_inputs = group_size_};
 }
 
-void Panels::ApplyWith(const Int8Loops& loops, ThreadPool& pool, const Int8Activations& x,
-                       MatrixView<float> y) const {
-  AWQ_CHECK_EQ(x.in_features_, in_features_);
-  AWQ_CHECK_EQ(x.block_inputs_, block_inputs_);
-  AWQ_CHECK(y.rows == x.tokens_ && y.cols == out_features_);
+template <class Multiply>
+void Panels::ForPanels(ThreadPool& pool, MatrixView<float> y, const Multiply& multiply) const {
+  AWQ_CHECK_EQ(y.cols, out_features_);
+  const auto apply = [&](std::size_t panel) {
+    const PanelWeights weights = WeightsOf(panel);
+    const std::size_t first_row = panel * kPanelRows;
+    const std::size_t rows = std::min(kPanelRows, out_features_ - first_row);
+    const bool full = rows == kPanelRows;
+    std::array<float, kPanelRows * kMostTokens> rest;  // for a panel that is not full
+    for (std::size_t t = 0; t < y.rows; t += kMostTokens) {
+      const PanelOutputs outputs{.tokens = std::min(kMostTokens, y.rows - t),
+                                 .y = full ? y.row(t) + first_row : rest.data(),
+                                 .stride = full ? y.stride : kPanelRows};
+      multiply(weights, t, outputs);
+      for (std::size_t i = 0; !full && i < outputs.tokens; ++i) {
+        std::copy_n(rest.data() + i * kPanelRows, rows, y.row(t + i) + first_row);
+      }
+    }
+  };
   pool.ParallelFor(CeilDiv(panels(), kPanelsPerTask), [&](std::size_t task, std::size_t) {
     const std::size_t first = task * kPanelsPerTask;
-    for (std::size_t p = first; p < std::min(first + kPanelsPerTask, panels()); ++p) {
-      ApplyPanel(loops, p, x, y);
-    }
+    for (std::size_t p = first; p < std::min(first + kPanelsPerTask, panels()); ++p) apply(p);
   });
 }
 
 void Panels::Apply(ThreadPool& pool, const Int8Activations& x, MatrixView<float> y) const {
-  ApplyWith(Loops(), pool, x, y);
+  AWQ_CHECK_EQ(x.in_features_, in_features_);
+  AWQ_CHECK_EQ(x.block_inputs_, block_inputs_);
+  AWQ_CHECK_EQ(x.tokens_, y.rows);
+  const std::size_t blocks = in_features_ / block_inputs_;
+  ForPanels(pool, y, [&](const PanelWeights& weights, std::size_t t, const PanelOutputs& outputs) {
+    x.set_->int8->multiply({.weights = weights,
+                            .block_inputs = block_inputs_,
+                            .x = x.codes_.data() + t * in_features_,
+                            .x_scales = x.scales_.data() + t * blocks,
+                            .x_sums = x.sums_.data() + t * blocks,
+                            .outputs = outputs});
+  });
+}
+
+void Panels::Apply(ThreadPool& pool, const ExactActivations& x, MatrixView<float> y) const {
+  AWQ_CHECK_EQ(x.in_features_, in_features_);
+  AWQ_CHECK_EQ(x.group_inputs_, group_size_);
+  AWQ_CHECK_EQ(x.tokens_, y.rows);
+  const auto multiply = x.in_pairs_ ? x.set_->exact->multiply_bf16 : x.set_->exact->multiply_f32;
+  ForPanels(pool, y, [&](const PanelWeights& weights, std::size_t t, const PanelOutputs& outputs) {
+    const std::size_t first = t * in_features_;
+    const void* from = x.in_pairs_ ? static_cast<const void*>(x.pairs_.data() + first)
+                                   : static_cast<const void*>(x.floats_.data() + first);
+    multiply({.weights = weights,
+              .x = from,
+              .x_sums = x.sums_.data() + t * groups(),
+              .outputs = outputs});
+  });
 }
 
 }  // namespace awq::kernels

@@ -1,7 +1,9 @@
 // One product with packed weights: bytes of them a second, over all CPUs, from a set of matrices
 // larger than the caches. The first line is what reading alone reaches in the same way.
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 
+#include <memory>
 #include <random>
 
 #include "kernels/panels.h"
@@ -59,16 +61,12 @@ void Read(benchmark::State& state) {
 }
 BENCHMARK(Read)->UseRealTime();
 
-void Multiply(benchmark::State& state, const Int8Loops* loops) {
-  const auto tokens = static_cast<std::size_t>(state.range(0));
-  Matrix<float> rows(tokens, kIn, 1.0F);
+template <class Activations>
+void Multiply(benchmark::State& state, const Activations& x) {
+  const std::size_t tokens = x.tokens();
   Matrix<float> y(tokens, kOut);
-  Int8Activations x;
-  x.Assign(Pool(), rows, Matrices()[0].block_inputs());
   std::size_t which = 0;
-  for (auto _ : state) {
-    Matrices()[which++ % kCopies].ApplyWith(*loops, Pool(), x, y);
-  }
+  for (auto _ : state) Matrices()[which++ % kCopies].Apply(Pool(), x, y);
   state.SetBytesProcessed(static_cast<std::int64_t>(Matrices()[0].bytes()) * state.iterations());
   state.SetItemsProcessed(static_cast<std::int64_t>(tokens * kOut * kIn) * state.iterations());
 }
@@ -77,11 +75,26 @@ void Multiply(benchmark::State& state, const Int8Loops* loops) {
 }  // namespace awq::kernels
 
 int main(int argc, char** argv) {
-  for (const awq::kernels::Int8Row& row : awq::kernels::Int8Rows()) {
-    for (const int tokens : {1, 2, 4, 8, 64}) {
-      benchmark::RegisterBenchmark(row.name, awq::kernels::Multiply, row.loops)
-          ->Arg(tokens)
-          ->UseRealTime();
+  using namespace awq::kernels;
+  const auto add = [](const std::string& name, auto x) {
+    auto shared = std::make_shared<decltype(x)>(std::move(x));
+    benchmark::RegisterBenchmark(name.c_str(), [shared](benchmark::State& state) {
+      Multiply(state, *shared);
+    })->UseRealTime();
+  };
+  for (const PanelRow& set : PanelRows()) {
+    for (const std::size_t tokens : {1U, 2U, 4U, 8U, 64U}) {
+      const awq::Matrix<float> rows(tokens, kIn, 1.0F);
+      Int8Activations int8(set);
+      int8.Assign(Pool(), rows, Matrices()[0].block_inputs());
+      add(fmt::format("{}/int8/{}", set.name, tokens), std::move(int8));
+      for (const auto precision : {awq::math::Precision::kF32, awq::math::Precision::kBF16}) {
+        const bool is_f32 = precision == awq::math::Precision::kF32;
+        if (!is_f32 && set.exact->multiply_bf16 == nullptr) continue;
+        ExactActivations exact(set);
+        exact.Assign(Pool(), rows, precision, Matrices()[0].group_inputs());
+        add(fmt::format("{}/{}/{}", set.name, is_f32 ? "f32" : "bf16", tokens), std::move(exact));
+      }
     }
   }
   benchmark::Initialize(&argc, argv);

@@ -82,12 +82,12 @@ TEST(Panels, EverySetOfInstructionsGivesTheSameSum) {
     const Panels panels(pool, linear);
     for (const std::size_t tokens : {1U, 2U, 3U, 5U, 8U, 9U, 19U}) {
       const Matrix<float> rows = RandomRows(tokens, shape.in, 5);
-      Int8Activations x;
-      x.Assign(pool, rows, panels.block_inputs());
       Matrix<float> first;
-      for (const Int8Row& set : Int8Rows()) {
+      for (const PanelRow& set : PanelRows()) {
+        Int8Activations x(set);
+        x.Assign(pool, rows, panels.block_inputs());
         Matrix<float> y(tokens, shape.out);
-        panels.ApplyWith(*set.loops, pool, x, y);
+        panels.Apply(pool, x, y);
         if (first.size() == 0)
           first = std::move(y);
         else
@@ -109,6 +109,84 @@ TEST(Panels, EverySetOfInstructionsGivesTheSameSum) {
         }
       }
     }
+  }
+}
+
+// Activations as they are, or rounded to bf16: against the codes and them in double.
+struct Bound {
+  double value = 0;
+  double error = 0;
+};
+
+Bound ExpectExact(const quant::QuantizedLinear& linear, std::size_t row, const float* x) {
+  const std::size_t group = linear.in_features() / linear.groups();
+  double value = 0;
+  double magnitude = 0;  // of what is added up: codes and zero points apart
+  for (std::size_t k = 0; k < linear.in_features(); ++k) {
+    const double factor = static_cast<double>(x[k]) * linear.scales(row, k / group);
+    const int zero = linear.zeros(row, k / group);
+    value += (linear.codes(row, k) - zero) * factor;
+    magnitude += (linear.codes(row, k) + zero) * std::fabs(factor);
+  }
+  // Every input is in a product and in sums of at most its group, then of all groups; beside these
+  // the zero point's product, its sum and the scale's.
+  const double roundings = static_cast<double>(group + linear.groups()) + 6;
+  return {value, roundings * 0x1p-24 * magnitude};
+}
+
+TEST(Panels, ActivationsAsTheyAre) {
+  ThreadPool pool(2);
+  for (const Shape& shape : kShapes) {
+    const quant::QuantizedLinear linear = RandomLinear(shape, 3);
+    const Panels panels(pool, linear);
+    for (const std::size_t tokens : {1U, 2U, 3U, 5U, 7U, 8U, 9U, 19U}) {
+      const Matrix<float> rows = RandomRows(tokens, shape.in, 5);
+      Matrix<float> rounded(tokens, shape.in);
+      std::ranges::transform(rows.span(), rounded.span().begin(),
+                             [](float value) { return ToFloat(ToBF16(value)); });
+      Matrix<float> first;
+      for (const PanelRow& set : PanelRows()) {
+        for (const math::Precision precision : {math::Precision::kF32, math::Precision::kBF16}) {
+          const bool is_f32 = precision == math::Precision::kF32;
+          ExactActivations x(set);
+          x.Assign(pool, rows, precision, shape.group);
+          Matrix<float> y(tokens, shape.out);
+          panels.Apply(pool, x, y);
+          for (std::size_t t = 0; t < tokens; ++t) {
+            for (std::size_t r = 0; r < shape.out; ++r) {
+              const Bound want = ExpectExact(linear, r, is_f32 ? rows.row(t) : rounded.row(t));
+              ASSERT_NEAR(y(t, r), want.value, want.error)
+                  << set.name << " " << is_f32 << " " << shape.out << " " << shape.in << " " << t;
+            }
+          }
+          if (!is_f32) continue;
+          if (first.size() == 0)
+            first = std::move(y);
+          else
+            EXPECT_TRUE(std::ranges::equal(y.span(), first.span())) << set.name;
+        }
+      }
+    }
+  }
+}
+
+// What every set says of a row: its pairs, rounded as ToBF16 does, and the sums of its groups.
+TEST(Panels, PairsAreRoundedAlikeOnEverySet) {
+  std::vector<float> x = {0x1.01p0F, 0x1.03p0F, -0x1.01p0F, 1.0F,
+                          0x1p-130F, -0.0F,     3e38F,      0x1.fffp-3F};
+  x.resize(48, 0.5F);
+  for (const PanelRow& set : PanelRows()) {
+    std::vector<std::uint16_t> pairs(x.size());
+    std::vector<float> sums(2);
+    set.exact->round_pairs(x.data(), 2, 24, pairs.data(), sums.data());
+    float all = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      EXPECT_EQ(pairs[i], ToBF16(x[i / 8 * 8 + kPairedInputs[i % 8]]).bits) << set.name << " " << i;
+      if (i >= 24) all += x[i];
+    }
+    EXPECT_EQ(sums[1], all);  // of halves: exact in any order
+    set.exact->sum_groups(x.data(), 2, 24, sums.data());
+    EXPECT_EQ(sums[1], all);
   }
 }
 
@@ -141,13 +219,13 @@ TEST(Panels, MemoryIsUsedAgain) {
 }
 
 TEST(Panels, ActivationsAreRoundedToTheNearestCode) {
-  for (const Int8Row& set : Int8Rows()) {
+  for (const PanelRow& set : PanelRows()) {
     for (const std::size_t inputs : {8U, 24U, 128U}) {
       const Matrix<float> rows = RandomRows(1, 5 * inputs, 9);
       std::vector<std::int8_t> codes(rows.size());
       std::vector<float> scales(5);
       std::vector<std::int32_t> sums(5);
-      set.loops->quantize(rows.data(), 5, inputs, codes.data(), scales.data(), sums.data());
+      set.int8->quantize(rows.data(), 5, inputs, codes.data(), scales.data(), sums.data());
       for (std::size_t b = 0; b < 5; ++b) {
         std::int32_t sum = 0;
         float most = 0;
@@ -174,14 +252,23 @@ TEST(Panels, WhatIsNotFiniteStaysSo) {
         std::numeric_limits<float>::quiet_NaN()}) {
     Matrix<float> rows = RandomRows(2, 64, 2);
     rows(1, 40) = bad;
-    for (const Int8Row& set : Int8Rows()) {
-      Int8Activations x;
+    for (const PanelRow& set : PanelRows()) {
+      Int8Activations x(set);
       x.Assign(pool, rows, panels.block_inputs());
       Matrix<float> y(2, 16);
-      panels.ApplyWith(*set.loops, pool, x, y);
+      panels.Apply(pool, x, y);
       for (std::size_t r = 0; r < 16; ++r) {
         EXPECT_TRUE(std::isfinite(y(0, r)));
         EXPECT_TRUE(std::isnan(y(1, r)));
+      }
+      for (const math::Precision precision : {math::Precision::kF32, math::Precision::kBF16}) {
+        ExactActivations exact(set);
+        exact.Assign(pool, rows, precision, 32);
+        panels.Apply(pool, exact, y);
+        for (std::size_t r = 0; r < 16; ++r) {
+          EXPECT_TRUE(std::isfinite(y(0, r)));
+          EXPECT_FALSE(std::isfinite(y(1, r)));
+        }
       }
     }
   }

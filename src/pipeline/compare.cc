@@ -11,6 +11,9 @@
 namespace awq::pipeline {
 namespace {
 
+// As `awq eval` computes what `awq quantize` would have written.
+constexpr kernels::Packed kMeasured = kernels::Packed::kExact;
+
 // Parameters, and what they take as the original's file has them.
 class OriginalSize {
  public:
@@ -115,7 +118,7 @@ class Comparer {
     AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
     for (const Probe& probe : probes_) {
       runners_.push_back(std::make_unique<SequenceRunner>(pool_, config_, options_.precision,
-                                                          probe.sequence_tokens));
+                                                          probe.sequence_tokens, kMeasured));
     }
     result_.contenders.resize(variants_.size());
     std::vector<ComparedModel*> models = {&result_.original};
@@ -156,7 +159,8 @@ class Comparer {
       ComparedModel& compared = result_.contenders[v];
       compared.stored_bits += StoredBits(variant.block);
       compared.blocks.push_back(std::move(variant.report));
-      RunProbes(PrepareBlock(pool_, config_, variant.block, options_.precision), layer, compared);
+      RunProbes(PrepareBlock(pool_, config_, variant.block, options_.precision, kMeasured), layer,
+                compared);
       variant.block = {};
     }
     return {};

@@ -87,11 +87,12 @@ Status StoreNorms(const model::ModelConfig& config, std::size_t layer,
 }
 
 kernels::Linear PrepareLinear(ThreadPool& pool, const StoredLinear& linear,
-                              math::Precision precision) {
+                              math::Precision precision, kernels::Packed packed) {
   kernels::Linear prepared =
       !linear.kept.empty() ? kernels::Linear::FromFloats(pool, WithKept(linear), precision)
-      : linear.quantized   ? kernels::Linear::FromQuantized(pool, *linear.quantized, precision)
-                           : kernels::Linear::FromDense(pool, ViewOf(linear.dense), precision);
+      : linear.quantized
+          ? kernels::Linear::FromQuantized(pool, *linear.quantized, precision, packed)
+          : kernels::Linear::FromDense(pool, ViewOf(linear.dense), precision);
   if (!linear.bias.empty()) prepared.set_bias(PrepareNorm(linear.bias));
   return prepared;
 }
@@ -103,10 +104,11 @@ std::vector<float> PrepareNorm(const std::vector<F16>& norm) {
 }
 
 transformer::PreparedBlock PrepareBlock(ThreadPool& pool, const model::ModelConfig& config,
-                                        const StoredBlock& block, math::Precision precision) {
+                                        const StoredBlock& block, math::Precision precision,
+                                        kernels::Packed packed) {
   transformer::PreparedBlock prepared;
   for (const model::LinearRow& row : config.arch->linears) {
-    prepared.linear(row.role) = PrepareLinear(pool, block.linear(row.role), precision);
+    prepared.linear(row.role) = PrepareLinear(pool, block.linear(row.role), precision, packed);
   }
   for (std::size_t role = 0; role < model::kRoles; ++role) {
     prepared.norms[role] = PrepareNorm(block.norms[role]);

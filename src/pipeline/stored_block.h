@@ -50,10 +50,12 @@ Status StoreNorms(const model::ModelConfig& config, std::size_t layer,
 
 // Ready to compute with, as a reader of the output would be.
 kernels::Linear PrepareLinear(ThreadPool& pool, const StoredLinear& linear,
-                              math::Precision precision);
+                              math::Precision precision,
+                              kernels::Packed packed = kernels::Packed::kDense);
 std::vector<float> PrepareNorm(const std::vector<F16>& norm);
 transformer::PreparedBlock PrepareBlock(ThreadPool& pool, const model::ModelConfig& config,
-                                        const StoredBlock& block, math::Precision precision);
+                                        const StoredBlock& block, math::Precision precision,
+                                        kernels::Packed packed = kernels::Packed::kDense);
 
 Status WriteBlock(checkpoint::DirectoryWriter& writer, const model::ModelConfig& config,
                   const Plan& plan, std::size_t layer, const StoredBlock& block);

@@ -44,14 +44,15 @@ std::size_t LargestGroup(const std::vector<SequenceRunner::Group>& groups) {
 
 SequenceRunner::SequenceRunner(ThreadPool& pool, const model::ModelConfig& config,
                                math::Precision precision,
-                               std::span<const std::size_t> sequence_tokens)
+                               std::span<const std::size_t> sequence_tokens, kernels::Packed packed)
     : pool_(pool),
       precision_(precision),
+      packed_(packed),
       groups_(CutGroups(sequence_tokens)),
       rope_(config, Longest(sequence_tokens)),
-      runner_(pool, config, rope_, precision),
+      runner_(pool, config, rope_, precision, packed),
       cache_(config, precision, ShapeFor(groups_, Longest(sequence_tokens))),
-      input_(precision),
+      input_(precision, packed),
       hidden_(LargestGroup(groups_), config.hidden_size) {
   for (const Group& group : groups_) tokens_ += group.tokens;
 }
@@ -99,7 +100,7 @@ void SequenceRunner::Run(const transformer::PreparedBlock& block, std::size_t la
 
 void SequenceRunner::ReleaseScratch() {
   runner_.ReleaseScratch();
-  input_ = kernels::Activations(precision_);
+  input_ = kernels::Activations(precision_, packed_);
 }
 
 }  // namespace awq::pipeline

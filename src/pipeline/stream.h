@@ -27,9 +27,10 @@ class SequenceRunner {
     transformer::Batch batch;
   };
 
-  // config and pool must outlive it.
+  // config and pool must outlive it. `packed`: how the blocks were prepared that it will run.
   SequenceRunner(ThreadPool& pool, const model::ModelConfig& config, math::Precision precision,
-                 std::span<const std::size_t> sequence_tokens);
+                 std::span<const std::size_t> sequence_tokens,
+                 kernels::Packed packed = kernels::Packed::kDense);
 
   const std::vector<Group>& groups() const { return groups_; }
   std::size_t tokens() const { return tokens_; }
@@ -57,6 +58,7 @@ class SequenceRunner {
  private:
   ThreadPool& pool_;
   math::Precision precision_;
+  kernels::Packed packed_;
   std::size_t tokens_ = 0;
   std::vector<Group> groups_;
   transformer::RopeTable rope_;
