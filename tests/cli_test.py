@@ -161,6 +161,8 @@ class Reports(CliTest):
         self.assertGreater(report["kl_mean_nats"], 0)
         self.assertLess(report["kl_mean_nats"], 0.01)
         self.succeed("run", self.out, "-p", "Once", "-n", "2", "--activations", "int8")
+        self.fails(2, ["--head"], "run", self.out, "-p", "x", "--head", "5")
+        self.succeed("run", self.out, "-p", "Once", "-n", "2", "--head", "8")
         self.fails(1, ["already quantized"], "quantize", self.out, "-o", self.work / "again")
         # Neither the number of threads nor a second run changes a byte.
         again = self.work / "same"

@@ -142,7 +142,9 @@ struct EvaluateOptions {
   std::optional<std::size_t> ctx = std::nullopt;  // none: 2048, or what the model takes
   Bos bos = Bos::kAuto;
   std::optional<std::size_t> max_tokens = std::nullopt;  // look at about this many tokens only
-  Activations activations = Activations::kExact;         // of the model, not of the reference
+  // Both of the model, not of the reference.
+  Activations activations = Activations::kExact;
+  int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
 };
 
 // A figure with its 95 % bootstrap interval over windows.
@@ -240,6 +242,7 @@ struct GenerateOptions {
   std::size_t max_new_tokens = 128;
   double temperature = 0;  // 0: always the most likely token
   Activations activations = Activations::kExact;
+  int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
   std::uint64_t seed = 0;
 };
 

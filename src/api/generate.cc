@@ -85,6 +85,7 @@ Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& r
     transformer::NetworkOptions network_options;
     network_options.precision = api::ResolvePrecision(runtime.precision);
     AWQ_ASSIGN(network_options.packed, api::ToPacked(options.activations, *model));
+    AWQ_ASSIGN(network_options.head_bits, api::ReadHeadBits(options.head_bits));
     network_options.positions = std::min(limit, prompt.size() + options.max_new_tokens);
     AWQ_ASSIGN(const auto network, transformer::Network::Create(pool, *model, network_options));
 

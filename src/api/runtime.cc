@@ -31,10 +31,16 @@ Result<kernels::Packed> ToPacked(Activations activations, const checkpoint::Stor
     return some ? kernels::Packed::kExact : kernels::Packed::kDense;
   }
   if (some) return kernels::Packed::kInt8;
-  return MakeError(ErrorCode::kUnsupported,
-                   "{}: activations of 8 bits are for packed weights of up to {} bits without act "
-                   "order, which this model has not; leave --activations int8 out",
-                   model.path().string(), kernels::Panels::kMostBits);
+  return MakeError(
+      ErrorCode::kUnsupported,
+      "{}: activations of 8 bits are for packed weights without act order, which this model "
+      "has not; leave --activations int8 out",
+      model.path().string());
+}
+
+Result<int> ReadHeadBits(int bits) {
+  if (bits == 16 || bits == 8 || bits == 4) return bits;
+  return MakeError(ErrorCode::kInvalidArgument, "head_bits is {}: expected 16, 8 or 4", bits);
 }
 
 text::BosMode ToBosMode(Bos bos) {

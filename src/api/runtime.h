@@ -19,6 +19,8 @@ math::Precision ResolvePrecision(ComputePrecision wanted);
 
 // Error: kInt8 for a model that has no linears for it.
 Result<kernels::Packed> ToPacked(Activations activations, const checkpoint::StoredModel& model);
+// Error: neither 16, 8 nor 4.
+Result<int> ReadHeadBits(int bits);
 
 text::BosMode ToBosMode(Bos bos);
 

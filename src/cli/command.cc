@@ -185,16 +185,19 @@ void AddModel(CLI::App& command, std::string& model, const char* help) {
   command.add_option("MODEL", model, help)->check(NotEmpty())->required();
 }
 
-void AddActivations(CLI::App& command, Activations& activations) {
+void AddArithmetic(CLI::App& command, Activations& activations, int& head_bits) {
   command
       .add_option_function<std::string>(
           "--activations",
           [&activations](const std::string& name) {
             activations = name == "int8" ? Activations::kInt8 : Activations::kExact;
           },
-          "exact, or int8: packed weights of up to 4 bits as they are, times activations of 8 bits")
+          "What packed weights are multiplied by: exact, or int8, rounded to 8 bits")
       ->check(CLI::IsMember({"exact", "int8"}))
       ->default_str("exact");
+  command.add_option("--head", head_bits, "Bits of the output head: 16, or rounded to 8 or 4")
+      ->check(CLI::IsMember({16, 8, 4}))
+      ->capture_default_str();
 }
 
 Bos ParseBos(const std::string& name) {

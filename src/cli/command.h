@@ -109,7 +109,7 @@ inline constexpr const char* kAnyModel =
 inline constexpr const char* kPlainModel =
     "A Hugging Face model directory, a .gguf file, or ORG/NAME[@REVISION]";
 void AddModel(CLI::App& command, std::string& model, const char* help);
-void AddActivations(CLI::App& command, Activations& activations);
+void AddArithmetic(CLI::App& command, Activations& activations, int& head_bits);
 Bos ParseBos(const std::string& name);
 
 // Control characters escaped: names come from files, and a terminal obeys what it is sent.

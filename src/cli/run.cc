@@ -65,7 +65,7 @@ Action AddRun(CLI::App& app) {
         return valid ? std::string() : "expected a number from 0 to 100, found " + text;
       })
       ->capture_default_str();
-  AddActivations(command, options.activations);
+  AddArithmetic(command, options.activations, options.head_bits);
   AddSeed(command, options.seed, "Seed of the sampling");
   command.add_flag("-q,--quiet", flags->quiet, "No speed at the end");
   return [flags] { return Run(*flags); };

@@ -21,11 +21,17 @@ constexpr std::size_t kChunkTokens = 8192;  // that go through all blocks before
 class Runner {
  public:
   static Result<std::unique_ptr<Runner>> Create(ThreadPool& pool, const model::WeightSource& source,
-                                                const EvalOptions& options, kernels::Packed packed,
+                                                const EvalOptions& options, bool is_reference,
                                                 std::size_t ctx, std::size_t batch_windows) {
-    AWQ_ASSIGN(
-        std::unique_ptr<Network> network,
-        Network::Create(pool, source, {options.precision, ctx, options.working_bytes / 2, packed}));
+    transformer::NetworkOptions network_options;
+    network_options.precision = options.precision;
+    network_options.positions = ctx;
+    network_options.keep_bytes = options.working_bytes / 2;
+    if (!is_reference) {
+      network_options.packed = options.packed;
+      network_options.head_bits = options.head_bits;
+    }
+    AWQ_ASSIGN(std::unique_ptr<Network> network, Network::Create(pool, source, network_options));
     return std::unique_ptr<Runner>(
         new Runner(source, std::move(network), options.precision, ctx, batch_windows));
   }
@@ -94,9 +100,8 @@ class Evaluation {
     for (const model::WeightSource* source : {reference, &model}) {
       if (source == nullptr) continue;
       AWQ_ASSIGN(std::unique_ptr<Runner> runner,
-                 Runner::Create(pool_, *source, options_,
-                                source == reference ? kernels::Packed::kDense : options_.packed,
-                                windows_.cols, batch_windows_));
+                 Runner::Create(pool_, *source, options_, source == reference, windows_.cols,
+                                batch_windows_));
       runners_.push_back(std::move(runner));
       steps_ += source->config().num_hidden_layers + 1;
     }

@@ -17,8 +17,9 @@ namespace awq::eval {
 
 struct EvalOptions {
   kernels::Precision precision = kernels::Precision::kF32;
-  kernels::Packed packed =
-      kernels::Packed::kDense;  // of the model; the reference is computed dense
+  // Both of the model; the reference is computed dense, its head in 16 bits.
+  kernels::Packed packed = kernels::Packed::kDense;
+  int head_bits = 16;  // transformer::NetworkOptions
   // Hidden states, and converted copies of weights: half of it each, at least one block and 8192
   // tokens of a width of 4096 (128 MiB a model). Mapped files, the head and up to 64 MiB of logits
   // come on top.

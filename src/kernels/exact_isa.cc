@@ -4,88 +4,65 @@
 #include <immintrin.h>
 #endif
 
+#include "kernels/panel_isa.h"
 #include "kernels/panel_loops.h"
-#include "kernels/scales_isa.h"
 
 namespace awq::kernels::AWQ_ISA {
 namespace {
 
-// As many rows as a register has lanes.
-#if defined(__AVX512BW__)
-constexpr std::size_t kLanes = 16;
-constexpr std::size_t kTile = 8;  // tokens whose sums stay in registers
-#elif defined(__AVX2__)
-constexpr std::size_t kLanes = 8;
-constexpr std::size_t kTile = 4;
-#else
-constexpr std::size_t kLanes = 4;
-constexpr std::size_t kTile = 4;
-#endif
-using Floats [[gnu::vector_size(kLanes * sizeof(float))]] = float;
-using Words [[gnu::vector_size(kLanes * sizeof(std::uint32_t))]] = std::uint32_t;
-using Integers [[gnu::vector_size(kLanes * sizeof(std::int32_t))]] = std::int32_t;
-
-template <class Vector>
-Vector Load(const void* from) {
-  Vector vector;
-  __builtin_memcpy(&vector, from, sizeof(vector));
-  return vector;
-}
-
 // kLanes rows of the panel. Two chains of sums for each token, since one would wait for itself.
-template <std::size_t kTokens>
+template <std::size_t kTokens, std::size_t kBits>
 void MultiplyRows(const ExactPanel& p, std::size_t first_token, std::size_t first_row) {
   const PanelWeights& w = p.weights;
   const std::size_t in = w.groups * w.group_inputs;
   const auto* x = static_cast<const float*>(p.x) + first_token * in;
   const std::uint8_t* codes = w.codes + first_row * 4;
+  constexpr std::uint32_t kMask = (1U << kBits) - 1;
   Floats y[kTokens] = {};
   for (std::size_t g = 0; g < w.groups; ++g) {
     Floats sums[kTokens][2] = {};
-    for (std::size_t i = 0; i < w.group_inputs / 8; ++i, codes += 4 * kPanelRows) {
-      const auto words = Load<Words>(codes);
+    for (std::size_t i = 0; i < w.group_inputs / 8; ++i, codes += kBits * kPanelRows) {
 #pragma GCC unroll 8
       for (std::size_t n = 0; n < 8; ++n) {
-        const Words code = (words >> static_cast<std::uint32_t>(4 * n)) & 15U;
+        constexpr std::size_t kPerWord = 32 / kBits;
+        const auto words = Load<Words>(codes + n / kPerWord * 4 * kPanelRows);
+        const Words code = (words >> static_cast<std::uint32_t>(kBits * (n % kPerWord))) & kMask;
         const Floats value =
             __builtin_convertvector(reinterpret_cast<const Integers&>(code), Floats);
-        const std::size_t input = g * w.group_inputs + 8 * i + n / 2 + n % 2 * 4;
+        const std::size_t input = g * w.group_inputs + 8 * i + InputOf(kBits, n);
 #pragma GCC unroll 8
         for (std::size_t t = 0; t < kTokens; ++t) {
           sums[t][n % 2] += value * x[t * in + input];
         }
       }
     }
-    float scales[kPanelRows];
-    ReadScales(w.scales + g * kPanelRows, w.scales_are_bf16, scales);
-    float zeros[kPanelRows];
-    for (std::size_t r = 0; r < kPanelRows; ++r) zeros[r] = w.zeros[g * kPanelRows + r];
-    const auto scale = Load<Floats>(scales + first_row);
-    const auto zero = Load<Floats>(zeros + first_row);
+    const Floats scale = ReadScales(w, g, first_row);
+    const Floats zero = __builtin_convertvector(ReadZeros(w, g, first_row), Floats);
     for (std::size_t t = 0; t < kTokens; ++t) {
       const float x_sum = p.x_sums[(first_token + t) * w.groups + g];
       y[t] += (sums[t][0] + sums[t][1] - zero * x_sum) * scale;
     }
   }
-  for (std::size_t t = 0; t < kTokens; ++t) {
-    __builtin_memcpy(p.outputs.y + (first_token + t) * p.outputs.stride + first_row, &y[t],
-                     sizeof(y[t]));
-  }
+  for (std::size_t t = 0; t < kTokens; ++t) Store(y[t], p.outputs, first_token + t, first_row);
 }
 
 #if defined(__AVX512BF16__)
 
-constexpr std::size_t kSteps = 4;  // shifts that bring all codes of a word to its low ends
+using Pairs [[gnu::vector_size(64)]] = std::uint16_t;
+constexpr std::size_t kSteps =
+    4;  // shifts that bring all of a word to its low ends, four bits each
 // Of 0 to 15, twice: the lookup reads one bit more than a code has.
 constexpr std::uint16_t kCodesAsBF16[32] = {
     0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0, 0x4100, 0x4110, 0x4120,
     0x4130, 0x4140, 0x4150, 0x4160, 0x4170, 0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0,
     0x40c0, 0x40e0, 0x4100, 0x4110, 0x4120, 0x4130, 0x4140, 0x4150, 0x4160, 0x4170};
 
-template <std::size_t kTokens>
+// Codes of 8 bits go as two of 4, whose sums are added at a group's end.
+template <std::size_t kTokens, std::size_t kBits>
 void MultiplyPairs(const ExactPanel& p, std::size_t first_token) {
   // One or two tokens alone would wait for their own sums.
   constexpr std::size_t kChains = kTokens <= 2 ? 4 : 2;
+  constexpr std::size_t kParts = kBits / 4;  // 64 bytes each, of eight inputs
   const __m512i table = _mm512_loadu_si512(kCodesAsBF16);
   const PanelWeights& w = p.weights;
   const std::size_t in = w.groups * w.group_inputs;
@@ -98,40 +75,44 @@ void MultiplyPairs(const ExactPanel& p, std::size_t first_token) {
     for (std::size_t t = 0; t < kTokens; ++t) {
       for (std::size_t c = 0; c < kChains; ++c) sums[t][c] = _mm512_setzero_ps();
     }
-    for (std::size_t i = 0; i < w.group_inputs; i += 8, codes += 4 * kPanelRows) {
-      const __m512i words = _mm512_loadu_si512(codes);
-#pragma GCC unroll 4
-      for (std::size_t s = 0; s < kSteps; ++s) {
-        const __m512i index = _mm512_srli_epi16(words, static_cast<int>(4 * s));
-        const auto pairs = reinterpret_cast<__m512bh>(_mm512_permutexvar_epi16(index, table));
+    for (std::size_t i = 0; i < w.group_inputs; i += 8, codes += kBits * kPanelRows) {
+#pragma GCC unroll 8
+      for (std::size_t step = 0; step < kParts * kSteps; ++step) {
+        const std::size_t part = step / kSteps;
+        const std::size_t s = step % kSteps;
+        const std::size_t pair = kBits == 4 ? s : s / 2 * 2 + part;
+        const std::size_t chain = kBits == 4 ? s % kChains : (s % 2 + 2 * part) % kChains;
+        const Pairs index =
+            Load<Pairs>(codes + part * 4 * kPanelRows) >> static_cast<std::uint16_t>(4 * s);
+        const auto pairs = reinterpret_cast<__m512bh>(
+            _mm512_permutexvar_epi16(reinterpret_cast<__m512i>(index), table));
 #pragma GCC unroll 8
         for (std::size_t t = 0; t < kTokens; ++t) {
           std::int32_t two;
-          __builtin_memcpy(&two, x + t * in + i + 2 * s, sizeof(two));
+          __builtin_memcpy(&two, x + t * in + i + 2 * pair, sizeof(two));
           const auto both = reinterpret_cast<__m512bh>(_mm512_set1_epi32(two));
-          sums[t][s % kChains] = _mm512_dpbf16_ps(sums[t][s % kChains], pairs, both);
+          sums[t][chain] = _mm512_dpbf16_ps(sums[t][chain], pairs, both);
         }
       }
     }
     x += w.group_inputs;
-    float scales[kPanelRows];
-    ReadScales(w.scales + g * kPanelRows, w.scales_are_bf16, scales);
-    const __m512 scale = _mm512_loadu_ps(scales);
-    const __m512 zero = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(
-        _mm_loadu_si128(reinterpret_cast<const __m128i*>(w.zeros + g * kPanelRows))));
+    const Floats scale = ReadScales(w, g, 0);
+    const Floats zero = __builtin_convertvector(ReadZeros(w, g, 0), Floats);
     for (std::size_t t = 0; t < kTokens; ++t) {
-      __m512 sum = _mm512_add_ps(sums[t][0], sums[t][1]);
+      __m512 low = sums[t][0];
+      __m512 high = sums[t][1];
       if constexpr (kChains == 4) {
-        sum = _mm512_add_ps(sum, _mm512_add_ps(sums[t][2], sums[t][3]));
+        low = _mm512_add_ps(low, sums[t][2]);
+        high = _mm512_add_ps(high, sums[t][3]);
       }
+      const __m512 weight = _mm512_set1_ps(kBits == 4 ? 1.0F : 16.0F);
+      __m512 sum = _mm512_fmadd_ps(high, weight, low);
       const __m512 x_sum = _mm512_set1_ps(p.x_sums[(first_token + t) * w.groups + g]);
       sum = _mm512_fnmadd_ps(zero, x_sum, sum);
       y[t] = _mm512_fmadd_ps(sum, scale, y[t]);
     }
   }
-  for (std::size_t t = 0; t < kTokens; ++t) {
-    _mm512_storeu_ps(p.outputs.y + (first_token + t) * p.outputs.stride, y[t]);
-  }
+  for (std::size_t t = 0; t < kTokens; ++t) Store(y[t], p.outputs, first_token + t, 0);
 }
 
 #endif
@@ -170,7 +151,7 @@ void RoundPairs(const float* x, std::size_t groups, std::size_t group_inputs, st
       std::uint32_t rounded[8];
       for (std::size_t l = 0; l < 8; ++l) {
         rounded[l] = BF16Bits(x[l]);
-        lanes[l] += FromBits(rounded[l] << 16);
+        lanes[l] += __builtin_bit_cast(float, rounded[l] << 16);
       }
       for (std::size_t l = 0; l < 8; ++l) {
         pairs[l] = static_cast<std::uint16_t>(rounded[kPairedInputs[l]]);
@@ -180,28 +161,18 @@ void RoundPairs(const float* x, std::size_t groups, std::size_t group_inputs, st
   }
 }
 
-template <std::size_t n>
-struct Count {
-  static constexpr std::size_t kValue = n;
-};
-
-// Tiles of kTokens, then of half as many, down to one.
-template <std::size_t kTokens, class Body>
-void ForTiles(std::size_t tokens, std::size_t first, Body body) {
-  for (; first + kTokens <= tokens; first += kTokens) body(Count<kTokens>(), first);
-  if constexpr (kTokens > 1) ForTiles<kTokens / 2>(tokens, first, body);
-}
-
 void MultiplyF32(const ExactPanel& p) {
-  ForTiles<kTile>(p.outputs.tokens, 0, [&]<class Tile>(Tile, std::size_t first) {
-    for (std::size_t r = 0; r < kPanelRows; r += kLanes) MultiplyRows<Tile::kValue>(p, first, r);
+  ForTilesOf<kTile>(p, [&]<class Tile, class Bits>(Tile, Bits, std::size_t first) {
+    for (std::size_t r = 0; r < kPanelRows; r += kLanes) {
+      MultiplyRows<Tile::kValue, Bits::kValue>(p, first, r);
+    }
   });
 }
 
 #if defined(__AVX512BF16__)
 void MultiplyBF16(const ExactPanel& p) {
-  ForTiles<kTile>(p.outputs.tokens, 0, [&]<class Tile>(Tile, std::size_t first) {
-    MultiplyPairs<Tile::kValue>(p, first);
+  ForTilesOf<kTile>(p, [&]<class Tile, class Bits>(Tile, Bits, std::size_t first) {
+    MultiplyPairs<Tile::kValue, Bits::kValue>(p, first);
   });
 }
 constexpr auto kMultiplyBF16 = MultiplyBF16;

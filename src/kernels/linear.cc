@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "base/error.h"
 #include "math/vector.h"
 
 namespace awq::kernels {
@@ -25,19 +26,12 @@ bool Aligned(const void* pointer) {
   return reinterpret_cast<std::uintptr_t>(pointer) % alignof(T) == 0;
 }
 
-TensorView RowsOf(const TensorView& weight, std::size_t first, std::size_t count) {
-  const std::size_t row_bytes = weight.bytes.size() / std::max<std::size_t>(1, weight.shape[0]);
-  return {weight.dtype,
-          {count, weight.shape[1]},
-          weight.bytes.subspan(first * row_bytes, count * row_bytes)};
-}
-
 template <class T>
 Buffer<T> Converted(ThreadPool& pool, const TensorView& weight) {
   Buffer<T> owned(weight.elements());
   const std::size_t in = weight.shape[1];
   ForRowBlocks(pool, weight.shape[0], [&](std::size_t first, std::size_t count) {
-    math::Convert(RowsOf(weight, first, count), owned.span().subspan(first * in, count * in));
+    math::Convert(weight.Rows(first, count), owned.span().subspan(first * in, count * in));
   });
   return owned;
 }
@@ -133,6 +127,16 @@ Linear Linear::FromDense(ThreadPool& pool, const TensorView& weight, Precision p
   } else {
     linear.f32_ = reinterpret_cast<const float*>(bytes);
   }
+  return linear;
+}
+
+Result<Linear> Linear::Rounded(ThreadPool& pool, const TensorView& weight, Precision precision,
+                               const quant::Spec& spec, std::string_view name) {
+  Linear linear;
+  linear.out_features_ = weight.shape[0];
+  linear.in_features_ = weight.shape[1];
+  linear.precision_ = precision;
+  AWQ_ASSIGN(linear.panels_, Panels::Rounded(pool, weight, spec, name));
   return linear;
 }
 

@@ -1,11 +1,14 @@
 // A linear that is ready to compute, and the activations that it reads.
 #pragma once
 
+#include <awq/result.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -75,6 +78,10 @@ class Linear {
   // But for Packed::kDense, and where panels can hold them, the codes stay as they are.
   static Linear FromQuantized(ThreadPool& pool, const quant::QuantizedLinear& weight,
                               Precision precision, Packed packed = Packed::kDense);
+  // Dense weights rounded to nearest (Panels::Rounded); only for activations that are not
+  // Packed::kDense.
+  static Result<Linear> Rounded(ThreadPool& pool, const TensorView& weight, Precision precision,
+                                const quant::Spec& spec, std::string_view name);
   static Linear FromFloats(ThreadPool& pool, Matrix<float> weight, Precision precision);
 
   void set_bias(std::vector<float> bias) { bias_ = std::move(bias); }  // [out_features]

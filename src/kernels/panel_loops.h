@@ -14,9 +14,10 @@ inline constexpr std::size_t kMostBlockInputs = 128;
 
 // 16 output rows of a linear.
 struct PanelWeights {
-  // [in / 8][row][4]: byte b of a row has the code of input 8 i + b in its low half, and that of
-  // 8 i + 4 + b in the high one.
+  // 4 bits: [in / 8][row][4], where byte b of a row has the code of input 8 i + b in its low half,
+  // and that of 8 i + 4 + b in the high one. 8 bits: [in / 4][row][4].
   const std::uint8_t* codes;
+  std::size_t bits;             // that a code is stored in: 4 or 8
   const std::uint16_t* scales;  // [groups][row], fp16 or bf16
   const std::uint8_t* zeros;    // [groups][row]
   bool scales_are_bf16;

@@ -2,9 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <cmath>
 #include <cstring>
 
 #include "base/check.h"
+#include "base/error.h"
+#include "math/vector.h"
+#include "quant/group.h"
 
 namespace awq::kernels {
 namespace {
@@ -29,18 +34,56 @@ bool Panels::CanHold(const quant::QuantizedLinear& linear) {
          GroupSize(linear) % 8 == 0 && linear.spec.scale_dtype != DType::kF32;
 }
 
+Panels::Panels(std::size_t out_features, std::size_t in_features, const quant::Spec& spec,
+               std::size_t group_size)
+    : out_features_(out_features),
+      in_features_(in_features),
+      group_size_(group_size),
+      bits_(spec.bits <= 4 ? 4 : 8),
+      block_inputs_(BlockInputs(group_size)),
+      scales_are_bf16_(spec.scale_dtype == DType::kBF16),
+      codes_(panels() * panel_code_bytes()),
+      scales_(panels() * kPanelRows * groups()),
+      zeros_(panels() * kPanelRows * groups()) {}
+
 Panels::Panels(ThreadPool& pool, const quant::QuantizedLinear& linear)
-    : out_features_(linear.out_features()),
-      in_features_(linear.in_features()),
-      group_size_(GroupSize(linear)),
-      block_inputs_(BlockInputs(group_size_)),
-      scales_are_bf16_(linear.spec.scale_dtype == DType::kBF16) {
+    : Panels(linear.out_features(), linear.in_features(), linear.spec, GroupSize(linear)) {
   AWQ_CHECK(CanHold(linear));
-  const std::size_t rows = panels() * kPanelRows;
-  codes_ = Buffer<std::uint8_t>(rows * in_features_ / 2);
-  scales_ = Buffer<std::uint16_t>(rows * groups());
-  zeros_ = Buffer<std::uint8_t>(rows * groups());
-  pool.ParallelFor(panels(), [&](std::size_t panel, std::size_t) { FillPanel(linear, panel); });
+  pool.ParallelFor(panels(), [&](std::size_t panel, std::size_t) {
+    FillPanel(linear, panel * kPanelRows, panel);
+  });
+}
+
+Result<Panels> Panels::Rounded(ThreadPool& pool, const TensorView& weight, const quant::Spec& spec,
+                               std::string_view name) {
+  const std::size_t out = weight.shape[0];
+  const std::size_t in = weight.shape[1];
+  Panels panels(out, in, spec, spec.group_size == 0 ? in : spec.group_size);
+  const quant::GroupQuantizer quantizer(spec);
+  std::atomic<bool> fits = true;
+  pool.ParallelFor(panels.panels(), [&](std::size_t panel, std::size_t) {
+    const std::size_t first = panel * kPanelRows;
+    const std::size_t rows = std::min(kPanelRows, out - first);
+    quant::QuantizedLinear rounded{spec, Matrix<std::uint8_t>(rows, in),
+                                   Matrix<float>(rows, panels.groups()),
+                                   Matrix<std::uint8_t>(rows, panels.groups())};
+    Matrix<float> floats(rows, in);
+    math::Convert(weight.Rows(first, rows), floats.span());
+    for (std::size_t r = 0; r < rows; ++r) {
+      quantizer.QuantizeRow(floats.row(r), nullptr, in, rounded.codes.row(r), rounded.scales.row(r),
+                            rounded.zeros.row(r));
+    }
+    const auto finite = [](float value) { return std::isfinite(value); };
+    if (!std::ranges::all_of(floats.span(), finite) ||
+        !std::ranges::all_of(rounded.scales.span(), finite)) {
+      fits = false;
+    }
+    panels.FillPanel(rounded, 0, panel);
+  });
+  if (fits) return panels;
+  return MakeError(ErrorCode::kCorrupt,
+                   "{}: weights that are not finite, or too far apart for {} bits; keep it in 16",
+                   name, spec.bits);
 }
 
 std::size_t Panels::panels() const { return CeilDiv(out_features_, kPanelRows); }
@@ -49,18 +92,21 @@ std::size_t Panels::bytes() const {
   return codes_.size() + scales_.size() * sizeof(std::uint16_t) + zeros_.size();
 }
 
-void Panels::FillPanel(const quant::QuantizedLinear& linear, std::size_t panel) {
-  std::uint8_t* codes = codes_.data() + panel * kPanelRows * in_features_ / 2;
+void Panels::FillPanel(const quant::QuantizedLinear& linear, std::size_t first_row,
+                       std::size_t panel) {
+  std::uint8_t* codes = codes_.data() + panel * panel_code_bytes();
   std::uint16_t* scales = scales_.data() + panel * kPanelRows * groups();
   std::uint8_t* zeros = zeros_.data() + panel * kPanelRows * groups();
   for (std::size_t r = 0; r < kPanelRows; ++r) {
-    const std::size_t row = panel * kPanelRows + r;
-    const bool is_there = row < out_features_;
+    const std::size_t row = first_row + r;
+    const bool is_there = row < linear.out_features();
     for (std::size_t i = 0; i < in_features_ / 8; ++i) {
       std::uint32_t halves[2] = {};  // four codes each: one a byte
       if (is_there) std::memcpy(halves, linear.codes.row(row) + 8 * i, sizeof(halves));
-      const std::uint32_t word = halves[0] | halves[1] << 4;
-      std::memcpy(codes + i * 4 * kPanelRows + r * 4, &word, sizeof(word));
+      if (bits_ == 4) halves[0] |= halves[1] << 4;
+      for (std::size_t part = 0; part < bits_ / 4; ++part) {
+        std::memcpy(codes + ((i * bits_ / 4 + part) * kPanelRows + r) * 4, &halves[part], 4);
+      }
     }
     for (std::size_t g = 0; g < groups(); ++g) {
       const float scale = is_there ? linear.scales(row, g) : 0;
@@ -72,7 +118,8 @@ void Panels::FillPanel(const quant::QuantizedLinear& linear, std::size_t panel) 
 
 PanelWeights Panels::WeightsOf(std::size_t panel) const {
   const std::size_t first_row = panel * kPanelRows;
-  return {.codes = codes_.data() + first_row * in_features_ / 2,
+  return {.codes = codes_.data() + panel * panel_code_bytes(),
+          .bits = bits_,
           .scales = scales_.data() + first_row * groups(),
           .zeros = zeros_.data() + first_row * groups(),
           .scales_are_bf16 = scales_are_bf16_,

@@ -1,9 +1,12 @@
 // A quantized linear, rearranged once so that memory streams through dot products of 16 rows.
 #pragma once
 
+#include <awq/result.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "base/threads.h"
 #include "kernels/panel_activations.h"
@@ -15,11 +18,16 @@ namespace awq::kernels {
 
 class Panels {
  public:
-  static constexpr int kMostBits = 4;
+  static constexpr int kMostBits = 8;
   // Codes of up to kMostBits in groups of a multiple of 8, in order, with scales of 16 bits.
   static bool CanHold(const quant::QuantizedLinear& linear);
   // Precondition: CanHold.
   Panels(ThreadPool& pool, const quant::QuantizedLinear& linear);
+  // Dense weights [out, in] rounded to nearest, 16 rows at a time. Preconditions: 16-bit scales,
+  // groups of a multiple of 8, and what quant::CheckSpec asks for. Error: a weight that is not
+  // finite, or a group whose scale is beyond its type; `name` is the tensor's.
+  static Result<Panels> Rounded(ThreadPool& pool, const TensorView& weight, const quant::Spec& spec,
+                                std::string_view name);
 
   std::size_t out_features() const { return out_features_; }
   std::size_t in_features() const { return in_features_; }
@@ -35,17 +43,22 @@ class Panels {
   void Apply(ThreadPool& pool, const ExactActivations& x, MatrixView<float> y) const;
 
  private:
-  void FillPanel(const quant::QuantizedLinear& linear, std::size_t panel);
+  Panels(std::size_t out_features, std::size_t in_features, const quant::Spec& spec,
+         std::size_t group_size);
+  // From rows [first_row, first_row + 16), as far as there are such.
+  void FillPanel(const quant::QuantizedLinear& linear, std::size_t first_row, std::size_t panel);
   PanelWeights WeightsOf(std::size_t panel) const;
   // multiply(weights, first_token, outputs) for each panel, up to kMostTokens tokens at a time.
   template <class Multiply>
   void ForPanels(ThreadPool& pool, MatrixView<float> y, const Multiply& multiply) const;
+  std::size_t panel_code_bytes() const { return kPanelRows * in_features_ * bits_ / 8; }
   std::size_t groups() const { return in_features_ / group_size_; }
   std::size_t panels() const;
 
   std::size_t out_features_ = 0;
   std::size_t in_features_ = 0;
   std::size_t group_size_ = 0;
+  std::size_t bits_ = 4;  // that a code is stored in: 4 or 8
   std::size_t block_inputs_ = 0;
   bool scales_are_bf16_ = false;
   // Panel after panel, as PanelWeights has them; rows beyond out_features are zero.

@@ -5,6 +5,9 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <utility>
+
+#include "quant/group.h"
 
 namespace awq::kernels {
 namespace {
@@ -46,11 +49,12 @@ Matrix<float> RandomRows(std::size_t rows, std::size_t cols, unsigned seed) {
 }
 
 const std::vector<Shape> kShapes = {
-    {16, 128, 128},   {1, 8, 8},       {15, 64, 32},
-    {17, 192, 64},    {40, 96, 24},    {33, 384, 192},
-    {48, 256, 256},   {16, 136, 136},  {32, 128, 32, 4, true},
-    {32, 128, 64, 3}, {20, 64, 64, 2}, {35, 256, 128, 4, false, DType::kBF16},
-    {64, 1024, 128},  {16, 1000, 40},
+    {16, 128, 128},        {1, 8, 8},       {15, 64, 32},
+    {17, 192, 64},         {40, 96, 24},    {33, 384, 192},
+    {48, 256, 256},        {16, 136, 136},  {32, 128, 32, 4, true},
+    {32, 128, 64, 3},      {20, 64, 64, 2}, {35, 256, 128, 4, false, DType::kBF16},
+    {64, 1024, 128},       {16, 1000, 40},  {33, 256, 128, 8},
+    {17, 96, 24, 8, true}, {16, 64, 32, 5}, {9, 128, 128, 6, false, DType::kBF16},
 };
 
 // In double, from the codes as they are: what the activations lose is not counted.
@@ -283,9 +287,40 @@ TEST(Panels, WhatIsNotFiniteStaysSo) {
   }
 }
 
+// Dense weights rounded on the way in are the codes of the one quantizer.
+TEST(Panels, RoundDenseWeights) {
+  ThreadPool pool(2);
+  for (const int bits : {8, 4}) {
+    const quant::Spec spec{.bits = bits, .group_size = 32};
+    Matrix<float> weights = RandomRows(37, 96, 4);
+    quant::QuantizedLinear rounded{spec, Matrix<std::uint8_t>(37, 96), Matrix<float>(37, 3),
+                                   Matrix<std::uint8_t>(37, 3)};
+    const quant::GroupQuantizer quantizer(spec);
+    for (std::size_t r = 0; r < 37; ++r) {
+      quantizer.QuantizeRow(weights.row(r), nullptr, 96, rounded.codes.row(r),
+                            rounded.scales.row(r), rounded.zeros.row(r));
+    }
+    const TensorView view{DType::kF32, {37, 96}, std::as_bytes(std::as_const(weights).span())};
+    const auto panels = Panels::Rounded(pool, view, spec, "head");
+    ASSERT_TRUE(panels.ok()) << panels.error().message;
+    ExactActivations x;
+    x.Assign(pool, RandomRows(3, 96, 5), math::Precision::kF32, 32);
+    Matrix<float> want(3, 37);
+    Matrix<float> got(3, 37);
+    Panels(pool, rounded).Apply(pool, x, want);
+    panels->Apply(pool, x, got);
+    EXPECT_TRUE(std::ranges::equal(want.span(), got.span()));
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), 3e38F}) {
+      weights(20, 5) = bad;
+      const auto refused = Panels::Rounded(pool, view, spec, "head");
+      ASSERT_FALSE(refused.ok());
+      EXPECT_NE(refused.error().message.find("head: weights that"), std::string::npos);
+    }
+  }
+}
+
 TEST(Panels, SayWhatTheyCannotHold) {
   EXPECT_FALSE(Panels::CanHold(RandomLinear({8, 64, 4}, 1)));
-  EXPECT_FALSE(Panels::CanHold(RandomLinear({8, 64, 32, 5}, 1)));
   quant::QuantizedLinear ordered = RandomLinear({8, 64, 32}, 1);
   ordered.spec.act_order = true;
   EXPECT_FALSE(Panels::CanHold(ordered));

@@ -138,6 +138,11 @@ struct TensorView {
   std::span<const std::byte> bytes;
 
   std::size_t elements() const { return bytes.size() / ElementBytes(dtype); }
+  // Precondition: of two dimensions.
+  TensorView Rows(std::size_t first, std::size_t count) const {
+    const std::size_t row_bytes = shape[1] * ElementBytes(dtype);
+    return {dtype, {count, shape[1]}, bytes.subspan(first * row_bytes, count * row_bytes)};
+  }
 };
 
 }  // namespace awq

@@ -7,6 +7,26 @@
 #include "transformer/embedding.h"
 
 namespace awq::transformer {
+namespace {
+
+using kernels::Packed;
+
+// A rounded head is packed, whatever the blocks are.
+Packed HeadActivations(const NetworkOptions& options) {
+  return options.head_bits != 16 && options.packed == Packed::kDense ? Packed::kExact
+                                                                     : options.packed;
+}
+
+Result<quant::Spec> HeadSpec(int bits, std::size_t hidden_size) {
+  for (const std::size_t group_size : {64U, 32U, 16U, 8U}) {
+    if (hidden_size % group_size == 0) return quant::Spec{.bits = bits, .group_size = group_size};
+  }
+  return MakeError(ErrorCode::kUnsupported,
+                   "a head of {} bits: hidden_size is {}, not a multiple of 8; use 16 bits", bits,
+                   hidden_size);
+}
+
+}  // namespace
 
 Network::Network(ThreadPool& pool, const model::WeightSource& source, const NetworkOptions& options)
     : pool_(pool),
@@ -15,7 +35,7 @@ Network::Network(ThreadPool& pool, const model::WeightSource& source, const Netw
       rope_(source.config(), options.positions),
       runner_(pool, source.config(), rope_, options.precision, options.packed),
       kept_(source.config().num_hidden_layers),
-      normed_(options.precision) {}
+      normed_(options.precision, HeadActivations(options)) {}
 
 Result<std::unique_ptr<Network>> Network::Create(ThreadPool& pool,
                                                  const model::WeightSource& source,
@@ -34,7 +54,13 @@ Status Network::Load() {
   AWQ_ASSIGN(const TensorView norm, source_.FinalNorm());
   final_norm_ = ToFloats(norm);
   AWQ_ASSIGN(const TensorView head, source_.Head());
-  head_ = kernels::Linear::FromDense(pool_, head, options_.precision);
+  if (options_.head_bits == 16) {
+    head_ = kernels::Linear::FromDense(pool_, head, options_.precision);
+    return {};
+  }
+  AWQ_ASSIGN(const quant::Spec spec, HeadSpec(options_.head_bits, config().hidden_size));
+  AWQ_ASSIGN(head_,
+             kernels::Linear::Rounded(pool_, head, options_.precision, spec, "the output head"));
   return {};
 }
 

@@ -21,6 +21,9 @@ struct NetworkOptions {
   // Blocks that need converted copies are kept while they fit, else made anew at every use.
   std::size_t keep_bytes = SIZE_MAX;
   kernels::Packed packed = kernels::Packed::kDense;
+  // Of the output head: 16, or 8 or 4, to which it is rounded (to nearest, in groups) when it is
+  // loaded.
+  int head_bits = 16;
 };
 
 // Thread contract: one caller at a time. The source and the pool must outlive it.

@@ -1,0 +1,89 @@
+// For files that are compiled once per instruction set, and for no others: what stands here has
+// internal linkage in each.
+#pragma once
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "kernels/panel_loops.h"
+
+namespace awq::kernels::AWQ_ISA {
+namespace {
+
+// As many rows as a register has lanes, and as many tokens as their sums stay in registers.
+#if defined(__AVX512BW__)
+constexpr std::size_t kLanes = 16;
+constexpr std::size_t kTile = kMostTokens;
+#elif defined(__AVX2__)
+constexpr std::size_t kLanes = 8;
+constexpr std::size_t kTile = 4;
+#else
+constexpr std::size_t kLanes = 4;
+constexpr std::size_t kTile = 4;
+#endif
+using Floats [[gnu::vector_size(kLanes * sizeof(float))]] = float;
+using Words [[gnu::vector_size(kLanes * sizeof(std::uint32_t))]] = std::uint32_t;
+using Halves [[gnu::vector_size(kLanes * sizeof(std::uint16_t))]] = std::uint16_t;
+using Octets [[gnu::vector_size(kLanes)]] = std::uint8_t;
+using Integers [[gnu::vector_size(kLanes * sizeof(std::int32_t))]] = std::int32_t;
+
+template <class Vector>
+Vector Load(const void* from) {
+  Vector vector;
+  __builtin_memcpy(&vector, from, sizeof(vector));
+  return vector;
+}
+
+// Of eight inputs, the place of the one whose code stands in so many bits further up.
+constexpr std::size_t InputOf(std::size_t bits, std::size_t place) {
+  return bits == 4 ? place / 2 + place % 2 * 4 : place;
+}
+
+// The scales of a group, as floats, and its zero points: kLanes rows of them.
+Floats ReadScales(const PanelWeights& w, std::size_t group, std::size_t first_row) {
+  const auto bits = Load<Halves>(w.scales + group * kPanelRows + first_row);
+  const Words words = __builtin_convertvector(bits, Words);
+  if (w.scales_are_bf16) return reinterpret_cast<Floats>(words << 16);
+#if defined(__AVX512BW__)
+  return _mm512_cvtph_ps(reinterpret_cast<__m256i>(bits));
+#elif defined(__AVX2__)
+  return _mm256_cvtph_ps(reinterpret_cast<__m128i>(bits));
+#else
+  // Finite ones only: what is loaded has been checked.
+  const Floats magnitude = reinterpret_cast<Floats>((words & 0x7fffU) << 13) * 0x1p112F;
+  return reinterpret_cast<Floats>((words & 0x8000U) << 16 | reinterpret_cast<Words>(magnitude));
+#endif
+}
+
+Integers ReadZeros(const PanelWeights& w, std::size_t group, std::size_t first_row) {
+  return __builtin_convertvector(Load<Octets>(w.zeros + group * kPanelRows + first_row), Integers);
+}
+
+void Store(Floats y, const PanelOutputs& outputs, std::size_t token, std::size_t first_row) {
+  __builtin_memcpy(outputs.y + token * outputs.stride + first_row, &y, sizeof(y));
+}
+
+template <std::size_t n>
+struct Count {
+  static constexpr std::size_t kValue = n;
+};
+
+// body(Count<n>(), first) for tiles of kTokens, then of half as many, down to one.
+template <std::size_t kTokens, class Body>
+void ForTiles(std::size_t tokens, std::size_t first, Body body) {
+  for (; first + kTokens <= tokens; first += kTokens) body(Count<kTokens>(), first);
+  if constexpr (kTokens > 1) ForTiles<kTokens / 2>(tokens, first, body);
+}
+
+// The same for a panel's tokens: body(tile, bits, first), with the bits that codes are stored in.
+template <std::size_t kTokens, class Panel, class Body>
+void ForTilesOf(const Panel& panel, Body body) {
+  const bool is_four = panel.weights.bits == 4;
+  ForTiles<kTokens>(panel.outputs.tokens, 0, [&](auto tile, std::size_t first) {
+    return is_four ? body(tile, Count<4>(), first) : body(tile, Count<8>(), first);
+  });
+}
+
+}  // namespace
+}  // namespace awq::kernels::AWQ_ISA
