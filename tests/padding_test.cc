@@ -10,10 +10,10 @@
 
 #include "checkpoint/padded_model.h"
 #include "checkpoint/reader.h"
+#include "checkpoint/tensor_parallel.h"
 #include "math/vector.h"
 #include "pipeline/fingerprint.h"
 #include "pipeline/quantize.h"
-#include "pipeline/tensor_parallel.h"
 #include "pipeline/write_gguf.h"
 #include "testing/paths.h"
 #include "transformer/network.h"
@@ -27,7 +27,6 @@ using model::Role;
 
 constexpr std::size_t kTokens = 24;
 constexpr std::size_t kWide = 128;
-constexpr std::size_t kGroup = 16;
 
 Matrix<std::int32_t> SomeTokens(std::size_t sequences, std::size_t vocab) {
   Matrix<std::int32_t> tokens(sequences, kTokens);
@@ -87,12 +86,13 @@ void ExpectSameFunction(const StoredModel& a, const StoredModel& b) {
 }
 
 Result<pipeline::QuantizeReport> Quantize(const StoredModel& model, const fs::path& output,
-                                          const char* method, bool symmetric = false) {
+                                          const char* method, std::size_t group_size,
+                                          bool symmetric = false) {
   ThreadPool pool(2);
   pipeline::QuantizeOptions options;
   options.method = pipeline::FindMethod(method);
   options.output = output;
-  options.plan.group_size = kGroup;
+  options.plan.group_size = group_size;
   options.plan.symmetric = symmetric;
   return pipeline::Quantize(pool, model, SomeTokens(6, model.config().vocab_size), options);
 }
@@ -131,9 +131,15 @@ void ExpectZerosBeyond(const StoredModel& model, std::size_t intermediate) {
   }
 }
 
-class Padding : public ::testing::TestWithParam<const char*> {
+struct PaddedCase {
+  const char* model;
+  std::size_t group_size;
+};
+
+class Padding : public ::testing::TestWithParam<PaddedCase> {
  protected:
-  fs::path path() const { return Fixture(GetParam()); }
+  fs::path path() const { return Fixture(GetParam().model); }
+  std::size_t group_size() const { return GetParam().group_size; }
   testing::TemporaryDirectory scratch_;
 };
 
@@ -160,8 +166,8 @@ TEST_P(Padding, ChangesNoOutput) {
 // Rounded to nearest a group stands for itself: the codes are those without padding.
 TEST_P(Padding, RoundingIsThatOfTheModelItself) {
   const auto model = Open(path());
-  ASSERT_TRUE(Quantize(*model, scratch_.path() / "narrow", "rtn").ok());
-  ASSERT_TRUE(Quantize(*OpenPadded(path()), scratch_.path() / "wide", "rtn").ok());
+  ASSERT_TRUE(Quantize(*model, scratch_.path() / "narrow", "rtn", group_size()).ok());
+  ASSERT_TRUE(Quantize(*OpenPadded(path()), scratch_.path() / "wide", "rtn", group_size()).ok());
   const auto narrow = Open(scratch_.path() / "narrow");
   const auto wide = Open(scratch_.path() / "wide");
   ASSERT_TRUE(narrow && wide);
@@ -187,8 +193,8 @@ TEST_P(Padding, StaysZeroWhateverTheMethod) {
     for (const bool symmetric : {false, true}) {
       const fs::path output =
           scratch_.path() / (std::string(method.name) + (symmetric ? "-symmetric" : ""));
-      const auto report =
-          Quantize(*OpenPadded(path()), output, std::string(method.name).c_str(), symmetric);
+      const auto report = Quantize(*OpenPadded(path()), output, std::string(method.name).c_str(),
+                                   group_size(), symmetric);
       ASSERT_TRUE(report.ok()) << method.name << ": " << report.error().message;
       const auto quantized = Open(output);
       ASSERT_TRUE(quantized) << method.name;
@@ -200,11 +206,18 @@ TEST_P(Padding, StaysZeroWhateverTheMethod) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Padding,
-                         ::testing::Values("llama", "llama_bias", "llama_gqa_tied", "qwen2"));
+                         ::testing::Values(PaddedCase{"llama", 16}, PaddedCase{"llama_bias", 16},
+                                           PaddedCase{"llama_gqa_tied", 16},
+                                           PaddedCase{"qwen2", 16}, PaddedCase{"llama", 32},
+                                           PaddedCase{"llama_gqa_tied", 32}),
+                         [](const auto& each) {
+                           return std::string(each.param.model) + "_" +
+                                  std::to_string(each.param.group_size);
+                         });
 
 TEST(PaddedModel, RefusesCodes) {
   const testing::TemporaryDirectory scratch;
-  ASSERT_TRUE(Quantize(*Open(Fixture("llama")), scratch.path() / "out", "rtn").ok());
+  ASSERT_TRUE(Quantize(*Open(Fixture("llama")), scratch.path() / "out", "rtn", 16).ok());
   const auto padded = checkpoint::PaddedModel::Make(Open(scratch.path() / "out"), kWide);
   ASSERT_FALSE(padded.ok());
   EXPECT_NE(padded.error().message.find("already quantized (awq-gemm)"), std::string::npos);
@@ -221,7 +234,7 @@ TEST(SharedIntermediateSize, IsTheLeastOfWholeGroupsAndTiles) {
   config.head_dim = 128;
   config.intermediate_size = 29568;
   const auto size = [&](std::size_t ranks, std::size_t group) {
-    return pipeline::SharedIntermediateSize(config, ranks, group).value();
+    return checkpoint::SharedIntermediateSize(config, ranks, group).value();
   };
   EXPECT_EQ(size(1, 128), 29568U);
   EXPECT_EQ(size(2, 128), 29696U);
@@ -231,7 +244,7 @@ TEST(SharedIntermediateSize, IsTheLeastOfWholeGroupsAndTiles) {
   EXPECT_EQ(size(4, 32), 29696U) << "groups of 32, but tiles of 64";
   EXPECT_EQ(size(4, 0), 29696U);
   const auto error = [&](std::size_t ranks, std::size_t group) {
-    return ErrorOf(pipeline::SharedIntermediateSize(config, ranks, group));
+    return ErrorOf(checkpoint::SharedIntermediateSize(config, ranks, group));
   };
   EXPECT_NE(error(3, 128).find("64 attention heads and 8 key-value heads"), std::string::npos);
   config.num_attention_heads = 12;

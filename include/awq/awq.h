@@ -326,14 +326,16 @@ Result<InspectReport> Inspect(const InspectOptions& options, const Runtime& runt
 // that docs/verify.md has. Reads headers, no weights.
 struct VerifyOptions {
   std::string model;
-  std::vector<std::string> required;  // of ReaderNames(); empty: at least one of them
+  // Of ReaderNames(): all of these must take it, and the report has them alone. Empty: at least one
+  // of all.
+  std::vector<std::string> required;
 };
 
 struct VerifyFinding {
   std::string where;  // a key of config.json, or a linear
   std::string expects;
   std::string found;
-  std::string mend;                // what to do
+  std::string mend;                // what to do; empty where another finding cannot be mended
   std::vector<std::size_t> ranks;  // the numbers of ranks that it rules out; empty: all
 };
 

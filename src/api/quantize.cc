@@ -9,15 +9,14 @@
 #include "api/calibration.h"
 #include "api/formats.h"
 #include "api/guard.h"
+#include "api/ranks.h"
 #include "api/runtime.h"
 #include "base/error.h"
-#include "checkpoint/padded_model.h"
 #include "checkpoint/writer.h"
 #include "io/scratch_file.h"
 #include "pack/ggml_blocks.h"
 #include "pipeline/check.h"
 #include "pipeline/memory.h"
-#include "pipeline/tensor_parallel.h"
 #include "pipeline/write_gguf.h"
 
 namespace awq {
@@ -69,24 +68,6 @@ Status CheckGguf(const checkpoint::StoredModel& model, const pipeline::Plan& pla
                    "{0}: the quantized model of a run that was interrupted while it wrote {1}; awq "
                    "convert {0} -o {1} --format gguf --lossy makes the file of it; else remove it",
                    codes.string(), output.string());
-}
-
-// The model as so many ranks can share it; `plan` keeps the groups that it has without padding.
-Result<std::unique_ptr<checkpoint::StoredModel>> ForRanks(
-    std::unique_ptr<checkpoint::StoredModel> model, std::size_t ranks, pipeline::PlanOptions& plan,
-    const Runtime& runtime) {
-  const model::ModelConfig& config = model->config();
-  if (!plan.group_size) plan.group_size = pipeline::DefaultGroupSize(config);
-  AWQ_ASSIGN(const std::size_t size,
-             pipeline::SharedIntermediateSize(config, ranks, *plan.group_size));
-  if (size == config.intermediate_size) {
-    api::Note(runtime, fmt::format("--tp-pad {}: nothing to do, intermediate_size {} can be shared",
-                                   ranks, size));
-    return model;
-  }
-  api::Note(runtime, fmt::format("intermediate_size {} -> {}, filled up with zeros for {} ranks",
-                                 config.intermediate_size, size, ranks));
-  return checkpoint::PaddedModel::Make(std::move(model), size);
 }
 
 // What can be refused is refused before any work, self-written calibration text above all.
@@ -195,7 +176,7 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
     AWQ_ASSIGN(pipeline::QuantizeOptions run, ToPipeline(options, runtime));
     AWQ_ASSIGN(auto model, api::OpenModel(options.model, runtime));
     if (options.tp_pad) {
-      AWQ_ASSIGN(model, ForRanks(std::move(model), *options.tp_pad, run.plan, runtime));
+      AWQ_ASSIGN(model, api::ForRanks(std::move(model), *options.tp_pad, run.plan, runtime));
     }
     AWQ_ASSIGN(const pipeline::Plan plan, CheckBeforeWork(*model, options, run));
     std::optional<api::PreparedCalibration> calibration;
@@ -208,6 +189,9 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
       api::Note(runtime, fmt::format("GGUF stores codes of {} bits in blocks of 4 bits: no smaller "
                                      "than with --bits 4",
                                      options.bits));
+    }
+    if (options.tp_pad) {
+      AWQ_TRY(api::NoteWhoCannotShare(*model, plan, options.format, *options.tp_pad, runtime));
     }
     NoteObstacles(plan, runtime);
     NoteWhatOthersHold(plan, runtime);

@@ -18,9 +18,9 @@ struct Flags {
 void PrintFinding(std::FILE* out, const ReaderVerdict& verdict, const VerifyFinding& finding) {
   const std::string ranks =
       finding.ranks.empty() ? "" : fmt::format(", {} ranks", fmt::join(finding.ranks, ", "));
-  fmt::print(out, "{}{}: {}: expects {}, found {}; {}\n", verdict.name, ranks,
+  fmt::print(out, "{}{}: {}: expects {}, found {}{}{}\n", verdict.name, ranks,
              Printable(finding.where), Printable(finding.expects), Printable(finding.found),
-             Printable(finding.mend));
+             finding.mend.empty() ? "" : "; ", Printable(finding.mend));
 }
 
 void Show(std::FILE* out, const VerifyOptions& options, const VerifyReport& report) {
@@ -65,7 +65,7 @@ Action AddVerify(CLI::App& app) {
   AddModel(command, options.model, kAnyModel);
   command
       .add_option("--for", options.required,
-                  "Programs that must take it, for exit status 0; else one of them must")
+                  "Look at these programs only: all must take it, for exit status 0; else one must")
       ->delimiter(',')
       ->transform(Trimmed())
       ->check(CLI::IsMember(ReaderNames()));

@@ -164,8 +164,8 @@ class GgufConversion {
       AWQ_ASSIGN(const TensorView head, model_.Head());
       AWQ_TRY(WriteDense(*writer_, std::string(config_.arch->head) + ".weight", head));
     }
-    AWQ_TRY(
-        WriteDirectoryFiles(*writer_, model_, *options_.format, plan_.stored(config_), "float16"));
+    AWQ_TRY(WriteDirectoryFiles(*writer_, model_, *options_.format, plan_.stored(config_),
+                                kQuantizedDtype));
     return writer_->Finish();
   }
 

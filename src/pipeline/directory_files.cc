@@ -30,9 +30,8 @@ constexpr std::array<std::string_view, 14> kCopied = {"generation_config.json",
 
 }  // namespace
 
-Status WriteDirectoryFiles(checkpoint::DirectoryWriter& writer,
-                           const checkpoint::StoredModel& model, const pack::Format& format,
-                           const pack::StoredQuantization& stored, std::string_view torch_dtype) {
+Result<json> QuantizedConfig(const checkpoint::StoredModel& model, const pack::Format& format,
+                             const pack::StoredQuantization& stored, std::string_view torch_dtype) {
   AWQ_ASSIGN(const auto original, model.SmallFile("config.json"));
   AWQ_ASSIGN(json config, io::ParseJson(original.value_or(""), "config.json"));
   config["quantization_config"] = format.write_config(stored);
@@ -40,6 +39,13 @@ Status WriteDirectoryFiles(checkpoint::DirectoryWriter& writer,
     config.erase("dtype");
     config["torch_dtype"] = torch_dtype;
   }
+  return config;
+}
+
+Status WriteDirectoryFiles(checkpoint::DirectoryWriter& writer,
+                           const checkpoint::StoredModel& model, const pack::Format& format,
+                           const pack::StoredQuantization& stored, std::string_view torch_dtype) {
+  AWQ_ASSIGN(const json config, QuantizedConfig(model, format, stored, torch_dtype));
   for (std::string_view name : kCopied) {
     AWQ_ASSIGN(const auto contents, model.SmallFile(name));
     if (contents) AWQ_TRY(writer.WriteFile(std::string(name), *contents));

@@ -128,7 +128,8 @@ class Run {
       AWQ_TRY(WriteDense(*writer_, std::string(config_.arch->head) + ".weight", head));
     }
     model_.ReleaseAll();
-    return WriteDirectoryFiles(*writer_, model_, *plan().format, plan().stored(config_), "float16");
+    return WriteDirectoryFiles(*writer_, model_, *plan().format, plan().stored(config_),
+                               kQuantizedDtype);
   }
 
   Variant variant_;

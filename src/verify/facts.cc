@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "io/json.h"
+#include "pack/ggml_blocks.h"
 
 namespace awq::verify {
 
@@ -55,6 +56,18 @@ Result<ModelFacts> FactsOfConfig(nlohmann::json json, const std::string& name) {
   AWQ_ASSIGN(ModelFacts facts, ReadConfig(std::move(json), name));
   AWQ_TRY(AddLinears(facts));
   return facts;
+}
+
+Status PutIntoGguf(ModelFacts& facts) {
+  facts.format = kGguf;
+  facts.quantization.reset();
+  for (LinearFacts& linear : facts.linears) {
+    if (!linear.spec) continue;
+    AWQ_TRY(pack::BlockTypeOf(*linear.spec, linear.in_features, linear.module));
+    linear.spec.reset();
+    linear.block_elements = kGgufBlock;
+  }
+  return {};
 }
 
 Result<ModelFacts> GatherFacts(const checkpoint::StoredModel& model) {

@@ -17,6 +17,7 @@
 namespace awq::verify {
 
 inline constexpr std::string_view kGguf = "gguf";
+inline constexpr std::size_t kGgufBlock = 32;   // elements, of the blocks that awq writes there
 inline constexpr std::string_view kPlain = "";  // floats in safetensors
 
 struct LinearFacts {
@@ -46,5 +47,9 @@ struct ModelFacts {
 Result<ModelFacts> GatherFacts(const checkpoint::StoredModel& model);
 // The same of a config.json alone; every linear is as it says. `name` stands in errors.
 Result<ModelFacts> FactsOfConfig(nlohmann::json json, const std::string& name);
+
+// Makes of a model what `awq convert --format gguf` writes of it. Error: a linear has no type
+// there.
+Status PutIntoGguf(ModelFacts& facts);
 
 }  // namespace awq::verify

@@ -18,6 +18,14 @@ std::string FormatName(std::string_view format) {
   return format == kPlain ? "floats" : std::string(format);
 }
 
+constexpr std::string_view kNothing = "none";  // how the mend of what cannot be mended begins
+
+std::string OnOneRank(const Reader& reader, const ModelFacts& facts) {
+  const Remedy remedy = Suggest(reader, facts, 1);
+  return remedy.command.empty() ? "none: no model of these shapes that awq makes is taken"
+                                : remedy.Text(1);
+}
+
 Finding UnknownFormat(const Reader& reader, const ModelFacts& facts) {
   std::set<std::string> seen;
   std::string formats;
@@ -26,7 +34,7 @@ Finding UnknownFormat(const Reader& reader, const ModelFacts& facts) {
     if (!seen.insert(name).second) continue;
     formats += (formats.empty() ? "" : ", ") + name;
   }
-  return {"the format", formats, FormatName(facts.format), SuggestFormat(reader, facts)};
+  return {"the format", formats, FormatName(facts.format), OnOneRank(reader, facts)};
 }
 
 // All that keeps the reader from taking the model on these terms, on a single rank.
@@ -37,66 +45,76 @@ Result<std::vector<Finding>> Refusals(const Reader& reader, const Terms& terms,
   AWQ_ASSIGN(std::vector<Finding> names, CheckNames(terms, facts));
   Append(findings, std::move(names));
   Append(findings, CheckAlike(terms, facts));
-  for (ShareProblem& problem : CheckShares(reader, terms, facts, 1)) {
-    findings.push_back(std::move(problem.finding));
-  }
+  Append(findings, CheckShares(reader, terms, facts, 1));
+  std::optional<std::string> mend;
   for (Finding& finding : findings) {
-    if (finding.mend.empty()) finding.mend = SuggestFormat(reader, facts);
+    if (!finding.mend.empty()) continue;
+    if (!mend) mend = OnOneRank(reader, facts);
+    finding.mend = *mend;
   }
   return findings;
 }
 
 struct Shared {
-  ShareProblem problem;
-  bool alone = true;  // everything at these ranks is mended by padding
+  Finding finding;
+  Remedy remedy;
 };
 
-// The same problem at several numbers of ranks is one finding.
-void AddRanks(std::vector<Shared>& found, const std::vector<ShareProblem>& problems,
+// The same problem at several numbers of ranks is one finding; what mends it for the most mends it
+// for the fewer, which divide them.
+void AddRanks(std::vector<Shared>& found, std::vector<Finding> findings, const Remedy& remedy,
               std::size_t ranks) {
-  const bool alone = std::ranges::all_of(problems, &ShareProblem::padding_mends);
-  for (const ShareProblem& problem : problems) {
+  for (Finding& finding : findings) {
     const auto same = std::ranges::find_if(found, [&](const Shared& other) {
-      return other.problem.finding.where == problem.finding.where &&
-             other.problem.finding.expects == problem.finding.expects && other.alone == alone;
+      return other.finding.where == finding.where && other.finding.expects == finding.expects &&
+             other.remedy == remedy;
     });
     if (same == found.end()) {
-      found.push_back({problem, alone});
-      found.back().problem.finding.ranks = {ranks};
+      finding.ranks = {ranks};
+      found.push_back({std::move(finding), remedy});
     } else {
-      same->problem.finding.ranks.push_back(ranks);
+      same->finding.ranks.push_back(ranks);
     }
   }
 }
 
-void JudgeRanks(const Terms& terms, const ModelFacts& facts, Verdict& verdict) {
+void JudgeRanks(const Terms& terms, const ModelFacts& facts, std::span<const std::size_t> counts,
+                Verdict& verdict) {
   const Reader& reader = *verdict.reader;
   std::vector<Shared> found;
-  for (const std::size_t ranks : kRankCounts) {
+  for (const std::size_t ranks : counts) {
     if (ranks > 1 && reader.ranks == Ranks::kOne) break;
-    std::vector<ShareProblem> problems;
+    std::vector<Finding> findings;
     if (reader.ranks == Ranks::kTensorParallel) {
-      problems = CheckShares(reader, terms, facts, ranks);
+      findings = CheckShares(reader, terms, facts, ranks);
     }
-    if (problems.empty()) verdict.ranks.push_back(ranks);
-    AddRanks(found, problems, ranks);
+    if (findings.empty()) {
+      verdict.ranks.push_back(ranks);
+    } else {
+      AddRanks(found, std::move(findings), Suggest(reader, facts, ranks), ranks);
+    }
   }
   for (Shared& shared : found) {
-    Finding& finding = shared.problem.finding;
-    if (shared.problem.padding_mends && shared.alone) {
-      finding.mend = fmt::format("quantize the original with --tp-pad {}", finding.ranks.back());
-    } else if (shared.problem.padding_mends) {
-      finding.mend = "--tp-pad would mend this, but not the rest";
-    } else if (finding.mend.empty()) {
-      finding.mend = "take fewer ranks; padding cannot mend it";
-    }
+    Finding& finding = shared.finding;
+    finding.mend = shared.remedy.command.empty() ? "none: take fewer ranks"
+                                                 : shared.remedy.Text(finding.ranks.back());
     verdict.findings.push_back(std::move(finding));
+  }
+}
+
+// Where one thing cannot be mended, it helps nobody to mend another.
+void DropVainAdvice(std::vector<Finding>& findings) {
+  const auto is_final = [](const Finding& finding) { return finding.mend.starts_with(kNothing); };
+  if (std::ranges::none_of(findings, is_final)) return;
+  for (Finding& finding : findings) {
+    if (!is_final(finding)) finding.mend.clear();
   }
 }
 
 }  // namespace
 
-Result<Verdict> Judge(const Reader& reader, const ModelFacts& facts) {
+Result<Verdict> Judge(const Reader& reader, const ModelFacts& facts,
+                      std::span<const std::size_t> ranks) {
   Verdict verdict{&reader, {}, "", CheckModel(reader, facts)};
   const Terms* met = nullptr;
   std::optional<std::vector<Finding>> fewest;
@@ -109,13 +127,13 @@ Result<Verdict> Judge(const Reader& reader, const ModelFacts& facts) {
     if (fewest->empty()) break;
   }
   if (!fewest) {
-    verdict.findings.push_back(UnknownFormat(reader, facts));
-    return verdict;
+    fewest = {UnknownFormat(reader, facts)};
   }
   Append(verdict.findings, *std::move(fewest));
+  DropVainAdvice(verdict.findings);
   if (!verdict.findings.empty()) return verdict;
   verdict.remark = met->remark;
-  JudgeRanks(*met, facts, verdict);
+  JudgeRanks(*met, facts, ranks, verdict);
   return verdict;
 }
 

@@ -2,130 +2,22 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <functional>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "verify/test_configs.h"
+
 namespace awq::verify {
 namespace {
-
-using nlohmann::json;
-using Ranks = std::vector<std::size_t>;
-using Change = std::function<void(json&)>;
-
-json Model() {
-  return {{"architectures", {"LlamaForCausalLM"}},
-          {"model_type", "llama"},
-          {"hidden_size", 2048},
-          {"intermediate_size", 6144},
-          {"num_hidden_layers", 2},
-          {"num_attention_heads", 16},
-          {"num_key_value_heads", 4},
-          {"head_dim", 128},
-          {"vocab_size", 40},
-          {"rms_norm_eps", 1e-5},
-          {"max_position_embeddings", 64},
-          {"torch_dtype", "float16"}};
-}
-
-json Awq() {
-  json model = Model();
-  model["quantization_config"] = {{"quant_method", "awq"}, {"bits", 4},
-                                  {"group_size", 128},     {"zero_point", true},
-                                  {"version", "gemm"},     {"modules_to_not_convert", nullptr}};
-  return model;
-}
-
-json Gptq() {
-  json model = Model();
-  model["quantization_config"] = {{"quant_method", "gptq"},
-                                  {"bits", 4},
-                                  {"group_size", 128},
-                                  {"desc_act", false},
-                                  {"sym", true}};
-  return model;
-}
-
-json Scheme(int bits, bool symmetric, std::size_t group_size, std::vector<std::string> targets) {
-  return {{"targets", targets},
-          {"format", "pack-quantized"},
-          {"weights",
-           {{"num_bits", bits},
-            {"type", "int"},
-            {"symmetric", symmetric},
-            {"strategy", "group"},
-            {"group_size", group_size}}}};
-}
-
-json CompressedTensors() {
-  json model = Model();
-  model["quantization_config"] = {
-      {"quant_method", "compressed-tensors"},
-      {"format", "pack-quantized"},
-      {"ignore", {"lm_head"}},
-      {"config_groups", {{"group_0", Scheme(4, false, 128, {"Linear"})}}}};
-  return model;
-}
-
-Verdict JudgeFacts(const char* reader, const ModelFacts& facts) {
-  const Reader* row = FindReader(reader);
-  EXPECT_NE(row, nullptr) << reader;
-  auto verdict = Judge(*row, facts);
-  EXPECT_TRUE(verdict.ok()) << verdict.error().message;
-  return verdict.ok() ? *verdict : Verdict{};
-}
-
-Verdict JudgeConfig(const char* reader, const json& config) {
-  const auto facts = FactsOfConfig(config, "config.json");
-  EXPECT_TRUE(facts.ok()) << facts.error().message;
-  return facts.ok() ? JudgeFacts(reader, *facts) : Verdict{};
-}
-
-json Changed(json model, const Change& change) {
-  change(model);
-  return model;
-}
-
-Change Set(const char* key, const json& value) {
-  return [=](json& model) { model[key] = value; };
-}
-
-Change SetQuantization(const char* key, const json& value) {
-  return [=](json& model) { model["quantization_config"][key] = value; };
-}
-
-Change DropQuantization(const char* key) {
-  return [=](json& model) { model["quantization_config"].erase(key); };
-}
-
-Change Both(const Change& a, const Change& b) {
-  return [=](json& model) {
-    a(model);
-    b(model);
-  };
-}
-
-std::string Text(const Finding& finding) {
-  return finding.where + ": expects " + finding.expects + ", found " + finding.found + "; " +
-         finding.mend;
-}
-
-std::string Text(const Verdict& verdict) {
-  std::string text;
-  for (const Finding& finding : verdict.findings) text += Text(finding) + "\n";
-  return text;
-}
 
 TEST(Judge, TakesWhatEveryReaderTakes) {
   for (const json& model : {Model(), Awq(), Gptq(), CompressedTensors()}) {
     for (const char* reader : {"vllm", "sglang", "lmdeploy"}) {
       const Verdict verdict = JudgeConfig(reader, model);
-      EXPECT_EQ(verdict.ranks, (Ranks{1, 2, 4, 8, 16})) << reader << Text(verdict);
+      EXPECT_EQ(verdict.ranks, (RankList{1, 2, 4, 8, 16})) << reader << Text(verdict);
       EXPECT_TRUE(verdict.findings.empty()) << reader << Text(verdict);
     }
-    EXPECT_EQ(JudgeConfig("transformers", model).ranks, Ranks{1});
+    EXPECT_EQ(JudgeConfig("transformers", model).ranks, RankList{1});
     EXPECT_FALSE(JudgeConfig("llama.cpp", model).takes());
   }
 }
@@ -281,111 +173,6 @@ INSTANTIATE_TEST_SUITE_P(Keys, Refuses, ::testing::ValuesIn(OfKeys()), NameOf);
 INSTANTIATE_TEST_SUITE_P(Names, Refuses, ::testing::ValuesIn(OfNames()), NameOf);
 INSTANTIATE_TEST_SUITE_P(Shapes, Refuses, ::testing::ValuesIn(OfShapes()), NameOf);
 
-// A model that some numbers of ranks cannot share.
-struct Sharing {
-  const char* name;
-  const char* reader;
-  json model;
-  Ranks ranks;        // that can
-  const char* where;  // of the first finding
-  Ranks ruled_out;    // by it
-  const char* mend;
-};
-
-class Shares : public ::testing::TestWithParam<Sharing> {};
-
-TEST_P(Shares, RuleOutThoseRanksAlone) {
-  const Sharing& rule = GetParam();
-  const Verdict verdict = JudgeConfig(rule.reader, rule.model);
-  EXPECT_EQ(verdict.ranks, rule.ranks) << Text(verdict);
-  if (rule.ruled_out.empty()) {
-    EXPECT_TRUE(verdict.findings.empty()) << Text(verdict);
-    return;
-  }
-  ASSERT_FALSE(verdict.findings.empty());
-  const Finding& finding = verdict.findings.front();
-  EXPECT_NE(finding.where.find(rule.where), std::string::npos) << Text(finding);
-  EXPECT_EQ(finding.ranks, rule.ruled_out) << Text(verdict);
-  EXPECT_NE(finding.mend.find(rule.mend), std::string::npos) << Text(finding);
-}
-
-std::vector<Sharing> Shapes() {
-  const auto wide = [](std::size_t size) { return Changed(Awq(), Set("intermediate_size", size)); };
-  const json whole_rows = Changed(Awq(), SetQuantization("group_size", -1));
-  const json ct_rows = Changed(CompressedTensors(), [](json& model) {
-    json& weights = model["quantization_config"]["config_groups"]["group_0"]["weights"];
-    weights["strategy"] = "channel";
-    weights["group_size"] = nullptr;
-  });
-  return {
-      {"Heads",
-       "vllm",
-       Changed(Awq(), Set("num_attention_heads", 12)),
-       {1, 2, 4},
-       "num_attention_heads",
-       {8, 16},
-       "padding cannot mend it"},
-      {"KeyHeads",
-       "vllm",
-       Changed(Awq(), Both(Set("num_attention_heads", 24), Set("num_key_value_heads", 6))),
-       {1, 2},
-       "num_key_value_heads",
-       {4, 8, 16},
-       "padding cannot mend it"},
-      {"Hidden",
-       "lmdeploy",
-       Changed(Model(), Set("hidden_size", 2056)),
-       {1, 2, 4, 8},
-       "hidden_size",
-       {16},
-       "padding cannot mend it"},
-      {"HiddenElsewhere",
-       "vllm",
-       Changed(Model(), Set("hidden_size", 2056)),
-       {1, 2, 4, 8, 16},
-       "",
-       {},
-       ""},
-      {"Intermediate",
-       "vllm",
-       Changed(Model(), Set("intermediate_size", 6148)),
-       {1, 2, 4},
-       "intermediate_size",
-       {8, 16},
-       "--tp-pad 16"},
-      // 29568 / 128 = 231 groups, as Qwen2.5-VL-72B has.
-      {"GroupsOfDown", "vllm", wide(29568), {1}, "mlp.down_proj", {2, 4, 8, 16}, "--tp-pad 16"},
-      {"GroupsOfDownElsewhere",
-       "sglang",
-       wide(29568),
-       {1},
-       "mlp.down_proj",
-       {2, 4, 8, 16},
-       "--tp-pad 16"},
-      {"GroupsThatAreFilledUp", "lmdeploy", wide(29568), {1, 2, 4, 8, 16}, "", {}, ""},
-      {"GroupsOfAttention",
-       "vllm",
-       Changed(Awq(), Both(Set("head_dim", 64), Set("num_key_value_heads", 16))),
-       {1, 2, 4, 8},
-       "self_attn.o_proj",
-       {16},
-       "--group-size 64"},
-      {"WholeRows", "vllm", whole_rows, {1}, "self_attn.o_proj", {2, 4, 8, 16}, "--group-size"},
-      {"WholeRowsOfCompressedTensors", "vllm", ct_rows, {1, 2, 4, 8, 16}, "", {}, ""},
-      {"Words",
-       "vllm",
-       Changed(Gptq(), Both(SetQuantization("group_size", -1), Set("intermediate_size", 6176))),
-       {1, 2, 4},
-       "mlp.gate_proj",
-       {8, 16},
-       "--tp-pad 16"},
-      {"OneRank", "transformers", wide(29568), {1}, "", {}, ""},
-  };
-}
-
-INSTANTIATE_TEST_SUITE_P(All, Shares, ::testing::ValuesIn(Shapes()),
-                         [](const auto& shape) { return shape.param.name; });
-
 // Of the names that AutoAWQ, by containing them, takes out of "model.layers.1.mlp.down_proj".
 TEST(Judge, TransformersMatchesNamesInItsOwnWay) {
   const auto takes = [](const json& names) {
@@ -403,49 +190,46 @@ TEST(Judge, TransformersMatchesNamesInItsOwnWay) {
   EXPECT_FALSE(takes({"model.*down_proj"}));  // which AutoAWQ takes for no name of ours
 }
 
-// What --tp-pad makes of the shape above.
-TEST(Judge, PaddedModelIsShared) {
-  const json padded = Changed(Awq(), Set("intermediate_size", 30720));
-  EXPECT_EQ(JudgeConfig("vllm", padded).ranks, (Ranks{1, 2, 4, 8, 16}));
-}
-
-TEST(Judge, PaddingIsNoAdviceWhereOtherThingsHinder) {
+TEST(Judge, WholeRowsHaveNoOrder) {
   const json model =
-      Changed(Model(), Both(Set("intermediate_size", 6148), Set("num_attention_heads", 8)));
+      Changed(Gptq(), Both(SetQuantization("desc_act", true), SetQuantization("group_size", -1)));
   const Verdict verdict = JudgeConfig("vllm", model);
-  const auto at = [&](std::size_t ranks) {
-    std::string text;
-    for (const Finding& finding : verdict.findings) {
-      if (finding.where == "intermediate_size" && std::ranges::count(finding.ranks, ranks) > 0) {
-        text += finding.mend;
-      }
-    }
-    return text;
-  };
-  EXPECT_NE(at(8).find("--tp-pad 8"), std::string::npos) << Text(verdict);
-  EXPECT_NE(at(16).find("but not the rest"), std::string::npos) << Text(verdict);
+  EXPECT_TRUE(verdict.takes()) << Text(verdict);
 }
 
-TEST(Judge, BlocksOfGgufAreNotCut) {
-  auto facts = FactsOfConfig(Model(), "m.gguf");
-  ASSERT_TRUE(facts.ok());
-  facts->format = kGguf;
-  for (LinearFacts& linear : facts->linears) linear.block_elements = 32;
-  EXPECT_EQ(JudgeFacts("sglang", *facts).ranks, (Ranks{1, 2, 4, 8, 16}));
-  for (LinearFacts& linear : facts->linears) linear.block_elements = 256;
-  const Verdict verdict = JudgeFacts("sglang", *facts);
-  EXPECT_EQ(verdict.ranks, (Ranks{1, 2, 4, 8}));
-  EXPECT_NE(Text(verdict).find("self_attn.o_proj: expects inputs a rank: a multiple of 256, found "
-                               "128"),
-            std::string::npos)
-      << Text(verdict);
-  EXPECT_EQ(JudgeFacts("llama.cpp", *facts).ranks, (Ranks{1, 2, 4, 8, 16}));
-  EXPECT_TRUE(JudgeFacts("transformers", *facts).takes());
-  for (const char* reader : {"vllm", "lmdeploy"}) {
-    const Verdict refused = JudgeFacts(reader, *facts);
-    EXPECT_FALSE(refused.takes());
-    EXPECT_NE(Text(refused).find("awq quantize ORIGINAL"), std::string::npos) << Text(refused);
-  }
+// An architecture that is not known ends all: of the format nothing is advised.
+TEST(Judge, NothingIsAdvisedWhereSomethingCannotBeMended) {
+  const Verdict verdict = JudgeConfig(
+      "lmdeploy",
+      Changed(Awq(), Both(Set("model_type", "mistral"), SetQuantization("group_size", 64))));
+  ASSERT_EQ(verdict.findings.size(), 2U) << Text(verdict);
+  EXPECT_NE(verdict.findings[0].mend.find("none"), std::string::npos);
+  EXPECT_EQ(verdict.findings[1].mend, "") << Text(verdict);
+}
+
+TEST(Judge, LlamaCppIsToldHowAGgufIsMade) {
+  const auto mend = [](const json& model) {
+    const Verdict verdict = JudgeConfig("llama.cpp", model);
+    return verdict.findings.size() == 1 ? verdict.findings[0].mend : Text(verdict);
+  };
+  const auto scheme = [](int bits, bool symmetric, std::size_t group) {
+    return Changed(CompressedTensors(), [=](json& model) {
+      model["quantization_config"]["config_groups"]["group_0"] =
+          Scheme(bits, symmetric, group, {"Linear"});
+    });
+  };
+  EXPECT_EQ(mend(Model()), "awq convert MODEL -o OUT.gguf --format gguf");
+  EXPECT_EQ(mend(Awq()), "awq convert MODEL -o OUT.gguf --format gguf --lossy");
+  EXPECT_EQ(mend(Gptq()), "awq convert MODEL -o OUT.gguf --format gguf");
+  const std::string quantize = "awq quantize ORIGINAL -o OUT.gguf --format gguf ";
+  EXPECT_EQ(mend(scheme(4, true, 16)), quantize + "--group-size 32 --sym");
+  EXPECT_EQ(mend(scheme(4, false, 16)), quantize + "--group-size 32");
+  EXPECT_EQ(mend(scheme(8, false, 64)), quantize + "--group-size 64 --bits 8 --sym");
+  EXPECT_EQ(mend(Changed(Gptq(), SetQuantization("desc_act", true))),
+            quantize + "--group-size 128 --sym");
+  // A linear of 1040 inputs, no multiple of 32, stays in 16 bits.
+  EXPECT_EQ(mend(Changed(scheme(4, true, 16), Set("intermediate_size", 1040))),
+            quantize + "--group-size 32 --sym");
 }
 
 // Every row names formats that exist, and each reader's rows have what its terms need.

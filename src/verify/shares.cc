@@ -24,40 +24,38 @@ class Sharing {
   Sharing(const Reader& reader, const Terms& terms, const ModelFacts& facts, std::size_t ranks)
       : reader_(reader), terms_(terms), facts_(facts), ranks_(ranks) {}
 
-  std::vector<ShareProblem> Go() {
+  std::vector<Finding> Go() {
     CheckHeads();
     CheckIntermediate();
-    if (!problems_.empty()) return std::move(problems_);  // the shares would be no whole numbers
+    if (!findings_.empty()) return std::move(findings_);  // the shares would be no whole numbers
     std::array<bool, model::kRoles> seen = {};
     for (const LinearFacts& linear : facts_.linears) {
       bool& known = seen[static_cast<std::size_t>(linear.role)];
       if (known) continue;
-      const std::size_t before = problems_.size();
+      const std::size_t before = findings_.size();
       CheckLinear(linear);
-      known = problems_.size() > before;  // the same in the next layer is no news
+      known = findings_.size() > before;  // the same in the next layer is no news
     }
-    return std::move(problems_);
+    return std::move(findings_);
   }
 
  private:
-  void Add(std::string where, std::string expects, std::string found, bool padding_mends,
-           std::string mend = "") {
-    problems_.push_back(
-        {{std::move(where), std::move(expects), std::move(found), std::move(mend)}, padding_mends});
+  void Add(std::string where, std::string expects, std::string found) {
+    findings_.push_back({std::move(where), std::move(expects), std::move(found), ""});
   }
 
   void CheckHeads() {
     const model::ModelConfig& config = facts_.config;
     if (config.num_attention_heads % ranks_ != 0) {
       Add("num_attention_heads", "a multiple of the ranks",
-          std::to_string(config.num_attention_heads), false);
+          std::to_string(config.num_attention_heads));
     }
     const std::size_t kv = config.num_key_value_heads;
     if (kv % ranks_ != 0 && ranks_ % kv != 0) {
-      Add("num_key_value_heads", "a multiple or a divisor of the ranks", std::to_string(kv), false);
+      Add("num_key_value_heads", "a multiple or a divisor of the ranks", std::to_string(kv));
     }
     if (reader_.splits_hidden && config.hidden_size % ranks_ != 0) {
-      Add("hidden_size", "a multiple of the ranks", std::to_string(config.hidden_size), false);
+      Add("hidden_size", "a multiple of the ranks", std::to_string(config.hidden_size));
     }
   }
 
@@ -79,7 +77,7 @@ class Sharing {
       }
     }
     if (size % ranks_ != 0) {
-      Add("intermediate_size", "a multiple of the ranks", std::to_string(size), true);
+      Add("intermediate_size", "a multiple of the ranks", std::to_string(size));
     }
   }
 
@@ -121,41 +119,28 @@ class Sharing {
 
   void CheckLinear(const LinearFacts& linear) {
     const Features share = Share(linear);
-    const bool by_padding =
-        linear.role == Role::kGate || linear.role == Role::kUp || linear.role == Role::kDown;
     if (linear.block_elements > 1 && share.in % linear.block_elements != 0) {
       Add(linear.module, fmt::format("inputs a rank: a multiple of {}", linear.block_elements),
-          std::to_string(share.in), false);
+          std::to_string(share.in));
     }
     if (!linear.spec) return;
-    CheckGroups(linear, share, by_padding);
-    CheckWords(linear, share, by_padding);
-    CheckTile(linear, share, by_padding);
+    CheckGroups(linear, share);
+    CheckWords(linear, share);
+    CheckTile(linear, share);
   }
 
-  void CheckGroups(const LinearFacts& linear, const Features& share, bool by_padding) {
+  void CheckGroups(const LinearFacts& linear, const Features& share) {
     const std::size_t group = linear.form().group_size();
     const bool whole_row = linear.spec->group_size == 0;
     if (share.in % group == 0 || (whole_row && terms_.whole_rows_split)) return;
     Add(linear.module,
         whole_row ? "rows that are one group on one rank"
                   : fmt::format("inputs a rank: a multiple of the group size {}", group),
-        std::to_string(share.in), by_padding && !whole_row, SmallerGroup(share.in));
-  }
-
-  std::string SmallerGroup(std::size_t inputs) const {
-    for (const std::size_t size : {64U, 32U, 16U}) {
-      const bool taken =
-          terms_.group_sizes.empty() || std::ranges::count(terms_.group_sizes, size) > 0;
-      if (taken && inputs % size == 0) {
-        return fmt::format("quantize the original with --group-size {}", size);
-      }
-    }
-    return "";
+        std::to_string(share.in));
   }
 
   // Codes, and zero points, of several features share a word.
-  void CheckWords(const LinearFacts& linear, const Features& share, bool by_padding) {
+  void CheckWords(const LinearFacts& linear, const Features& share) {
     const auto is_whole = [&](std::size_t count) {
       return count * static_cast<std::size_t>(linear.spec->bits) % kWordBits == 0;
     };
@@ -164,16 +149,14 @@ class Sharing {
     const bool is_ct = facts_.format == "compressed-tensors";
     if ((is_awq || is_gptq || (is_ct && !linear.spec->symmetric)) && ranks_ > 1 &&
         !is_whole(share.out)) {
-      Add(linear.module, "outputs a rank that fill whole words", std::to_string(share.out),
-          by_padding);
+      Add(linear.module, "outputs a rank that fill whole words", std::to_string(share.out));
     }
     if ((is_gptq || is_ct) && ranks_ > 1 && !is_whole(share.in)) {
-      Add(linear.module, "inputs a rank that fill whole words", std::to_string(share.in),
-          by_padding);
+      Add(linear.module, "inputs a rank that fill whole words", std::to_string(share.in));
     }
   }
 
-  void CheckTile(const LinearFacts& linear, const Features& share, bool by_padding) {
+  void CheckTile(const LinearFacts& linear, const Features& share) {
     const bool is_later_part =
         linear.role == Role::kK || linear.role == Role::kV || linear.role == Role::kUp;
     if (terms_.tile == Tile::kAny || is_later_part) return;
@@ -186,7 +169,7 @@ class Sharing {
         terms_.tile == Tile::k64x128
             ? "outputs and inputs a rank: multiples of 64 and 128"
             : "outputs and inputs a rank: multiples of 64 and 128, or 128 and 64",
-        fmt::format("{} and {}", out, share.in), by_padding && ranks_ > 1);
+        fmt::format("{} and {}", out, share.in));
   }
 
   const Reader& reader_;
@@ -194,13 +177,13 @@ class Sharing {
   const ModelFacts& facts_;
   std::size_t ranks_;
   std::size_t intermediate_ = 0;  // with the reader's own padding
-  std::vector<ShareProblem> problems_;
+  std::vector<Finding> findings_;
 };
 
 }  // namespace
 
-std::vector<ShareProblem> CheckShares(const Reader& reader, const Terms& terms,
-                                      const ModelFacts& facts, std::size_t ranks) {
+std::vector<Finding> CheckShares(const Reader& reader, const Terms& terms, const ModelFacts& facts,
+                                 std::size_t ranks) {
   return Sharing(reader, terms, facts, ranks).Go();
 }
 

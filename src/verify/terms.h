@@ -18,14 +18,20 @@ Result<std::vector<Finding>> CheckNames(const Terms& terms, const ModelFacts& fa
 std::vector<Finding> CheckAlike(const Terms& terms, const ModelFacts& facts);
 
 // What keeps the ranks from sharing the work; `ranks` is at least 1.
-struct ShareProblem {
-  Finding finding;
-  bool padding_mends = false;  // a larger intermediate_size
-};
-std::vector<ShareProblem> CheckShares(const Reader& reader, const Terms& terms,
-                                      const ModelFacts& facts, std::size_t ranks);
+std::vector<Finding> CheckShares(const Reader& reader, const Terms& terms, const ModelFacts& facts,
+                                 std::size_t ranks);
 
-// How the model becomes one that the reader takes: another format, or quantized otherwise.
-std::string SuggestFormat(const Reader& reader, const ModelFacts& facts);
+// A command after which the reader takes the model.
+struct Remedy {
+  std::string command;  // "awq quantize ORIGINAL ..."; empty: there is none
+  bool padded = false;  // with --tp-pad and the number of ranks besides
+
+  std::string Text(std::size_t ranks) const;
+  bool operator==(const Remedy&) const = default;
+};
+
+// How the model becomes one that the reader takes on so many ranks: another format, or the original
+// quantized otherwise. By the same rules as the verdict.
+Remedy Suggest(const Reader& reader, const ModelFacts& facts, std::size_t ranks);
 
 }  // namespace awq::verify

@@ -7,7 +7,7 @@
 
 #include "model/config.h"
 
-namespace awq::pipeline {
+namespace awq::checkpoint {
 
 // The least intermediate_size, not below the model's, of which every rank has whole groups and a
 // multiple of 64, the smaller side of the tiles that serving programs compute with.
@@ -16,4 +16,4 @@ namespace awq::pipeline {
 Result<std::size_t> SharedIntermediateSize(const model::ModelConfig& config, std::size_t ranks,
                                            std::size_t group_size);
 
-}  // namespace awq::pipeline
+}  // namespace awq::checkpoint

@@ -1,4 +1,4 @@
-#include "pipeline/tensor_parallel.h"
+#include "checkpoint/tensor_parallel.h"
 
 #include <algorithm>
 #include <numeric>
@@ -6,7 +6,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 
-namespace awq::pipeline {
+namespace awq::checkpoint {
 namespace {
 
 constexpr std::size_t kTile = 64;
@@ -45,4 +45,4 @@ Result<std::size_t> SharedIntermediateSize(const model::ModelConfig& config, std
                    group_size, kMostFeatures);
 }
 
-}  // namespace awq::pipeline
+}  // namespace awq::checkpoint
