@@ -47,6 +47,29 @@ class Usage(CliTest):
                 self.assertEqual(done.stdout, b"")
         self.assertFalse(self.out.exists())
 
+    def test_flags_that_contradict_each_other_are_2_whatever_the_model(self):
+        missing = self.work / "no-such-model"
+        for says, arguments in (
+                (["gptq", "--sym"], ["quantize", missing, "-o", self.out, "--format", "gptq"]),
+                (["3-bit"], ["quantize", missing, "-o", self.out, "--bits", "3"]),
+                (["group"], ["quantize", missing, "-o", self.out, "--format", "awq-gemv",
+                             "--group-size", "16"]),
+                ([".gguf"], ["quantize", missing, "-o", self.out, "--format", "gguf"]),
+                ([".gguf"], ["convert", missing, "-o", f"{self.out}.gguf"]),
+                (["--polish"], ["quantize", missing, "-o", self.out, "--polish", "--method", "rtn"]),
+                (["--csv"], ["compare", missing, "--csv", "-", "--json", "-"])):
+            with self.subTest(arguments=arguments):
+                done = self.fails(2, says, *arguments)
+                self.assertEqual(done.stdout, b"")
+
+    def test_the_first_unknown_flag_is_named(self):
+        for arguments in (["eval", MODEL, "--first", "1", "--second", "2", "--third"],
+                          ["eval", "--first", "--text", TEXT, MODEL, "--second"],
+                          ["quantize", MODEL, "-o", self.out, "--first", "--second"]):
+            done = self.fails(2, ["--first", "--help"], *arguments)
+            self.assertNotIn(b"--second", done.stderr)
+        self.fails(2, ["knows no extra"], "inspect", MODEL, "extra")
+
     def test_missing_model_is_1_and_named(self):
         missing = self.work / "no-such-model"
         for arguments in (["quantize", missing, "-o", self.out], ["inspect", missing],
@@ -56,6 +79,7 @@ class Usage(CliTest):
             with self.subTest(arguments=arguments):
                 self.fails(1, [missing], *arguments)
         self.assertFalse(self.out.exists())
+        self.fails(1, ["no.gguf: there is no such file"], "inspect", self.work / "no.gguf")
 
     def test_missing_text_is_named(self):
         missing = self.work / "no-such-text"
@@ -95,6 +119,19 @@ class Reports(CliTest):
             text.write_bytes(content)
             self.fails(1, [text, "a smaller --ctx"], "eval", MODEL, "--text", text)
 
+    def test_texts_of_json_lines_are_read_alike(self):
+        """As for calibration: the fields, with an empty line between them."""
+        pieces = TEXT.read_text().split("\n\n")[:40]
+        plain, lines = self.work / "plain.txt", self.work / "lines.jsonl"
+        plain.write_text("\n\n".join(pieces))
+        lines.write_text("".join(json.dumps({"id": 1, "text": piece}) + "\n" for piece in pieces))
+        seen = [strict_json(self.succeed("eval", MODEL, "--text", path, "--ctx", "64",
+                                         "--max-tokens", "256", "--json", "-").stdout)
+                for path in (plain, lines)]
+        self.assertEqual(seen[0]["nll_nats_per_token"], seen[1]["nll_nats_per_token"])
+        lines.write_text('{"text": "Once"}\n{"words": "upon"}\n')
+        self.fails(1, [f"{lines}:2: expected"], "eval", MODEL, "--text", lines)
+
     def test_eval_of_no_text(self):
         text = self.work / "binary.txt"
         text.write_bytes(b"\0\xff\xfe" * 10000)
@@ -127,6 +164,21 @@ class Reports(CliTest):
         self.assertEqual((original["bits"], original["bits_per_weight"]), (32, 32))
         self.assertEqual([row["method"] for row in others], ["rtn", "awq"])
         self.assertEqual(done.stdout.count(b" [-] |"), 2)
+
+    def test_run_begins_as_it_is_told(self):
+        def tokens(*arguments):
+            report = strict_json(self.succeed("run", MODEL, "-p", "Once", "-n", "1", "--json", "-",
+                                              *arguments).stdout)
+            return report["prompt_tokens"]
+
+        bare = len(strict_json(self.succeed("tokenize", MODEL, "--text", "Once",
+                                            "--no-special").stdout))
+        special = len(strict_json(self.succeed("tokenize", MODEL, "--text", "Once").stdout))
+        self.assertEqual(tokens("--bos", "never"), bare)
+        self.assertEqual(tokens("--bos", "window"), bare + 1)
+        self.assertEqual(tokens("--bos", "auto"), special)
+        self.assertEqual(tokens(), special)
+        self.assertIn(b"; 1 new token,", self.succeed("run", MODEL, "-p", "Once", "-n", "1").stderr)
 
     def test_run_and_inspect_and_tokenize(self):
         run = ["run", MODEL, "-p", "Once upon a time", "-n", "8", "--json", "-"]
@@ -189,13 +241,15 @@ class Reports(CliTest):
             self.assertIn(b"lossless", done.stdout)
             self.assertTrue(files_of(back) == files_of(gemm), name)
         three = self.work / "three"
-        self.fails(1, ["4-bit codes, not 3-bit", "can hold it: compressed-tensors, gptq, gptq-v2"],
+        self.fails(2, ["4-bit codes, not 3-bit", "can hold it: compressed-tensors, gptq-v2, gguf\n"],
                   "quantize", MODEL, "-o", three, "--bits", "3", "--method", "rtn")
+        self.fails(2, ["can hold it: compressed-tensors, gptq, gptq-v2, gguf\n"],
+                  "quantize", MODEL, "-o", three, "--bits", "3", "--method", "rtn", "--sym")
         self.succeed("quantize", MODEL, "-o", three, "--bits", "3", "--method", "rtn", "--format",
                      "compressed-tensors")
         self.fails(1, ["4-bit codes, not 3-bit"], "convert", three, "-o", self.out)
         self.fails(1, ["not quantized"], "convert", MODEL, "-o", self.out)
-        self.fails(1, ["take gptq-v2, or --sym"], "quantize", MODEL, "-o", self.out, "--format",
+        self.fails(2, ["without --sym", "gptq-v2, gguf"], "quantize", MODEL, "-o", self.out, "--format",
                   "gptq")
         self.assertIn(b"gptq needs --sym", self.succeed("quantize", "--help").stdout)
         self.assertEqual(list(self.work.glob("out*")), [])
@@ -213,6 +267,12 @@ class Reports(CliTest):
                                           "--lossy", "--json", "-").stdout)
         self.assertEqual((report["from"], report["to"]), ("awq-gemm", "gguf"))
         self.assertEqual(report["linears"], len(report["changes"]))
+        # Minima of 1 to 15 steps, rounded to fp16: by 2^-11 of what they are at the most.
+        minima = report["moved"][0]
+        self.assertEqual([kind["what"] for kind in report["moved"]], ["minima"])
+        self.assertGreater(minima["count"], 0)
+        self.assertTrue(0 < minima["largest_relative"] <= 2**-11)
+        self.assertGreater(minima["largest_absolute"], 0)
         evaluate = ("--text", TEXT, "--ctx", "64", "--max-tokens", "128", "--json", "-")
         nll = [strict_json(self.succeed("eval", path, *evaluate).stdout)["nll_nats_per_token"]
                for path in (file, same)]
@@ -228,17 +288,18 @@ class Reports(CliTest):
         plain = self.work / "plain.gguf"
         self.assertIn(b"lossless", self.succeed("convert", MODEL, "-o", plain, "--format",
                                                 "gguf").stdout)
-        self.fails(1, ["add --format gguf"], "convert", directory, "-o", self.work / "y.gguf")
+        self.fails(2, ["add --format gguf"], "convert", directory, "-o", self.work / "y.gguf")
         self.fails(1, ["leave --activations int8 out"], "run", file, "-p", "x", "--activations",
                   "int8")
         self.fails(1, ["plain.gguf: tensor blk.0.attn_q.weight is", "awq quantize"],
                   "convert", plain, "-o", self.out)
 
     def test_gguf_refused_before_work(self):
-        self.fails(1, ["name ends in .gguf", "out.gguf"], "quantize", MODEL, "-o", self.out,
+        self.fails(2, ["name ends in .gguf", "out.gguf"], "quantize", MODEL, "-o", self.out,
                   "--format", "gguf")
         file = self.work / "x.gguf"
-        self.fails(1, ["8-bit codes with zero points"], "quantize", MODEL, "-o", file, "--format",
+        self.fails(2, ["8-bit codes with zero points", "can hold it: compressed-tensors, gptq-v2\n"],
+                  "quantize", MODEL, "-o", file, "--format",
                   "gguf", "--bits", "8")
         # The directory of a run that was interrupted at the very end.
         self.succeed("quantize", MODEL, "-o", self.work / "x.gguf.codes", "--method", "rtn")
@@ -300,7 +361,7 @@ class BadInput(CliTest):
         self.fails(1, ["bad.jsonl", "what"], "compare", MODEL, "--methods", "rtn", "--text", TEXT,
                   "--tasks", bad)
         self.fails(2, ["--method"], "quantize", MODEL, "-o", self.out, "--method", "salient-act")
-        self.fails(1, ["3 bits"], "quantize", MODEL, "-o", self.out, "--bits", "3")
+        self.fails(2, ["3 bits"], "quantize", MODEL, "-o", self.out, "--bits", "3")
 
     def test_inspect_shows_what_was_lost(self):
         self.succeed("quantize", MODEL, "-o", self.out, *CALIBRATED)
@@ -386,8 +447,18 @@ class BadInput(CliTest):
         left = round(100 * (2 * 8 * 32 + 3 * 48 * 32) / (2 * 32 * 32 + 2 * 8 * 32 + 3 * 48 * 32))
         self.assertIn(f"{left} % of the linears' weights stay in 16 bits; --format "
                       "compressed-tensors would", done.stderr.decode())
+        # 96 divides the 768 inputs of down only.
+        uneven = ("groups of 96 divide the inputs of 1 of a layer's 7 linears, the others stay in 16 "
+                  "bits; 16, 32, 64, 128, 256, -1 (whole rows) would divide all")
+        done = self.succeed("quantize", MODEL, "-o", self.work / "uneven", "--method", "rtn",
+                            "--format", "compressed-tensors", "--group-size", "96")
+        self.assertIn(uneven, done.stderr.decode())
+        done = self.succeed("compare", MODEL, "--methods", "rtn", "--bits", "4", "--group-size", "96",
+                            "--text", TEXT, "--ctx", "64", "--max-tokens", "64")
+        self.assertIn(uneven, done.stdout.decode())
+        self.assertIn("63 predictions in 1 window of 64 tokens", done.stdout.decode())
         done = self.succeed("quantize", MODEL, "-o", self.work / "all", "--method", "rtn")
-        for word in (b"not used", b"tokenizer.json", b"16 bits"):
+        for word in (b"not used", b"tokenizer.json", b"16 bits", b"divide"):
             self.assertNotIn(word, done.stderr)
 
     def test_damaged_weights_are_named_before_the_model_writes_text(self):

@@ -167,6 +167,10 @@ TEST_F(ConvertTest, SaysWhatWouldChangeAndChangesItWhenTold) {
   const auto changed = Run(Path("start"), Path("out"), "gptq", /*lossy=*/true);
   ASSERT_TRUE(changed.ok()) << changed.error().message;
   EXPECT_EQ(changed->changes.size(), 14U);
+  EXPECT_GT(changed->moved.zeros.count, 14U);
+  EXPECT_EQ(changed->moved.zeros.largest_absolute, 1);  // from 0
+  EXPECT_EQ(changed->moved.zeros.largest_relative, 0);
+  EXPECT_EQ(changed->moved.scales.count, 0U);
   const auto before = ModelDirectory::Open(Path("start")).value();
   const auto after = ModelDirectory::Open(Path("out")).value();
   const auto a = before->Block(0)->linear(model::Role::kUp).packed->Unpack().value();
@@ -203,8 +207,9 @@ TEST(Adapt, RoundsScalesAndRefusesThoseThatVanish) {
   scales(0, 1) = 1.001F;
   const auto changes = Adapt(DType::kBF16, 0, 15, rows, "m");
   ASSERT_TRUE(changes.ok());
-  EXPECT_EQ(changes->scales, 1U);
-  EXPECT_NEAR(changes->largest_scale_change, 0.001, 1e-5);
+  EXPECT_EQ(changes->scales.count, 1U);
+  EXPECT_EQ(changes->scales.largest_absolute, double{1.001F} - 1);
+  EXPECT_EQ(changes->scales.largest_relative, (double{1.001F} - 1) / double{1.001F});
   EXPECT_EQ(scales(0, 1), 1.0F);
   scales(0, 1) = 1e-30F;
   EXPECT_FALSE(Adapt(DType::kF16, 0, 15, rows, "m").ok());

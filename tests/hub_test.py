@@ -319,7 +319,8 @@ class WhereAModelStands(HubTest):
                      "~/org/llama", "org/llama/x", "org/model.safetensors", "org/llama.gguf",
                      "org//llama", "org/.hidden", "org/a--b", "org/llama@", "org/llama@../x"):
             with self.subTest(path):
-                self.fails([path, "no such directory"], "inspect", path)
+                self.fails([path, "no such file" if path.endswith(".gguf") else "no such directory"],
+                           "inspect", path)
         self.assertEqual(self.hub.requests, [])
         self.fails(["org/none", "no directory of this name here", "no such model"], "inspect",
                   "org/none")

@@ -105,6 +105,9 @@ struct QuantizeSummary {
   std::string json;                      // the whole report, as OUT/quantization_report.json
 };
 
+// What the options say against each other, whatever the model: an output that is not named as the
+// format's are, bits or groups that the format never holds. Quantize asks it first.
+Status CheckUsage(const QuantizeOptions& options);
 Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& runtime = {});
 
 // --- Converting ---
@@ -118,6 +121,14 @@ struct ConvertOptions {
   std::size_t shard_bytes = std::size_t{5} << 30;
 };
 
+// How far a conversion moved one kind of numbers at the most.
+struct MovedNumbers {
+  std::string what;       // "scales", "zero points", "minima" (of GGUF), "other values"
+  std::size_t count = 0;  // that moved
+  double largest_absolute = 0;
+  double largest_relative = 0;  // of what it was, where that was not 0
+};
+
 struct ConvertSummary {
   std::string from;  // format names
   std::string to;
@@ -125,19 +136,21 @@ struct ConvertSummary {
   std::size_t input_bytes = 0;  // of all tensors
   std::size_t output_bytes = 0;
   std::vector<std::string> changes;  // a line a linear that changed; empty: lossless
+  std::vector<MovedNumbers> moved;   // of all of them, the kinds that moved
   bool resumed = false;
   double seconds = 0;
   std::size_t peak_allocated_bytes = 0;  // looked at every 20 ms
   std::string json;
 };
 
+Status CheckUsage(const ConvertOptions& options);  // likewise
 Result<ConvertSummary> Convert(const ConvertOptions& options, const Runtime& runtime = {});
 
 // --- Measuring ---
 
 struct EvaluateOptions {
   std::string model;
-  std::string text;                               // a text file
+  std::string text;                               // a text file, or .jsonl as for calibration
   std::string reference;                          // a model directory to compare with; may be empty
   std::optional<std::size_t> ctx = std::nullopt;  // none: 2048, or what the model takes
   Bos bos = Bos::kAuto;
@@ -225,6 +238,7 @@ struct CompareReport {
   std::size_t ctx = 0;
   std::size_t windows = 0;
   std::vector<CompareRow> rows;  // the original first
+  std::string footnote;          // where groups leave linears in 16 bits; else empty
   double seconds = 0;            // of everything
   std::size_t peak_resident_bytes = 0;
   std::string markdown;
@@ -241,6 +255,8 @@ struct GenerateOptions {
   std::string prompt;
   std::size_t max_new_tokens = 128;
   double temperature = 0;  // 0: always the most likely token
+  // kAuto: what the tokenizer adds; kWindow: BOS, whatever the tokenizer adds; kNever: nothing.
+  Bos bos = Bos::kAuto;
   Activations activations = Activations::kExact;
   int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
   std::uint64_t seed = 0;

@@ -103,6 +103,10 @@ class Comparing {
     run.progress = runtime_.progress;
     AWQ_ASSIGN(model_, api::OpenModel(options_.model, runtime_));
     AWQ_TRY(pipeline::CheckQuantizable(*model_));
+    pipeline::PlanOptions groups = run.contenders.front().plan;  // those of all
+    groups.format = "";
+    AWQ_ASSIGN(const pipeline::Plan plan, pipeline::MakePlan(model_->config(), groups));
+    report_.footnote = pipeline::UnevenGroups(plan);
     AWQ_ASSIGN(calibration_, api::PrepareCalibration(*model_, options_.calibration, runtime_));
     const bool calibrates = std::ranges::any_of(
         run.contenders, [](const auto& each) { return each.method->calibrates(); });

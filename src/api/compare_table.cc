@@ -120,6 +120,7 @@ std::string ToJson(const CompareReport& report) {
                                {"tokens", report.tokens},
                                {"ctx", report.ctx},
                                {"windows", report.windows},
+                               {"footnote", report.footnote},
                                {"seconds", report.seconds},
                                {"peak_resident_bytes", report.peak_resident_bytes},
                                {"rows", std::move(rows)}};

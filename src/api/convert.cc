@@ -18,13 +18,34 @@
 namespace awq {
 namespace {
 
+std::vector<MovedNumbers> ToPublic(const pipeline::Moved& moved) {
+  std::vector<MovedNumbers> kinds;
+  const auto add = [&](const char* what, const pack::Movement& movement) {
+    if (movement.count == 0) return;
+    kinds.push_back({what, movement.count, movement.largest_absolute, movement.largest_relative});
+  };
+  add("scales", moved.scales);
+  add("zero points", moved.zeros);
+  add("minima", moved.minima);
+  add("other values", moved.values);
+  return kinds;
+}
+
 std::string ToJson(const ConvertSummary& summary) {
+  nlohmann::json moved = nlohmann::json::array();
+  for (const MovedNumbers& kind : summary.moved) {
+    moved.push_back({{"what", kind.what},
+                     {"count", kind.count},
+                     {"largest_absolute", kind.largest_absolute},
+                     {"largest_relative", kind.largest_relative}});
+  }
   return nlohmann::json{{"from", summary.from},
                         {"to", summary.to},
                         {"linears", summary.linears},
                         {"input_bytes", summary.input_bytes},
                         {"output_bytes", summary.output_bytes},
                         {"changes", summary.changes},
+                        {"moved", std::move(moved)},
                         {"resumed", summary.resumed},
                         {"seconds", summary.seconds},
                         {"peak_allocated_bytes", summary.peak_allocated_bytes}}
@@ -52,6 +73,7 @@ Result<ConvertSummary> ConvertToGguf(ThreadPool& pool, const checkpoint::StoredM
   summary.input_bytes = model.weight_bytes();
   summary.output_bytes = report.file_bytes;
   summary.changes = report.changes;
+  summary.moved = ToPublic(report.moved);
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return summary;
 }
@@ -76,6 +98,7 @@ Result<ConvertSummary> ConvertToDirectory(ThreadPool& pool, const checkpoint::St
   summary.input_bytes = report.input_bytes;
   summary.output_bytes = report.output_bytes;
   summary.changes = report.changes;
+  summary.moved = ToPublic(report.moved);
   summary.resumed = report.resumed;
   summary.seconds = report.seconds;
   return summary;
@@ -88,7 +111,7 @@ Result<ConvertSummary> Convert(const ConvertOptions& options, const Runtime& run
     ThreadPool pool(runtime.threads);
     AllocationWatch allocated;
     const bool to_gguf = options.format == api::kGguf;
-    AWQ_TRY(api::CheckOutputName(options.format, options.output));
+    AWQ_TRY(CheckUsage(options));
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
     AWQ_ASSIGN(ConvertSummary summary, to_gguf
                                            ? ConvertToGguf(pool, *model, options, runtime)

@@ -18,4 +18,7 @@ Result<const pack::Format*> FindFormat(std::string_view name);
 // A GGUF file is named as one, and nothing else is.
 Status CheckOutputName(std::string_view format, const std::filesystem::path& output);
 
+// Whether the format holds such codes of any linear. Error: names the formats that do.
+Status CheckHolds(std::string_view format, const quant::Spec& spec);
+
 }  // namespace awq::api

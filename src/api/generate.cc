@@ -7,6 +7,8 @@
 
 #include "api/guard.h"
 #include "api/runtime.h"
+#include "base/error.h"
+#include "calib/tokens.h"
 #include "checkpoint/stored_model.h"
 #include "text/tokenizer.h"
 
@@ -62,6 +64,22 @@ class Continuation {
   std::size_t held_back_ = 0;
 };
 
+Result<std::vector<std::int32_t>> ReadPrompt(const model::ModelConfig& config,
+                                             const text::Tokenizer& tokenizer,
+                                             const GenerateOptions& options) {
+  AWQ_ASSIGN(std::vector<std::int32_t> prompt,
+             tokenizer.Encode(options.prompt, options.bos == Bos::kAuto));
+  if (options.bos != Bos::kWindow) return prompt;
+  const std::optional<std::int32_t> bos = calib::BosToken(config, tokenizer);
+  if (!bos) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "--bos window: neither config.json nor the tokenizer names a BOS token; leave "
+                     "it out");
+  }
+  prompt.insert(prompt.begin(), *bos);
+  return prompt;
+}
+
 std::string ToJson(const GenerateReport& report) {
   return nlohmann::json{{"text", report.text},
                         {"prompt_tokens", report.prompt_tokens},
@@ -80,7 +98,8 @@ Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& r
     ThreadPool pool(runtime.threads);
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
     AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(model->path()));
-    AWQ_ASSIGN(const std::vector<std::int32_t> prompt, tokenizer->Encode(options.prompt, true));
+    AWQ_ASSIGN(const std::vector<std::int32_t> prompt,
+               ReadPrompt(model->config(), *tokenizer, options));
     const std::size_t limit = model->config().max_position_embeddings;
     transformer::NetworkOptions network_options;
     network_options.precision = api::ResolvePrecision(runtime.precision);

@@ -74,7 +74,6 @@ Status CheckGguf(const checkpoint::StoredModel& model, const pipeline::Plan& pla
 Result<pipeline::Plan> CheckBeforeWork(const checkpoint::StoredModel& model,
                                        const QuantizeOptions& options,
                                        const pipeline::QuantizeOptions& run) {
-  AWQ_TRY(api::CheckOutputName(options.format, options.output));
   AWQ_TRY(pipeline::CheckQuantizable(model));
   AWQ_ASSIGN(pipeline::Plan plan, pipeline::MakePlan(model.config(), run.plan));
   if (options.format == api::kGguf) AWQ_TRY(CheckGguf(model, plan, options.output));
@@ -83,6 +82,9 @@ Result<pipeline::Plan> CheckBeforeWork(const checkpoint::StoredModel& model,
 }
 
 void NoteObstacles(const pipeline::Plan& plan, const Runtime& runtime) {
+  if (const std::string uneven = pipeline::UnevenGroups(plan); !uneven.empty()) {
+    api::Note(runtime, uneven);
+  }
   for (const auto& linear : plan.linears) {
     if (!linear || linear->quantized()) continue;
     api::Note(runtime, fmt::format("{} stays in 16 bits: {}", linear->name, linear->obstacle));
@@ -172,6 +174,7 @@ Result<std::size_t> WriteGguf(ThreadPool& pool, const fs::path& codes, const fs:
 
 Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& runtime) {
   return api::Guard([&]() -> Result<QuantizeSummary> {
+    AWQ_TRY(CheckUsage(options));
     ThreadPool pool(runtime.threads);
     AWQ_ASSIGN(pipeline::QuantizeOptions run, ToPipeline(options, runtime));
     AWQ_ASSIGN(auto model, api::OpenModel(options.model, runtime));

@@ -25,8 +25,8 @@ Result<std::unique_ptr<checkpoint::StoredModel>> ForRanks(
                               ranks, size));
     return model;
   }
-  Note(runtime, fmt::format("intermediate_size {} -> {}, filled up with zeros for {} ranks",
-                            config.intermediate_size, size, ranks));
+  Note(runtime, fmt::format("intermediate_size {} -> {}, filled up with zeros for {} rank{}",
+                            config.intermediate_size, size, ranks, ranks == 1 ? "" : "s"));
   return checkpoint::PaddedModel::Make(std::move(model), size);
 }
 
@@ -44,8 +44,9 @@ Status NoteWhoCannotShare(const checkpoint::StoredModel& model, const pipeline::
     if (verdict.takes()) continue;
     const verify::Finding& finding = verdict.findings.front();
     Note(runtime,
-         fmt::format("--tp-pad {}: {} will not take it on {} ranks: {}: expects {}, found {}",
-                     ranks, reader.name, ranks, finding.where, finding.expects, finding.found));
+         fmt::format("--tp-pad {}: {} will not take it on {} rank{}: {}: expects {}, found {}",
+                     ranks, reader.name, ranks, ranks == 1 ? "" : "s", finding.where,
+                     finding.expects, finding.found));
   }
   return {};
 }

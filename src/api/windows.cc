@@ -6,15 +6,13 @@
 #include "base/error.h"
 #include "calib/text_source.h"
 #include "calib/tokens.h"
-#include "io/file.h"
 
 namespace awq::api {
 
 Result<text::TokenWindows> ReadWindows(const model::ModelConfig& config,
                                        const text::Tokenizer& tokenizer,
                                        const WindowRequest& request, const Runtime& runtime) {
-  AWQ_ASSIGN(const std::string text, io::ReadFile(request.text));
-  AWQ_TRY(calib::CheckIsText(text, request.text));
+  AWQ_ASSIGN(const std::string text, calib::ReadWholeText(request.text));
   if (request.ctx < 2) {
     return MakeError(ErrorCode::kInvalidArgument, "windows of {} tokens: expected at least 2",
                      request.ctx);

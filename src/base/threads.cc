@@ -95,4 +95,21 @@ void ThreadPool::ParallelFor(std::size_t count,
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
+Status TryParallelFor(ThreadPool& pool, std::size_t count,
+                      const std::function<Status(std::size_t, std::size_t)>& body) {
+  std::mutex mutex;
+  std::atomic<std::size_t> lowest = count;
+  Status outcome;
+  pool.ParallelFor(count, [&](std::size_t index, std::size_t worker) {
+    if (index > lowest) return;
+    Status status = body(index, worker);
+    if (status) return;
+    const std::lock_guard lock(mutex);
+    if (index > lowest) return;
+    lowest = index;
+    outcome = std::move(status);
+  });
+  return outcome;
+}
+
 }  // namespace awq

@@ -1,6 +1,8 @@
 // A fixed set of threads that share the iterations of one loop at a time.
 #pragma once
 
+#include <awq/result.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
@@ -46,6 +48,11 @@ class ThreadPool {
   std::size_t count_ = 0;
   std::atomic<std::size_t> next_{0};
 };
+
+// Calls body(index, worker) likewise, as far as no lower index has failed; the error of the lowest
+// index that has one, for any number of threads.
+Status TryParallelFor(ThreadPool& pool, std::size_t count,
+                      const std::function<Status(std::size_t index, std::size_t worker)>& body);
 
 // The number of CPUs this process may run on (affinity mask respected).
 std::size_t AvailableCpus();

@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <stdexcept>
+#include <string>
+#include <thread>
 #include <vector>
 
 namespace awq {
@@ -33,6 +36,31 @@ TEST_P(ThreadPoolSizes, AnExceptionReachesTheCallerAndThePoolLivesOn) {
   std::atomic<int> sum{0};
   pool.ParallelFor(10, [&](std::size_t, std::size_t) { sum.fetch_add(1); });
   EXPECT_EQ(sum.load(), 10);
+}
+
+// Of 40 and 41, which run side by side, one or the other fails first: it is always 40 that is told.
+TEST_P(ThreadPoolSizes, TheErrorIsThatOfTheLowestIndex) {
+  ThreadPool pool(GetParam());
+  for (int round = 0; round < 20; ++round) {
+    std::vector<std::atomic<int>> hits(100);
+    const std::size_t late = round % 2 == 0 ? 40 : 41;
+    const Status status =
+        TryParallelFor(pool, hits.size(), [&](std::size_t index, std::size_t worker) -> Status {
+          EXPECT_LT(worker, pool.size());
+          hits[index].fetch_add(1);
+          if (index < 40) return {};
+          while (index == 40 && pool.size() > 1 && hits[41].load() == 0) std::this_thread::yield();
+          if (index == late) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+          return Error{ErrorCode::kCorrupt, std::to_string(index)};
+        });
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(status.error().message, "40");
+    for (std::size_t i = 0; i <= 40; ++i) EXPECT_EQ(hits[i].load(), 1) << i;
+  }
+  EXPECT_TRUE(TryParallelFor(pool, 9, [](std::size_t, std::size_t) { return Status(); }).ok());
+  EXPECT_TRUE(TryParallelFor(pool, 0, [](std::size_t, std::size_t) -> Status {
+                return Error{ErrorCode::kCorrupt, "none is called"};
+              }).ok());
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, ThreadPoolSizes, ::testing::Values(1, 2, 3, 8));

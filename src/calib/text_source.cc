@@ -35,6 +35,10 @@ bool IsNamedJson(const std::filesystem::path& path) {
   return name.ends_with(".jsonl") || name.ends_with(".json");
 }
 
+bool HoldsJsonLines(const std::filesystem::path& path, std::string_view start) {
+  return IsNamedJson(path) || IsJsonLines(start);
+}
+
 Result<std::string> JoinTextFields(std::string_view lines, const std::string& name,
                                    std::size_t limit_bytes) {
   std::string joined;
@@ -83,8 +87,7 @@ void CutAtCharacter(std::string& text, std::size_t limit_bytes) {
   text.resize(limit_bytes);
 }
 
-}  // namespace
-
+// UTF-8 without zero bytes; one wrong character in a hundred bytes is let pass.
 Status CheckIsText(std::string_view text, const std::filesystem::path& path) {
   std::size_t wrong = 0;
   for (std::size_t i = 0; i < text.size();) {
@@ -101,11 +104,22 @@ Status CheckIsText(std::string_view text, const std::filesystem::path& path) {
   return {};
 }
 
+}  // namespace
+
+Result<std::string> ReadWholeText(const std::filesystem::path& path) {
+  AWQ_ASSIGN(std::string text, io::ReadFile(path));
+  if (HoldsJsonLines(path, text)) {
+    AWQ_ASSIGN(text, JoinTextFields(text, path.string(), std::string::npos));
+  }
+  AWQ_TRY(CheckIsText(text, path));
+  return text;
+}
+
 Result<std::string> ReadCalibrationText(const std::filesystem::path& path,
                                         std::size_t limit_bytes) {
   AWQ_ASSIGN(io::ContentStart file, io::ReadFileStart(path, limit_bytes));
   std::string text = std::move(file.content);
-  if (IsNamedJson(path) || IsJsonLines(text)) {
+  if (HoldsJsonLines(path, text)) {
     AWQ_ASSIGN(text, ReadJsonLines(path, limit_bytes));
   }
   AWQ_TRY(CheckIsText(text, path));

@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <filesystem>
 #include <string>
-#include <string_view>
 
 namespace awq::calib {
 
@@ -16,8 +15,7 @@ namespace awq::calib {
 // more are read. Error: empty, binary, or a line without "text".
 Result<std::string> ReadCalibrationText(const std::filesystem::path& path, std::size_t limit_bytes);
 
-// UTF-8 without zero bytes; one wrong character in a hundred bytes is let pass. Error: names the
-// file and the byte.
-Status CheckIsText(std::string_view text, const std::filesystem::path& path);
+// Likewise, but all of it, be it empty. Error: above 4 GiB, too.
+Result<std::string> ReadWholeText(const std::filesystem::path& path);
 
 }  // namespace awq::calib

@@ -159,10 +159,7 @@ Result<model::Linear> GgufModel::LinearAt(std::size_t layer, const model::Linear
 }
 
 Result<model::BlockWeights> GgufModel::Block(std::size_t layer) const {
-  if (layer >= config_.num_hidden_layers) {
-    return MakeError(ErrorCode::kInvalidArgument, "{}: there is no layer {}; the model has {}",
-                     path_.string(), layer, config_.num_hidden_layers);
-  }
+  AWQ_TRY(CheckLayer(layer));
   model::BlockWeights block;
   for (const model::LinearRow& row : config_.arch->linears) {
     AWQ_ASSIGN(block.linears[static_cast<std::size_t>(row.role)], LinearAt(layer, row));
@@ -245,27 +242,24 @@ Result<GgufModel::Codes> GgufModel::CodesOf(ThreadPool& pool, std::size_t layer,
   const std::size_t group_size = spec.group_size == 0 ? columns : spec.group_size;
   const std::size_t groups = columns / group_size;
   const bool interleaved = Interleaved(row.role);
-  Codes codes{{spec, {rows, columns}, {rows, groups}, {rows, groups}}, 0};
+  Codes codes{{spec, {rows, columns}, {rows, groups}, {rows, groups}}, {}};
   codes.linear.spec.group_size = group_size;
-  std::optional<Error> failure;
-  std::mutex mutex;
-  pool.ParallelFor(rows, [&](std::size_t r, std::size_t) {
+  std::vector<pack::RowChanges> changes(pool.size());
+  AWQ_TRY(TryParallelFor(pool, rows, [&](std::size_t r, std::size_t worker) -> Status {
     const std::size_t from = interleaved ? InterleavedRow(r, config_.head_dim) : r;
-    const auto changed = pack::DecodeCodes(
-        *tensor.type, blocks.subspan(from * (blocks.size() / rows), blocks.size() / rows),
-        {{codes.linear.codes.row(r), columns},
-         {codes.linear.scales.row(r), groups},
-         {codes.linear.zeros.row(r), groups},
-         group_size},
-        tensor.name);
-    const std::lock_guard lock(mutex);
-    if (changed) {
-      codes.changed_groups += *changed;
-    } else {
-      failure = changed.error();
-    }
-  });
-  if (failure) return *failure;
+    AWQ_ASSIGN(
+        const pack::RowChanges row_changes,
+        pack::DecodeCodes(*tensor.type,
+                          blocks.subspan(from * (blocks.size() / rows), blocks.size() / rows),
+                          {{codes.linear.codes.row(r), columns},
+                           {codes.linear.scales.row(r), groups},
+                           {codes.linear.zeros.row(r), groups},
+                           group_size},
+                          tensor.name));
+    changes[worker].Add(row_changes);
+    return {};
+  }));
+  for (const pack::RowChanges& each : changes) codes.changes.Add(each);
   return codes;
 }
 

@@ -16,6 +16,7 @@
 #include "checkpoint/gguf_names.h"
 #include "checkpoint/stored_model.h"
 #include "io/gguf.h"
+#include "pack/ggml_blocks.h"
 #include "quant/quantized_linear.h"
 
 namespace awq::checkpoint {
@@ -41,7 +42,7 @@ class GgufModel final : public StoredModel {
   Result<quant::Spec> CodesSpec() const;
   struct Codes {
     quant::QuantizedLinear linear;
-    std::size_t changed_groups = 0;  // pack::DecodeCodes
+    pack::RowChanges changes;  // of all rows
   };
   // `spec` as CodesSpec() has it.
   Result<Codes> CodesOf(ThreadPool& pool, std::size_t layer, const model::LinearRow& row,

@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "base/error.h"
-#include "checkpoint/index.h"
 #include "io/json.h"
+#include "io/shard_index.h"
 #include "model/arch.h"
 #include "pack/format.h"
 
@@ -160,7 +160,7 @@ Status ModelDirectory::OpenFile(const fs::path& path) {
 
 Status ModelDirectory::OpenShards(const fs::path& index) {
   AWQ_ASSIGN(const std::string text, ReadSmall(index, kMaxIndexBytes));
-  AWQ_ASSIGN(const auto weight_map, ParseIndex(text, index.string()));
+  AWQ_ASSIGN(const auto weight_map, io::ParseIndex(text, index.string()));
   std::map<std::string, std::size_t> shards;  // by file name
   for (const auto& [tensor, file] : weight_map) {
     if (!shards.emplace(file, files_.size()).second) continue;
@@ -366,10 +366,7 @@ std::vector<std::string> ModelDirectory::StoredNames() const {
 }
 
 Result<model::BlockWeights> ModelDirectory::Block(std::size_t layer) const {
-  if (layer >= config_.num_hidden_layers) {
-    return MakeError(ErrorCode::kInvalidArgument, "{}: there is no layer {}; the model has {}",
-                     path_.string(), layer, config_.num_hidden_layers);
-  }
+  AWQ_TRY(CheckLayer(layer));
   model::BlockWeights block;
   for (const model::LinearRow& row : config_.arch->linears) {
     AWQ_ASSIGN(block.linears[static_cast<std::size_t>(row.role)], LinearAt(layer, row));

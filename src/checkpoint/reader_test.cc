@@ -5,7 +5,6 @@
 
 #include <cstring>
 
-#include "checkpoint/index.h"
 #include "checkpoint/test_model.h"
 #include "testing/paths.h"
 
@@ -356,16 +355,6 @@ TEST(Reader, RefusesBadIndexes) {
   EXPECT_NE(error_with(unnamed).find(name + " is missing"), std::string::npos);
   EXPECT_NE(error_with({{"weight_map", nlohmann::json::array()}}), "");
   EXPECT_NE(error_with(nlohmann::json::array()), "");
-}
-
-TEST(Index, NamesOfFiles) {
-  for (const char* name : {"model.safetensors", "a b.safetensors", "..x"}) {
-    EXPECT_TRUE(IsPlainFileName(name)) << name;
-  }
-  for (const std::string& name : {std::string("."), std::string(".."), std::string("a/b"),
-                                  std::string("/a"), std::string("a\nb"), std::string(256, 'a')}) {
-    EXPECT_FALSE(IsPlainFileName(name)) << name;
-  }
 }
 
 TEST(Reader, OpensTheGoldenModels) {

@@ -7,6 +7,13 @@
 
 namespace awq::checkpoint {
 
+Status StoredModel::CheckLayer(std::size_t layer) const {
+  const std::size_t layers = config().num_hidden_layers;
+  if (layer < layers) return {};
+  return MakeError(ErrorCode::kInvalidArgument, "{}: there is no layer {}; the model has {}",
+                   path().string(), layer, layers);
+}
+
 Result<std::unique_ptr<StoredModel>> OpenModel(const std::filesystem::path& path) {
   AWQ_ASSIGN(const auto gguf, io::FindGguf(path));
   if (gguf) {

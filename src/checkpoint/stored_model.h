@@ -41,6 +41,9 @@ class StoredModel : public model::WeightSource {
   // The most memory that such weights take: the tables, and one block.
   virtual std::size_t converted_bytes() const { return 0; }
   virtual std::string storage() const { return ""; }  // "GGUF, Q4_K and Q6_K"
+
+ protected:
+  Status CheckLayer(std::size_t layer) const;  // that there is such a one
 };
 
 // A directory with config.json and safetensors, a .gguf file, or a directory that holds just one.

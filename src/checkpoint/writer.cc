@@ -14,9 +14,9 @@
 
 #include "base/check.h"
 #include "base/error.h"
-#include "checkpoint/index.h"
 #include "checkpoint/journal.h"
 #include "checkpoint/shard_layout.h"
+#include "io/shard_index.h"
 
 namespace awq::checkpoint {
 namespace {
@@ -110,17 +110,27 @@ Status MakePartial(const fs::path& partial) {
   return CheckIsOurs(partial);
 }
 
-Status RemoveContents(const fs::path& directory) {
+template <class IsMeant>
+Status RemoveFrom(const fs::path& directory, const IsMeant& is_meant) {
   std::error_code failure;
   for (fs::directory_iterator entry(directory, failure), end; !failure && entry != end;
        entry.increment(failure)) {
-    if (entry->path().filename() == kLockName) continue;
+    if (!is_meant(entry->path())) continue;
     std::error_code removal;
     fs::remove_all(entry->path(), removal);
     if (removal) return io::SystemError(entry->path(), "remove it", removal.value());
   }
   if (failure) return io::SystemError(directory, "list it", failure.value());
   return {};
+}
+
+Status RemoveContents(const fs::path& directory) {
+  return RemoveFrom(directory, [](const fs::path& path) { return path.filename() != kLockName; });
+}
+
+// What io::WriteFileAtomically could not finish in an earlier run.
+Status RemoveTemporaries(const fs::path& directory) {
+  return RemoveFrom(directory, [](const fs::path& path) { return path.extension() == ".partial"; });
 }
 
 // Like rename(), but never over something that exists: rename() replaces an empty directory.
@@ -311,7 +321,7 @@ Status DirectoryWriter::WriteFile(const std::string& name, std::string_view cont
   AWQ_CHECK(!state_->finished);
   const bool is_ours = name == kJournalName || name == kLockName || name == kIndexName ||
                        name.ends_with(".safetensors") || name.ends_with(".partial");
-  if (!IsPlainFileName(name) || is_ours) {
+  if (!io::IsPlainFileName(name) || is_ours) {
     return MakeError(ErrorCode::kInvalidArgument, "{}: \"{}\" cannot be the name of a file in it",
                      state_->output.string(), name);
   }
@@ -344,6 +354,7 @@ Status DirectoryWriter::Finish() {
   if (state.layout.shards.size() > 1) {
     AWQ_TRY(io::WriteFileAtomically(state.partial / kIndexName, state.layout.IndexText()));
   }
+  AWQ_TRY(RemoveTemporaries(state.partial));
   AWQ_TRY(io::SyncDirectory(state.partial));
   AWQ_TRY(RenameToNew(state.partial, state.output));
   state.finished = true;

@@ -195,6 +195,15 @@ TEST_F(WriterTest, StartsAfreshWhereItCannotContinue) {
   Run(7, true);
 }
 
+TEST_F(WriterTest, LeavesNoTemporaryFileOfAnEarlierRunBehind) {
+  Run(2, false);
+  const fs::path left = partial_ / "journal.json.7-0.partial";
+  ASSERT_TRUE(io::OutputFile::Create(left).ok());
+  Run(7, true);
+  EXPECT_TRUE(fs::exists(output_ / "model-00001-of-00003.safetensors"));
+  EXPECT_FALSE(fs::exists(output_ / left.filename()));
+}
+
 TEST_F(WriterTest, RefusesAnExistingOutput) {
   fs::create_directory(output_);
   const auto writer = Create();

@@ -30,6 +30,15 @@ int Perform(const Action& action) {
   }
 }
 
+// The first argument as typed that nothing took; nullptr: all were taken, or are not known to be.
+const char* FirstUnknown(const CLI::App& app, int argc, const char* const* argv) {
+  const std::vector<std::string> left = app.remaining(/*recurse=*/true);
+  const auto found = std::find_if(argv + std::min(argc, 2), argv + argc, [&](const char* argument) {
+    return std::find(left.begin(), left.end(), argument) != left.end();
+  });
+  return found == argv + argc ? nullptr : *found;
+}
+
 }  // namespace
 
 int RunApp(int argc, const char* const* argv) {
@@ -56,7 +65,14 @@ int RunApp(int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);
+    if (const char* unknown = FirstUnknown(app, argc, argv)) {
+      PrintError(fmt::format("awq: awq {0} knows no {1}; awq {0} --help lists what it does\n",
+                             argv[1], Printable(unknown)));
+      return 2;
+    }
+    app.exit(error);
+    return 2;
   }
   if (const Status usable = CheckEnvironment(); !usable) return Fail(usable.error());
   for (const auto& [command, action] : commands) {

@@ -244,6 +244,15 @@ int Fail(const Error& error) {
   return 1;
 }
 
+int Misused(const Error& error) {
+  Fail(error);
+  return 2;
+}
+
+std::string Counted(std::size_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
 std::string Bytes(std::size_t bytes) {
   const auto value = static_cast<double>(bytes);
   if (bytes < (std::size_t{1} << 20)) return fmt::format("{:.1f} KiB", value / 1024);

@@ -152,7 +152,11 @@ int RunAndReport(const RuntimeFlags& runtime, const JsonFlag& json, Work work, S
   return json.Write(report->json);
 }
 
-std::string Bytes(std::size_t bytes);  // "12.3 MiB"
-std::string Duration(double seconds);  // "1 min 5 s"
+// Prints it likewise; the exit status of wrong usage.
+int Misused(const Error& error);
+
+std::string Counted(std::size_t count, std::string_view noun);  // "1 token", "2 tokens"
+std::string Bytes(std::size_t bytes);                           // "12.3 MiB"
+std::string Duration(double seconds);                           // "1 min 5 s"
 
 }  // namespace awq::cli

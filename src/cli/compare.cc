@@ -34,14 +34,15 @@ void PrintTable(std::FILE* out, std::string_view table) {
 }
 
 void Show(std::FILE* out, const CompareOptions& options, const CompareReport& report) {
-  fmt::print(out, "{}: {} predictions in {} window{} of {} tokens, {}\n", options.model,
-             report.tokens, report.windows, report.windows == 1 ? "" : "s", report.ctx,
+  fmt::print(out, "{}: {} in {} of {}, {}\n", options.model, Counted(report.tokens, "prediction"),
+             Counted(report.windows, "window"), Counted(report.ctx, "token"),
              Printable(report.text));
   if (!report.calibration.empty()) {
     fmt::print(out, "calibration: {}\n", Printable(report.calibration));
   }
   fmt::print(out, "\n");
   PrintTable(out, report.markdown);
+  if (!report.footnote.empty()) fmt::print(out, "\n{}.\n", Printable(report.footnote));
   fmt::print(
       out,
       "\nIntervals are 95 %, over windows or items. Bits a weight are those of the whole model, "
@@ -96,8 +97,10 @@ Action AddCompare(CLI::App& app) {
       ->capture_default_str();
   command.add_flag("--sym", options.symmetric, "Symmetric groups (absmax), zero point fixed");
   command
-      .add_option("--text", options.text,
-                  "The text to predict (gzip or not); else the model writes one")
+      .add_option(
+          "--text", options.text,
+          "The text to predict, or .jsonl with a \"text\" field (gzip or not); else the model "
+          "writes one")
       ->check(NotEmpty());
   command.add_option("--ctx", options.ctx, "Tokens per window of the text")
       ->check(CLI::Range(2, 1 << 24))

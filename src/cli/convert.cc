@@ -21,16 +21,23 @@ void Show(std::FILE* out, const ConvertOptions& options, const ConvertSummary& s
   if (summary.linears == 0) {
     fmt::print(out, "  lossless     every value as it was\n");
   } else if (summary.changes.empty()) {
-    fmt::print(out, "  lossless     {} linears, every code, zero point and scale as it was\n",
-               summary.linears);
+    fmt::print(out, "  lossless     {}, every code, zero point and scale as it was\n",
+               Counted(summary.linears, "linear"));
   } else {
-    fmt::print(out, "  lossy        {} of {} linears changed\n", summary.changes.size(),
-               summary.linears);
+    fmt::print(out, "  lossy        {} of {} changed\n", summary.changes.size(),
+               Counted(summary.linears, "linear"));
     for (std::size_t i = 0; i < std::min(kShownChanges, summary.changes.size()); ++i) {
       fmt::print(out, "               {}\n", Printable(summary.changes[i]));
     }
     if (summary.changes.size() > kShownChanges) {
       fmt::print(out, "               and {} more\n", summary.changes.size() - kShownChanges);
+    }
+    for (const MovedNumbers& kind : summary.moved) {
+      fmt::print(out, "  moved        {} {}, by {:.3g} at most{}\n", kind.count, kind.what,
+                 kind.largest_absolute,
+                 kind.largest_relative > 0
+                     ? fmt::format(", or {:.2g} % of what was there", 100 * kind.largest_relative)
+                     : "");
     }
   }
   fmt::print(out, "  weights      {} -> {}\n", Bytes(summary.input_bytes),
@@ -44,6 +51,7 @@ void Show(std::FILE* out, const ConvertOptions& options, const ConvertSummary& s
 }
 
 int Run(Flags& flags) {
+  if (const Status usable = CheckUsage(flags.options); !usable) return Misused(usable.error());
   return RunAndReport(
       flags.runtime, flags.json,
       [&](const Runtime& runtime, ProgressBar&) { return Convert(flags.options, runtime); },

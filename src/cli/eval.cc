@@ -31,8 +31,8 @@ struct Rows {
 
 void Show(std::FILE* out, const std::string& model, const EvaluateReport& report) {
   const Rows rows{out, report.windows > 1};
-  fmt::print(out, "{}: {} predictions in {} window{} of {} tokens{}\n", model, report.tokens,
-             report.windows, rows.intervals ? "s" : "", report.ctx,
+  fmt::print(out, "{}: {} in {} of {}{}\n", model, Counted(report.tokens, "prediction"),
+             Counted(report.windows, "window"), Counted(report.ctx, "token"),
              rows.intervals ? " (95 % intervals over windows)" : "");
   rows.Print("perplexity", report.perplexity, 4);
   rows.Print("nats per token", report.nll_nats_per_token, 4);
@@ -66,7 +66,9 @@ Action AddEval(CLI::App& app) {
   auto flags = std::make_shared<Flags>(command);
   EvaluateOptions& options = flags->options;
   AddModel(command, options.model, kAnyModel);
-  command.add_option("--text", options.text, "The text to predict (gzip or not)")
+  command
+      .add_option("--text", options.text,
+                  "The text to predict, or .jsonl with a \"text\" field (gzip or not)")
       ->check(NotEmpty())
       ->required();
   command

@@ -25,14 +25,14 @@ void Show(std::FILE* out, const QuantizeOptions& options, const QuantizeSummary&
              Bytes(summary.output_bytes),
              static_cast<double>(summary.input_bytes) / static_cast<double>(summary.output_bytes));
   if (summary.calibration_tokens > 0) {
-    fmt::print(out, "  calibration  {} tokens, {}\n", summary.calibration_tokens,
+    fmt::print(out, "  calibration  {}, {}\n", Counted(summary.calibration_tokens, "token"),
                summary.calibration);
   }
   for (const std::string& line : summary.not_converted) {
     fmt::print(out, "  16 bits      {}\n", line);
   }
   if (summary.resumed_blocks > 0) {
-    fmt::print(out, "  continued    {} blocks were already done\n", summary.resumed_blocks);
+    fmt::print(out, "  continued    {} already done\n", Counted(summary.resumed_blocks, "block"));
   }
   fmt::print(out, "  took         {}; at the peak {} allocated, {} with the files' pages\n",
              Duration(summary.seconds), Bytes(summary.peak_allocated_bytes),
@@ -51,6 +51,7 @@ int Run(Flags& flags) {
     PrintError("--calib is not used: --method rtn rounds to nearest, whatever the text\n");
   }
   flags.options.group_size = flags.group_size.Read();
+  if (const Status usable = CheckUsage(flags.options); !usable) return Misused(usable.error());
   flags.options.calibration = flags.calibration.Read();
   return RunAndReport(
       flags.runtime, flags.json,

@@ -13,6 +13,7 @@ struct Flags {
   RuntimeFlags runtime;
   JsonFlag json;
   GenerateOptions options;
+  std::string bos = "auto";
   bool quiet = false;
 };
 
@@ -21,17 +22,18 @@ double PerSecond(std::size_t tokens, double seconds) {
 }
 
 void ShowSpeed(const GenerateReport& report) {
-  PrintError(fmt::format("{} prompt tokens, {:.1f} tokens/s; {} new tokens, {:.1f} tokens/s{}\n",
-                         report.prompt_tokens,
-                         PerSecond(report.prompt_tokens, report.prefill_seconds), report.new_tokens,
-                         PerSecond(report.new_tokens, report.decode_seconds),
-                         report.finish_reason == "end"       ? "; the model ended the text"
-                         : report.finish_reason == "context" ? "; the model takes no longer texts"
-                                                             : ""));
+  PrintError(fmt::format(
+      "{}, {:.1f} tokens/s; {}, {:.1f} tokens/s{}\n", Counted(report.prompt_tokens, "prompt token"),
+      PerSecond(report.prompt_tokens, report.prefill_seconds),
+      Counted(report.new_tokens, "new token"), PerSecond(report.new_tokens, report.decode_seconds),
+      report.finish_reason == "end"       ? "; the model ended the text"
+      : report.finish_reason == "context" ? "; the model takes no longer texts"
+                                          : ""));
 }
 
 int Run(Flags& flags) {
   std::FILE* out = flags.json.readable();
+  flags.options.bos = ParseBos(flags.bos);
   const auto generate = [&](const Runtime& runtime, ProgressBar& progress) {
     return Generate(flags.options, runtime, [&](std::string_view text) {
       progress.Clear();
@@ -66,6 +68,11 @@ Action AddRun(CLI::App& app) {
       })
       ->capture_default_str();
   AddArithmetic(command, options.activations, options.head_bits);
+  command
+      .add_option("--bos", flags->bos,
+                  "auto: what the tokenizer adds; window: the prompt begins with BOS; never")
+      ->check(CLI::IsMember({"auto", "window", "never"}))
+      ->capture_default_str();
   AddSeed(command, options.seed, "Seed of the sampling");
   command.add_flag("-q,--quiet", flags->quiet, "No speed at the end");
   return [flags] { return Run(*flags); };

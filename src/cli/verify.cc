@@ -16,8 +16,10 @@ struct Flags {
 };
 
 void PrintFinding(std::FILE* out, const ReaderVerdict& verdict, const VerifyFinding& finding) {
-  const std::string ranks =
-      finding.ranks.empty() ? "" : fmt::format(", {} ranks", fmt::join(finding.ranks, ", "));
+  const std::string ranks = finding.ranks.empty()
+                                ? ""
+                                : fmt::format(", {} rank{}", fmt::join(finding.ranks, ", "),
+                                              finding.ranks.back() == 1 ? "" : "s");
   fmt::print(out, "{}{}: {}: expects {}, found {}{}{}\n", verdict.name, ranks,
              Printable(finding.where), Printable(finding.expects), Printable(finding.found),
              finding.mend.empty() ? "" : "; ", Printable(finding.mend));

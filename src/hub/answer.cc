@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "base/error.h"
 #include "hub/name.h"
@@ -13,7 +12,6 @@ namespace awq::hub {
 namespace {
 
 constexpr std::size_t kMaxFiles = 100000;
-constexpr std::size_t kMaxShards = 4096;
 
 std::string_view Trim(std::string_view text) {
   constexpr std::string_view kSpaces = " \t\r\n";
@@ -122,29 +120,6 @@ Result<Listing> ReadListing(std::string_view json, const std::string& name) {
   std::ranges::sort(listing.files);
   listing.files.erase(std::unique(listing.files.begin(), listing.files.end()), listing.files.end());
   return listing;
-}
-
-Result<std::vector<std::string>> ReadShardNames(std::string_view json, const std::string& name) {
-  AWQ_ASSIGN(const nlohmann::json index, io::ParseJson(json, name));
-  const auto weight_map = index.is_object() ? index.find("weight_map") : index.end();
-  if (weight_map == index.end() || !weight_map->is_object() || weight_map->empty()) {
-    return MakeError(ErrorCode::kCorrupt,
-                     "{}: \"weight_map\" must be an object that gives every tensor its file", name);
-  }
-  std::set<std::string> shards;
-  for (const auto& [tensor, value] : weight_map->items()) {
-    const std::string shard = value.is_string() ? value.get<std::string>() : "";
-    if (!IsSafeFileName(shard) || !shard.ends_with(".safetensors")) {
-      return MakeError(ErrorCode::kCorrupt,
-                       "{}: the file of tensor {} must be a .safetensors file of the repository",
-                       name, tensor);
-    }
-    shards.insert(shard);
-    if (shards.size() > kMaxShards) {
-      return MakeError(ErrorCode::kCorrupt, "{}: names more than {} files", name, kMaxShards);
-    }
-  }
-  return std::vector<std::string>(shards.begin(), shards.end());
 }
 
 }  // namespace awq::hub

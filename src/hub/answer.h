@@ -53,7 +53,4 @@ struct Listing {
 // `name` stands in errors. At most 100,000 files.
 Result<Listing> ReadListing(std::string_view json, const std::string& name);
 
-// The files that "weight_map" names, sorted, each once; at most 4096. `name` stands in errors.
-Result<std::vector<std::string>> ReadShardNames(std::string_view json, const std::string& name);
-
 }  // namespace awq::hub

@@ -94,18 +94,6 @@ TEST(Listing, LiesAreNamed) {
   EXPECT_FALSE(ReadListing(many + "]}", "listing").ok());
 }
 
-TEST(ShardNames, EachOnce) {
-  const auto shards = ReadShardNames(
-      R"({"weight_map": {"x": "b.safetensors", "y": "a.safetensors", "z": "b.safetensors"}})", "i");
-  ASSERT_TRUE(shards.ok());
-  EXPECT_EQ(*shards, (std::vector<std::string>{"a.safetensors", "b.safetensors"}));
-  for (const char* text :
-       {"[]", "{}", R"({"weight_map": []})", R"({"weight_map": {}})", R"({"weight_map": {"x": 1}})",
-        R"({"weight_map": {"x": "../a.safetensors"}})", R"({"weight_map": {"x": "a.bin"}})"}) {
-    EXPECT_FALSE(ReadShardNames(text, "i").ok()) << text;
-  }
-}
-
 std::string HashOf(std::size_t digits, std::string_view content) {
   BlobHasher hasher(digits, content.size());
   const auto bytes = std::as_bytes(std::span(content));

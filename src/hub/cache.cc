@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "hub/answer.h"
 #include "io/file.h"
+#include "io/shard_index.h"
 
 namespace awq::hub {
 namespace {
@@ -158,8 +159,8 @@ std::vector<std::string> MissingOfModel(const fs::path& snapshot, bool weights) 
   if (Exists(snapshot / "model.safetensors")) return missing;
   const fs::path index = snapshot / "model.safetensors.index.json";
   const auto text = io::ReadFile(index, kMaxIndexBytes);
-  const auto shards =
-      text ? ReadShardNames(*text, index.string()) : Result<std::vector<std::string>>(text.error());
+  const auto shards = text ? io::ReadShardNames(*text, index.string())
+                           : Result<std::vector<std::string>>(text.error());
   if (!shards) {
     missing.emplace_back("model.safetensors (or its index and the files that it names)");
     return missing;

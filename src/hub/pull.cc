@@ -17,6 +17,7 @@
 #include "hub/client.h"
 #include "hub/selection.h"
 #include "io/file.h"
+#include "io/shard_index.h"
 
 namespace awq::hub {
 namespace {
@@ -172,7 +173,7 @@ class Puller {
     AWQ_TRY(BringFiles(listing.commit, {kIndex}));
     const fs::path index = cache_.Snapshot(listing.commit) / kIndex;
     AWQ_ASSIGN(const std::string text, io::ReadFile(index, kMaxIndexBytes));
-    AWQ_ASSIGN(const std::vector<std::string> shards, ReadShardNames(text, index.string()));
+    AWQ_ASSIGN(const std::vector<std::string> shards, io::ReadShardNames(text, index.string()));
     for (const std::string& shard : shards) {
       if (!Contains(listing, shard)) {
         return MakeError(ErrorCode::kCorrupt, "{}: names {}, which is no file of the repository",
@@ -291,6 +292,9 @@ Result<fs::path> FindModel(const std::string& model, bool weights, const Variabl
                            ProgressSink* progress) {
   std::error_code ignored;
   if (fs::exists(model, ignored)) return fs::path(model);
+  if (fs::path(model).extension() == ".gguf") {
+    return MakeError(ErrorCode::kNotFound, "{}: there is no such file", model);
+  }
   const auto name = ParseModelName(model);
   if (!name || IsFileName(name->name)) {
     return MakeError(ErrorCode::kNotFound,

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <system_error>
 #include <utility>
@@ -175,6 +176,19 @@ Result<OutputFile> OutputFile::CreateAlone(const std::filesystem::path& path) {
   return file;
 }
 
+Result<OutputFile> OutputFile::CreateTemporary(const std::filesystem::path& path) {
+  static std::atomic<unsigned> next = 0;
+  for (;;) {
+    OutputFile file;
+    file.path_ = path;
+    file.path_ += fmt::format(".{}-{}.partial", getpid(), next++);
+    file.descriptor_ = open(file.path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kFileMode);
+    if (file.descriptor_ >= 0) return file;
+    // Of a process of the same number, that ended or runs on another machine.
+    if (errno != EEXIST) return SystemError(file.path_, "create it", errno);
+  }
+}
+
 OutputFile::OutputFile(OutputFile&& other) noexcept
     : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
 
@@ -260,18 +274,18 @@ Status SyncDirectory(const std::filesystem::path& directory) {
 }
 
 Status WriteFileAtomically(const std::filesystem::path& path, std::string_view contents) {
-  std::filesystem::path partial = path;
-  partial += ".partial";
+  AWQ_ASSIGN(OutputFile file, OutputFile::CreateTemporary(path));
   const auto write = [&]() -> Status {
-    AWQ_ASSIGN(OutputFile file, OutputFile::Create(partial));
     AWQ_TRY(file.Write(0, std::as_bytes(std::span(contents))));
     AWQ_TRY(file.Sync());
     AWQ_TRY(file.Close());
-    if (rename(partial.c_str(), path.c_str()) != 0) return SystemError(path, "replace it", errno);
+    if (rename(file.path().c_str(), path.c_str()) != 0) {
+      return SystemError(path, "replace it", errno);
+    }
     return SyncDirectory(path.parent_path());
   };
   Status status = write();
-  if (!status) unlink(partial.c_str());
+  if (!status) unlink(file.path().c_str());
   return status;
 }
 

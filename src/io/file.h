@@ -51,9 +51,14 @@ class OutputFile {
   static Result<OutputFile> Create(const std::filesystem::path& path, bool keep_contents = false);
   // Created or emptied, and locked (flock) until it is closed. Error: another process has it.
   static Result<OutputFile> CreateAlone(const std::filesystem::path& path);
+  // A new file beside `path`, whose name begins like it and ends in ".partial"; no other call, of
+  // this process or another, is given the same.
+  static Result<OutputFile> CreateTemporary(const std::filesystem::path& path);
   OutputFile(OutputFile&& other) noexcept;
   OutputFile& operator=(OutputFile&& other) noexcept;
   ~OutputFile();
+
+  const std::filesystem::path& path() const { return path_; }
 
   // Reserves room for a file of this length, so that a full disk is found before hours of work;
   // the error says how much is missing. Contents up to there are kept, new ones are zero.
@@ -75,7 +80,8 @@ Status SyncDirectory(const std::filesystem::path& directory);
 // "<path>: cannot <action>: <the system's reason>".
 Error SystemError(const std::filesystem::path& path, std::string_view action, int code);
 
-// Writes `path`.partial, syncs and renames, so that `path` is either whole or untouched.
+// Writes a temporary file beside it, syncs and renames, so that `path` is either whole or
+// untouched; of several writers the last one to end has it.
 Status WriteFileAtomically(const std::filesystem::path& path, std::string_view contents);
 
 }  // namespace awq::io

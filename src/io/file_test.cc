@@ -9,6 +9,9 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <iterator>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "base/memory.h"
@@ -40,6 +43,9 @@ std::string Gzip(std::string_view content) {
 
 class FileTest : public ::testing::Test {
  protected:
+  std::size_t Entries() const {
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(directory_.path()), {}));
+  }
   fs::path Put(std::string_view contents, const char* name = "file") {
     const fs::path path = directory_.path() / name;
     EXPECT_TRUE(WriteFileAtomically(path, contents).ok());
@@ -56,7 +62,41 @@ TEST_F(FileTest, ReadsWhatWasWritten) {
     ASSERT_TRUE(read.ok()) << read.error().message;
     EXPECT_TRUE(*read == text);
   }
-  EXPECT_FALSE(fs::exists(directory_.path() / "file.partial"));
+  EXPECT_EQ(Entries(), 1U) << "the temporary file is gone";
+}
+
+// Each writes a file of its own, so that what is there is what one of them wrote, whole.
+TEST_F(FileTest, WritersOfOneFileDoNotDisturbEachOther) {
+  const fs::path path = directory_.path() / "file";
+  constexpr std::size_t kWriters = 4;
+  constexpr std::size_t kBytes = 100'000;
+  std::vector<Status> outcomes(kWriters);
+  std::vector<std::thread> writers;
+  for (std::size_t i = 0; i < kWriters; ++i) {
+    writers.emplace_back([&, i] {
+      for (int round = 0; round < 20 && outcomes[i]; ++round) {
+        outcomes[i] = WriteFileAtomically(path, std::string(kBytes, static_cast<char>('a' + i)));
+      }
+    });
+  }
+  for (std::thread& writer : writers) writer.join();
+  for (const Status& outcome : outcomes) EXPECT_TRUE(outcome.ok()) << outcome.error().message;
+  const auto read = ReadFile(path);
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  EXPECT_TRUE(*read == std::string(kBytes, read->front()));
+  EXPECT_EQ(Entries(), 1U);
+}
+
+TEST_F(FileTest, TemporaryNamesAreNeverGivenTwice) {
+  const fs::path path = directory_.path() / "file";
+  const auto first = OutputFile::CreateTemporary(path);
+  const auto second = OutputFile::CreateTemporary(path);
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_NE(first->path(), second->path());
+  for (const auto* file : {&*first, &*second}) {
+    EXPECT_EQ(file->path().extension(), ".partial");
+    EXPECT_EQ(file->path().parent_path(), directory_.path());
+  }
 }
 
 TEST_F(FileTest, ReadsUpToTheLimitAndNoFurther) {
@@ -209,7 +249,7 @@ TEST_F(FileTest, ReportsWritesThatTheSystemRefuses) {
     EXPECT_FALSE(WriteFileAtomically(path, std::string(8192, 'x')).ok());
   }
   EXPECT_EQ(*ReadFile(path), "old");
-  EXPECT_FALSE(fs::exists(directory_.path() / "file.partial"));
+  EXPECT_EQ(Entries(), 2U) << "file and out";
 }
 
 TEST_F(FileTest, ReportsAFullDisk) {

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "pack/formats.h"
+#include "pack/ggml_blocks.h"
 
 namespace awq::pack {
 namespace {
@@ -91,6 +92,23 @@ std::string FormatsThatHold(const Form& form) {
     names += format.name;
   }
   return names;
+}
+
+std::string RefusesNew(const Format& format, const Form& form) {
+  if (format.least_zero > 0 && !form.spec.symmetric) {
+    return fmt::format("it cannot hold zero points below {}, which groups without --sym may have",
+                       format.least_zero);
+  }
+  return Refuses(format, form);
+}
+
+std::string FormatsThatHoldNew(const Form& form) {
+  std::vector<std::string_view> names;
+  for (const Format& format : Formats()) {
+    if (RefusesNew(format, form).empty()) names.push_back(format.name);
+  }
+  if (BlockTypeOf(form.spec, form.in_features, "")) names.emplace_back("gguf");
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 std::string Refuses(const Format& format, const Form& form) {

@@ -102,6 +102,10 @@ std::string FormatNames();                        // "awq-gemm, gptq, ..."
 std::string Refuses(const Format& format, const Form& form);
 // The formats that can, as FormatNames() has them; empty where none does.
 std::string FormatsThatHold(const Form& form);
+// Likewise of codes that are yet to be made, so that the zero points may be any; GGUF is among the
+// formats.
+std::string RefusesNew(const Format& format, const Form& form);
+std::string FormatsThatHoldNew(const Form& form);
 
 // Stripes: each writes its own bytes, so that many may be packed at once. `first` of the rows is a
 // multiple of kStripeRows. Preconditions: not refused; `parts` are those of format.parts(), whole.

@@ -351,13 +351,19 @@ Result<GgmlType> BlockTypeOf(const quant::Spec& spec, std::size_t in_features,
                    name, spec.bits);
 }
 
-Result<std::size_t> EncodeCodes(GgmlType type, const CodedRow& row, std::span<std::byte> blocks,
-                                std::string_view name) {
+void RowChanges::Add(const RowChanges& other) {
+  groups += other.groups;
+  scales.Add(other.scales);
+  minima.Add(other.minima);
+}
+
+Result<RowChanges> EncodeCodes(GgmlType type, const CodedRow& row, std::span<std::byte> blocks,
+                               std::string_view name) {
   const GgmlTypeRow& info = InfoOf(type);
   AWQ_CHECK_EQ(row.codes.size() % kSmall, 0U);
   AWQ_CHECK_EQ(row.group_size % kSmall, 0U);
   AWQ_CHECK_EQ(blocks.size(), row.codes.size() / kSmall * info.block_bytes);
-  std::size_t changed = 0;
+  RowChanges changes;
   for (std::size_t first = 0; first < row.codes.size(); first += kSmall) {
     const std::size_t group = first / row.group_size;
     const float scale = row.scales[group];
@@ -366,13 +372,15 @@ Result<std::size_t> EncodeCodes(GgmlType type, const CodedRow& row, std::span<st
     std::byte* to = blocks.data() + first / kSmall * info.block_bytes;
     AWQ_ASSIGN(const F16 d, ToHalf(scale, name, type, "scale"));
     PutHalf(d, to);
-    bool is_exact = ToFloat(d) == scale;
+    RowChanges block;
+    block.scales.Note(scale, ToFloat(d));
     if (type == GgmlType::kQ4_1) {
       AWQ_ASSIGN(const F16 m, ToHalf(minimum, name, type, "minimum"));
       PutHalf(m, to + 2);
-      is_exact = is_exact && ToFloat(m) == minimum;
+      block.minima.Note(minimum, ToFloat(m));
     }
-    changed += !is_exact && first % row.group_size == 0;
+    block.groups = block.scales.count + block.minima.count > 0 ? 1 : 0;
+    if (first % row.group_size == 0) changes.Add(block);
     std::array<std::uint8_t, kSmall> codes;
     for (std::size_t i = 0; i < kSmall; ++i) {
       const int centre = type == GgmlType::kQ4_0 ? 8 - zero : type == GgmlType::kQ8_0 ? -zero : 0;
@@ -384,7 +392,7 @@ Result<std::size_t> EncodeCodes(GgmlType type, const CodedRow& row, std::span<st
       PutHalves(codes, to + (type == GgmlType::kQ4_1 ? 4 : 2));
     }
   }
-  return changed;
+  return changes;
 }
 
 std::optional<quant::Spec> SpecOf(const GgmlTypeRow& type) {
@@ -418,13 +426,13 @@ struct Group {
   float scale = 1;
   int zero = 0;
   std::optional<int> all_codes;  // where they say nothing
-  bool is_exact = true;
+  Movement minima;               // of the one minimum, where the zero point gives another
 };
 
 // The weights are all `value`.
 Group ConstantGroup(float value, int middle) {
-  if (value == 0) return {1, middle, middle, true};
-  return {std::fabs(value), value < 0 ? 1 : 0, value < 0 ? 0 : 1, true};
+  if (value == 0) return {1, middle, middle, {}};
+  return {std::fabs(value), value < 0 ? 1 : 0, value < 0 ? 0 : 1, {}};
 }
 
 Result<Group> GroupOf(const GgmlTypeRow& type, const std::byte* block, std::string_view name) {
@@ -437,7 +445,7 @@ Result<Group> GroupOf(const GgmlTypeRow& type, const std::byte* block, std::stri
   }
   const int middle = SpecOf(type)->mid_code();
   if (scale == 0) return ConstantGroup(minimum, middle);
-  if (!has_minimum) return Group{scale, middle, std::nullopt, true};
+  if (!has_minimum) return Group{scale, middle, std::nullopt, {}};
   const float ratio = std::round(-minimum / scale);
   const int zero = ratio >= 0 && ratio <= 15 ? static_cast<int>(ratio) : 0;
   const float product = scale * static_cast<float>(zero);
@@ -447,7 +455,9 @@ Result<Group> GroupOf(const GgmlTypeRow& type, const std::byte* block, std::stri
                      "gives that; awq quantize makes codes of such a file's weights",
                      name, scale, minimum);
   }
-  return Group{scale, zero, std::nullopt, product == -minimum};
+  Group group{scale, zero, std::nullopt, {}};
+  group.minima.Note(minimum, -product);
+  return group;
 }
 
 int CodeAt(GgmlType type, const std::byte* block, std::size_t i) {
@@ -458,25 +468,28 @@ int CodeAt(GgmlType type, const std::byte* block, std::size_t i) {
 
 }  // namespace
 
-Result<std::size_t> DecodeCodes(const GgmlTypeRow& type, std::span<const std::byte> blocks,
-                                const MutableCodedRow& row, std::string_view name) {
+Result<RowChanges> DecodeCodes(const GgmlTypeRow& type, std::span<const std::byte> blocks,
+                               const MutableCodedRow& row, std::string_view name) {
   AWQ_CHECK_EQ(blocks.size(), row.codes.size() / kSmall * type.block_bytes);
   AWQ_CHECK_EQ(row.codes.size() / row.group_size, row.scales.size());
   const auto number = static_cast<GgmlType>(type.number);
-  std::size_t changed = 0;
+  RowChanges changes;
   for (std::size_t first = 0; first < row.codes.size(); first += kSmall) {
     const std::byte* block = blocks.data() + first / kSmall * type.block_bytes;
     AWQ_ASSIGN(const Group group, GroupOf(type, block, name));
     const std::size_t index = first / row.group_size;
     row.scales[index] = group.scale;
     row.zeros[index] = static_cast<std::uint8_t>(group.zero);
-    changed += !group.is_exact && first % row.group_size == 0;
+    if (first % row.group_size == 0) {
+      changes.groups += group.minima.count;
+      changes.minima.Add(group.minima);
+    }
     for (std::size_t i = 0; i < kSmall; ++i) {
       row.codes[first + i] =
           static_cast<std::uint8_t>(group.all_codes.value_or(CodeAt(number, block, i)));
     }
   }
-  return changed;
+  return changes;
 }
 
 }  // namespace awq::pack

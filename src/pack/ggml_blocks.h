@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "pack/movement.h"
 #include "quant/quantized_linear.h"
 #include "tensor/ggml_type.h"
 
@@ -50,14 +51,23 @@ struct CodedRow {
   std::size_t group_size = 0;
 };
 
-// Stores the row's integers in blocks of BlockTypeOf's type. Returns the number of groups whose
-// weights are changed by it: Q4_0 and Q8_0 change those whose scale is no fp16 number; Q4_1 those
+// What a row loses in blocks, or in codes of blocks.
+struct RowChanges {
+  std::size_t groups = 0;  // whose weights change
+  Movement scales;         // of groups
+  Movement minima;
+
+  void Add(const RowChanges& other);
+};
+
+// Stores the row's integers in blocks of BlockTypeOf's type. Says which groups' weights are changed
+// by it: Q4_0 and Q8_0 change those whose scale is no fp16 number; Q4_1 those
 // where scale * zero, the negated minimum, is none either. A weight of such a group moves by at
 // most 2^-11 |scale| zero, less than 1/136 of a step (2^-25 where that is more), where the scale
 // is an fp16 number; else by as much again of what it multiplies. Error: a scale or
 // minimum beyond fp16.
-Result<std::size_t> EncodeCodes(GgmlType type, const CodedRow& row, std::span<std::byte> blocks,
-                                std::string_view name);
+Result<RowChanges> EncodeCodes(GgmlType type, const CodedRow& row, std::span<std::byte> blocks,
+                               std::string_view name);
 
 // --- and back: codes of Q4_0, Q4_1 and Q8_0 ---
 
@@ -78,9 +88,9 @@ struct MutableCodedRow {
 
 // The integers of a row whose groups share their scales. A block of Q4_1 has some where its
 // minimum is -scale * zero rounded to fp16 for a zero point of 0 to 15, as EncodeCodes writes it. A
-// scale of 0 becomes one that gives the same weights. Returns the number of groups whose weights
-// change, by that rounding. Error: a minimum that no zero point gives, values that are not finite.
-Result<std::size_t> DecodeCodes(const GgmlTypeRow& type, std::span<const std::byte> blocks,
-                                const MutableCodedRow& row, std::string_view name);
+// scale of 0 becomes one that gives the same weights. Says which groups' weights change, by
+// that rounding. Error: a minimum that no zero point gives, values that are not finite.
+Result<RowChanges> DecodeCodes(const GgmlTypeRow& type, std::span<const std::byte> blocks,
+                               const MutableCodedRow& row, std::string_view name);
 
 }  // namespace awq::pack

@@ -140,7 +140,7 @@ std::vector<float> ThroughBlocks(GgmlType type, const RandomRow& row, std::size_
   std::vector<std::byte> blocks(row.codes.size() / 32 * InfoOf(type).block_bytes);
   const auto result = EncodeCodes(type, row.view(), blocks, "w");
   EXPECT_TRUE(result.ok()) << result.error().message;
-  changed = result.ok() ? *result : 0;
+  changed = result.ok() ? result->groups : 0;
   return Decode(type, blocks);
 }
 
@@ -196,7 +196,7 @@ struct DecodedRow {
     const auto decoded =
         DecodeCodes(InfoOf(type), blocks, {codes, scales, zeros, group_size}, "blk.1.w");
     EXPECT_TRUE(decoded.ok()) << decoded.error().message;
-    changed = decoded.ok() ? *decoded : 0;
+    changed = decoded.ok() ? decoded->groups : 0;
   }
   std::vector<std::uint8_t> codes;
   std::vector<float> scales;
@@ -222,7 +222,7 @@ TEST(DecodeCodes, GivesBackWhatWasEncoded) {
       EXPECT_EQ(decoded.codes, row.codes);
       EXPECT_EQ(decoded.scales, row.scales);
       EXPECT_EQ(decoded.zeros, row.zeros);
-      EXPECT_EQ(decoded.changed, *changed);
+      EXPECT_EQ(decoded.changed, changed->groups);
     }
   }
 }
@@ -296,7 +296,15 @@ TEST(EncodeCodes, RefusesWhatDoesNotFit) {
   EXPECT_FALSE(EncodeCodes(GgmlType::kQ4_0, row.view(), std::span(blocks).first(18), "w").ok());
   row.scales[0] = 0.1F;  // a float, but no fp16 number
   row.zeros[0] = 0;
-  EXPECT_EQ(*EncodeCodes(GgmlType::kQ4_1, row.view(), blocks, "w"), 1U);
+  const auto rounded = EncodeCodes(GgmlType::kQ4_1, row.view(), blocks, "w");
+  ASSERT_TRUE(rounded.ok());
+  EXPECT_EQ(rounded->groups, 1U);
+  EXPECT_EQ(rounded->minima.count, 0U);
+  EXPECT_EQ(rounded->scales.count, 1U);
+  // 0x1.998p-4 beside 0x1.99999ap-4: 0x1.9ap-15 apart.
+  const double change = static_cast<double>(0.1F) - 0x1.998p-4;
+  EXPECT_EQ(rounded->scales.largest_absolute, change);
+  EXPECT_EQ(rounded->scales.largest_relative, change / static_cast<double>(0.1F));
 }
 
 }  // namespace

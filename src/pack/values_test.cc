@@ -128,6 +128,16 @@ TEST(Values, WhatEachFormatRefuses) {
             "12 output and 64 input features of 4 bits do not both fill whole words");
   EXPECT_EQ(refuses("compressed-tensors", {13, 77, {3, 0, false, DType::kF32}}), "");
   EXPECT_EQ(FormatsThatHold({128, 128, {3, 32, false}}), "compressed-tensors, gptq, gptq-v2");
+  // Codes yet to be made may have any zero point, unless they are symmetric; and GGUF is a format.
+  EXPECT_EQ(FormatsThatHoldNew({128, 128, {3, 32, false}}), "compressed-tensors, gptq-v2, gguf");
+  EXPECT_EQ(FormatsThatHoldNew({128, 128, {3, 32, true}}),
+            "compressed-tensors, gptq, gptq-v2, gguf");
+  EXPECT_EQ(FormatsThatHoldNew({128, 128, {8, 32, false}}), "compressed-tensors, gptq-v2");
+  EXPECT_EQ(FormatsThatHoldNew({128, 128, {8, 32, true}}),
+            "compressed-tensors, gptq, gptq-v2, gguf");
+  EXPECT_EQ(FormatsThatHoldNew({128, 128, {5, 16, true}}), "compressed-tensors");
+  EXPECT_NE(RefusesNew(*FindFormat("gptq"), {128, 128, {4, 32, false}}).find("--sym"),
+            std::string::npos);
 }
 
 }  // namespace

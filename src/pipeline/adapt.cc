@@ -27,22 +27,21 @@ std::size_t Raise(std::uint8_t* codes, std::size_t count, int max_code) {
 }  // namespace
 
 void Changes::Add(const Changes& other) {
-  scales += other.scales;
-  largest_scale_change = std::max(largest_scale_change, other.largest_scale_change);
-  zeros += other.zeros;
+  scales.Add(other.scales);
+  zeros.Add(other.zeros);
   weights += other.weights;
 }
 
 std::string Text(const Changes& changes) {
   std::string text;
-  if (changes.scales > 0) {
-    text = fmt::format("{} scales are rounded, by up to {:.2g} %", changes.scales,
-                       100 * changes.largest_scale_change);
+  if (changes.scales.count > 0) {
+    text = fmt::format("{} scales are rounded, by up to {:.2g} %", changes.scales.count,
+                       100 * changes.scales.largest_relative);
   }
-  if (changes.zeros > 0) {
+  if (changes.zeros.count > 0) {
     text += text.empty() ? "" : ", ";
-    text += fmt::format("{} zero points move, by which {} weights lose one step", changes.zeros,
-                        changes.weights);
+    text += fmt::format("{} zero points move, by which {} weights lose one step",
+                        changes.zeros.count, changes.weights);
   }
   return text;
 }
@@ -60,17 +59,14 @@ Result<Changes> Adapt(DType dtype, int least_zero, int max_code, const pack::Mut
                          "{}: the scale {} of group {} of output feature {} would become {} in {}",
                          module, scale, g, rows.first + r, rounded, DTypeName(dtype));
       }
-      if (rounded != scale) {
-        const double change = std::fabs((double{rounded} - double{scale}) / double{scale});
-        changes.largest_scale_change = std::max(changes.largest_scale_change, change);
-        ++changes.scales;
-        scale = rounded;
-      }
+      changes.scales.Note(scale, rounded);
+      scale = rounded;
+      const int zero = rows.zeros(r, g);
       while (rows.zeros(r, g) < least_zero) {
         changes.weights += Raise(rows.codes.row(r) + g * group_size, group_size, max_code);
         ++rows.zeros(r, g);
-        ++changes.zeros;
       }
+      changes.zeros.Note(zero, rows.zeros(r, g));
     }
   }
   return changes;

@@ -8,17 +8,25 @@
 #include <string_view>
 
 #include "pack/format.h"
+#include "pack/movement.h"
 
 namespace awq::pipeline {
 
 // What a format makes of one linear's numbers.
 struct Changes {
-  std::size_t scales = 0;           // rounded to the dtype of the file
-  double largest_scale_change = 0;  // relative
-  std::size_t zeros = 0;            // moved by one, their codes with them
-  std::size_t weights = 0;          // that lost a step thereby, being at the largest code
-  bool any() const { return scales > 0 || zeros > 0; }
+  pack::Movement scales;    // rounded to the dtype of the file
+  pack::Movement zeros;     // raised, their codes with them
+  std::size_t weights = 0;  // that lost a step thereby, being at the largest code
+  bool any() const { return scales.count > 0 || zeros.count > 0; }
   void Add(const Changes& other);
+};
+
+// What a conversion moved of all linears and tensors.
+struct Moved {
+  pack::Movement scales;
+  pack::Movement zeros;
+  pack::Movement minima;  // of GGUF's blocks
+  pack::Movement values;  // of tensors that are not quantized
 };
 
 std::string Text(const Changes& changes);  // "12 scales by up to 0.03 %"

@@ -173,6 +173,11 @@ class Conversion {
       if (!item.packed || !DependsOnValues(item)) return Result<Changes>(Changes{});
       return Repack(from(), to(), item, scratch);
     }));
+    report_.moved = {};
+    for (const Changes& changes : changes_) {
+      report_.moved.scales.Add(changes.scales);
+      report_.moved.zeros.Add(changes.zeros);
+    }
     return Describe(0, plan_.items.size());
   }
 
@@ -189,22 +194,15 @@ class Conversion {
   // first item that has one. What they change is in changes_.
   template <class Body>
   Status ForItems(std::size_t first, std::size_t last, std::string_view stage, const Body& body) {
-    std::vector<std::optional<Error>> errors(last - first);
     changes_.assign(last - first, {});
     Report(options_.progress, stage, first, plan_.items.size(), "tensors");
-    pool_.ParallelFor(last - first, [&](std::size_t i, std::size_t worker) {
-      Result<Changes> changes = body(first + i, scratch_[worker]);
-      if (changes) {
-        changes_[i] = *changes;
-      } else {
-        errors[i] = changes.error();
-      }
-    });
+    Status outcome =
+        TryParallelFor(pool_, last - first, [&](std::size_t i, std::size_t worker) -> Status {
+          AWQ_ASSIGN(changes_[i], body(first + i, scratch_[worker]));
+          return {};
+        });
     model_.ReleaseAll();
-    for (std::optional<Error>& error : errors) {
-      if (error) return std::move(*error);
-    }
-    return {};
+    return outcome;
   }
 
   Status Open() {

@@ -13,6 +13,7 @@
 #include "base/threads.h"
 #include "checkpoint/reader.h"
 #include "pack/format.h"
+#include "pipeline/adapt.h"
 
 namespace awq::pipeline {
 
@@ -32,6 +33,7 @@ struct ConvertReport {
   std::size_t input_bytes = 0;  // of all tensors
   std::size_t output_bytes = 0;
   std::vector<std::string> changes;  // "model.layers.0.mlp.up_proj: 12 scales ..."; or none
+  Moved moved;                       // in all of them
   bool resumed = false;
   double seconds = 0;
 

@@ -74,7 +74,7 @@ class GgufConversion {
     return WouldChange(model_.path(), options_.format->name, report_.changes);
   }
 
-  // The block as it will be stored; adds to the changes.
+  // The block as it will be stored; adds to the changes, and before writing to what moved.
   Result<StoredBlock> Convert(std::size_t layer) {
     AWQ_ASSIGN(const model::BlockWeights weights, model_.Block(layer));
     StoredBlock block;
@@ -90,10 +90,11 @@ class GgufConversion {
         continue;
       }
       AWQ_ASSIGN(checkpoint::GgufModel::Codes codes, model_.CodesOf(pool_, layer, row, spec_));
-      if (codes.changed_groups > 0) {
+      if (!writer_) report_.moved.minima.Add(codes.changes.minima);
+      if (codes.changes.groups > 0) {
         report_.changes.push_back(
             fmt::format("{}: the minima of {} of {} groups, which fp16 had rounded", linear.name,
-                        codes.changed_groups, codes.linear.scales.size()));
+                        codes.changes.groups, codes.linear.scales.size()));
       }
       AWQ_TRY(MoveZeros(linear.name, codes.linear));
       stored.quantized = std::move(codes.linear);
@@ -112,15 +113,17 @@ class GgufConversion {
     AWQ_ASSIGN(const Changes changes,
                Adapt(DType::kF16, least, spec_.max_code(),
                      {0, codes.codes.view(), codes.scales.view(), codes.zeros.view()}, name));
+    if (!writer_) report_.moved.zeros.Add(changes.zeros);
     if (changes.any()) report_.changes.push_back(name + ": " + Text(changes));
     return {};
   }
 
   void CountRounded(const std::string& name, const TensorView& tensor) {
-    const std::size_t rounded = CountRoundedToF16(tensor);
-    if (rounded == 0) return;
+    const pack::Movement rounded = RoundedToF16(tensor);
+    if (rounded.count == 0) return;
+    if (!writer_) report_.moved.values.Add(rounded);
     report_.changes.push_back(
-        fmt::format("{}: {} of {} values rounded to fp16", name, rounded, tensor.elements()));
+        fmt::format("{}: {} of {} values rounded to fp16", name, rounded.count, tensor.elements()));
   }
 
   Status Open() {

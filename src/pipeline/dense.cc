@@ -62,18 +62,18 @@ Status ToHalves(std::span<const float> values, const std::string& name, std::spa
   return CheckRepresentable(halves, values, 0, name);
 }
 
-std::size_t CountRoundedToF16(const TensorView& tensor) {
-  if (tensor.dtype == DType::kF16) return 0;
+pack::Movement RoundedToF16(const TensorView& tensor) {
+  if (tensor.dtype == DType::kF16) return {};
   const std::size_t element_bytes = ElementBytes(tensor.dtype);
   Buffer<float> piece(std::min(kPiece, tensor.elements()));
-  std::size_t rounded = 0;
+  pack::Movement rounded;
   for (std::size_t first = 0; first < tensor.elements(); first += kPiece) {
     const std::span<float> values = piece.span().first(std::min(kPiece, tensor.elements() - first));
     math::Convert({tensor.dtype,
                    {values.size()},
                    tensor.bytes.subspan(first * element_bytes, values.size() * element_bytes)},
                   values);
-    for (const float value : values) rounded += RoundToF16(value) != value;
+    for (const float value : values) rounded.Note(value, RoundToF16(value));
   }
   return rounded;
 }

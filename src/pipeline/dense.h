@@ -8,6 +8,7 @@
 
 #include "base/threads.h"
 #include "checkpoint/writer.h"
+#include "pack/movement.h"
 #include "tensor/tensor.h"
 
 namespace awq::pipeline {
@@ -17,8 +18,8 @@ Status CheckFinite(ThreadPool& pool, const TensorView& tensor, const std::string
 
 // Error: a value is infinite, NaN, or too large for fp16 (names the tensor and the place).
 Status ToHalves(std::span<const float> values, const std::string& name, std::span<F16> halves);
-// How many values are no fp16 numbers.
-std::size_t CountRoundedToF16(const TensorView& tensor);
+// What rounding its values to fp16 does.
+pack::Movement RoundedToF16(const TensorView& tensor);
 Status WriteDense(checkpoint::DirectoryWriter& writer, const std::string& name,
                   const TensorView& tensor);
 

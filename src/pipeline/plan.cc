@@ -1,6 +1,7 @@
 #include "pipeline/plan.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.h"
 #include "quant/group.h"
@@ -64,6 +65,28 @@ std::size_t DefaultGroupSize(const ModelConfig& config) {
   return 32;
 }
 
+std::string UnevenGroups(const Plan& plan) {
+  constexpr std::size_t kUsual[] = {16, 32, 64, 128, 256, 512, 1024};
+  std::size_t all = 0;
+  std::size_t even = 0;
+  std::size_t divisor = 0;  // the greatest common one of all inputs
+  for (const auto& linear : plan.linears) {
+    if (!linear) continue;
+    ++all;
+    even += linear->in_features % linear->spec.group_size == 0 ? 1U : 0U;
+    divisor = std::gcd(divisor, linear->in_features);
+  }
+  if (even == all) return "";
+  std::string sizes;
+  for (const std::size_t size : kUsual) {
+    if (divisor % size == 0) sizes += fmt::format("{}, ", size);
+  }
+  return fmt::format(
+      "groups of {} divide the inputs of {} of a layer's {} linears, the others stay in 16 bits; "
+      "{}-1 (whole rows) would divide all",
+      plan.spec.group_size, even, all, sizes);
+}
+
 std::vector<std::string> Plan::modules_to_not_convert() const {
   std::vector<std::string> names;
   for (const auto& linear : linears) {
@@ -89,16 +112,15 @@ Result<Plan> MakePlan(const ModelConfig& config, const PlanOptions& options) {
     return MakeError(ErrorCode::kInvalidArgument, "format {}: expected one of {}", options.format,
                      pack::FormatNames());
   }
-  if (plan.format != nullptr && plan.format->least_zero > 0 && !options.symmetric &&
-      !options.zeros_are_known) {
-    return MakeError(
-        ErrorCode::kUnsupported,
-        "format {}: it cannot hold zero points below {}, which asymmetric groups may have; "
-        "take gptq-v2, or --sym",
-        options.format, plan.format->least_zero);
-  }
   plan.spec = {options.bits, options.group_size.value_or(DefaultGroupSize(config)),
                options.symmetric};
+  if (plan.format != nullptr && plan.format->least_zero > 0 && !options.symmetric &&
+      !options.zeros_are_known) {
+    const pack::Form form{config.hidden_size, config.hidden_size, plan.spec};
+    return MakeError(ErrorCode::kUnsupported,
+                     "format {}: {}; take --sym, or one of these formats: {}", options.format,
+                     pack::RefusesNew(*plan.format, form), pack::FormatsThatHoldNew(form));
+  }
   bool any = false;
   std::string first_obstacle;
   std::string holders;  // formats for the linear that has it
@@ -108,7 +130,10 @@ Result<Plan> MakePlan(const ModelConfig& config, const PlanOptions& options) {
     any = any || slot->quantized();
     if (slot->quantized() || !first_obstacle.empty()) continue;
     first_obstacle = slot->obstacle;
-    if (plan.format != nullptr) holders = pack::FormatsThatHold(slot->form());
+    if (plan.format != nullptr) {
+      holders = options.zeros_are_known ? pack::FormatsThatHold(slot->form())
+                                        : pack::FormatsThatHoldNew(slot->form());
+    }
   }
   if (!any) {
     const std::string stored_as =

@@ -52,6 +52,10 @@ struct Plan {
 // 128 where it divides the inputs of every linear, else 64, else 32.
 std::size_t DefaultGroupSize(const model::ModelConfig& config);
 
+// Where the group size does not divide the inputs of every linear: of how many it does, and the
+// usual sizes that would do so of all. Else empty.
+std::string UnevenGroups(const Plan& plan);
+
 // Error: the format cannot hold these bits, or no linear at all.
 Result<Plan> MakePlan(const model::ModelConfig& config, const PlanOptions& options);
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -131,29 +130,31 @@ class Export {
     AWQ_ASSIGN(const quant::QuantizedLinear codes, linear.packed->Unpack());
     const GgmlTypeRow& info = InfoOf(type);
     const std::size_t row_bytes = linear.in_features / info.block_elements * info.block_bytes;
-    const std::size_t before = report_.changed_groups;
     Matrix<std::byte> scratch(pool_.size(), row_bytes);
-    std::optional<Error> failure;
-    pool_.ParallelFor(linear.out_features, [&](std::size_t row, std::size_t worker) {
-      const auto changed =
-          pack::EncodeCodes(type, Coded(codes, row), {scratch.row(worker), row_bytes}, linear.name);
-      const std::lock_guard lock(mutex_);
-      if (changed) {
-        report_.changed_groups += *changed;
-      } else {
-        failure = changed.error();
-      }
-    });
-    if (failure) return *failure;
-    NoteChanges(linear.name, codes, report_.changed_groups - before);
+    std::vector<pack::RowChanges> changes(pool_.size());
+    AWQ_TRY(TryParallelFor(
+        pool_, linear.out_features, [&](std::size_t row, std::size_t worker) -> Status {
+          AWQ_ASSIGN(const pack::RowChanges row_changes,
+                     pack::EncodeCodes(type, Coded(codes, row), {scratch.row(worker), row_bytes},
+                                       linear.name));
+          changes[worker].Add(row_changes);
+          return {};
+        }));
+    NoteChanges(linear.name, codes, changes);
     return {};
   }
 
   void NoteChanges(const std::string& name, const quant::QuantizedLinear& codes,
-                   std::size_t changed) {
-    if (changed == 0) return;
+                   std::span<const pack::RowChanges> of_workers) {
+    pack::RowChanges changes;
+    for (const pack::RowChanges& each : of_workers) changes.Add(each);
+    report_.changed_groups += changes.groups;
+    report_.moved.scales.Add(changes.scales);
+    report_.moved.minima.Add(changes.minima);
+    if (changes.groups == 0) return;
     report_.changes.push_back(fmt::format("{}: scales or minima of {} of {} groups rounded to fp16",
-                                          name, changed, codes.out_features() * codes.groups()));
+                                          name, changes.groups,
+                                          codes.out_features() * codes.groups()));
   }
 
   static pack::CodedRow Coded(const quant::QuantizedLinear& linear, std::size_t row) {
@@ -282,7 +283,7 @@ class Export {
     const std::size_t cols = weight.shape[1];
     const std::size_t row_bytes = cols * ElementBytes(weight.dtype);
     return WriteRows(name, weight.shape[0], cols, type, interleaved,
-                     [&](std::size_t row, std::span<std::byte> blocks) -> Status {
+                     [&](std::size_t row, std::span<std::byte> blocks, std::size_t) -> Status {
                        const TensorView stored{
                            weight.dtype, {cols}, weight.bytes.subspan(row * row_bytes, row_bytes)};
                        std::vector<float> values(cols);
@@ -296,21 +297,21 @@ class Export {
     AWQ_ASSIGN(const quant::QuantizedLinear codes, linear.packed->Unpack());
     ++report_.linears;
     report_.groups += codes.out_features() * codes.groups();
-    const std::size_t before = report_.changed_groups;
-    AWQ_TRY(WriteRows(name, codes.out_features(), codes.in_features(), type, interleaved,
-                      [&](std::size_t row, std::span<std::byte> blocks) -> Status {
-                        AWQ_ASSIGN(const std::size_t changed,
-                                   pack::EncodeCodes(type, Coded(codes, row), blocks, name));
-                        const std::lock_guard lock(mutex_);
-                        report_.changed_groups += changed;
-                        return {};
-                      }));
-    NoteChanges(linear.name, codes, report_.changed_groups - before);
+    std::vector<pack::RowChanges> changes(pool_.size());
+    AWQ_TRY(
+        WriteRows(name, codes.out_features(), codes.in_features(), type, interleaved,
+                  [&](std::size_t row, std::span<std::byte> blocks, std::size_t worker) -> Status {
+                    AWQ_ASSIGN(const pack::RowChanges row_changes,
+                               pack::EncodeCodes(type, Coded(codes, row), blocks, name));
+                    changes[worker].Add(row_changes);
+                    return {};
+                  }));
+    NoteChanges(linear.name, codes, changes);
     return {};
   }
 
   // Encodes rows side by side, a piece of the tensor at a time. `encode` is given a row of the
-  // model and the blocks of its place in the file.
+  // model, the blocks of its place in the file, and the worker.
   template <class Encode>
   Status WriteRows(const std::string& name, std::size_t rows, std::size_t cols, GgmlType type,
                    bool interleaved, const Encode& encode) {
@@ -322,16 +323,10 @@ class Export {
     Buffer<std::byte> blocks(piece * row_bytes);
     for (std::size_t first = 0; first < rows; first += piece) {
       const std::size_t count = std::min(piece, rows - first);
-      std::optional<Error> failure;
-      pool_.ParallelFor(count, [&](std::size_t i, std::size_t) {
+      AWQ_TRY(TryParallelFor(pool_, count, [&](std::size_t i, std::size_t worker) {
         const std::size_t place = Place(first + i, interleaved) - first;
-        const Status encoded =
-            encode(first + i, blocks.span().subspan(place * row_bytes, row_bytes));
-        if (encoded) return;
-        const std::lock_guard lock(mutex_);
-        failure = encoded.error();
-      });
-      if (failure) return *failure;
+        return encode(first + i, blocks.span().subspan(place * row_bytes, row_bytes), worker);
+      }));
       AWQ_TRY(writer_->Write(name, first * row_bytes, blocks.span().first(count * row_bytes)));
     }
     return {};
@@ -345,7 +340,6 @@ class Export {
   GgmlType most_ = GgmlType::kF16;
   std::vector<float> factors_;
   io::GgufWriter* writer_ = nullptr;
-  std::mutex mutex_;
   GgufReport report_;
 };
 

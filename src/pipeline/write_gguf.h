@@ -12,6 +12,7 @@
 
 #include "base/threads.h"
 #include "checkpoint/stored_model.h"
+#include "pipeline/adapt.h"
 #include "tensor/ggml_type.h"
 
 namespace awq::pipeline {
@@ -32,6 +33,7 @@ struct GgufReport {
   std::size_t groups = 0;            // of them
   std::size_t changed_groups = 0;    // whose weights are not exactly those of the model
   std::vector<std::string> changes;  // a line a linear that has some
+  Moved moved;                       // in all of them
 };
 
 // Whether GGUF has words for the model and its tokenizer, without looking at weights.

@@ -38,10 +38,11 @@ Result<TokenWindows> CutWindows(const Tokenizer& tokenizer, std::string_view tex
   const std::size_t step = options.ctx_tokens - given;
   const std::size_t count = std::min(tokens.size() / step, options.max_windows);
   if (count == 0) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     "the text has {} tokens, one window needs {}; give a longer text or a smaller "
-                     "{}",
-                     tokens.size(), step, options.ctx_flag);
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        "the text has {} of the {} tokens that one window needs; give a longer text or a "
+        "smaller {}",
+        tokens.size(), step, options.ctx_flag);
   }
   TokenWindows windows{Matrix<std::int32_t>(count, options.ctx_tokens), tokens.size()};
   for (std::size_t i = 0; i < count; ++i) {

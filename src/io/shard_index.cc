@@ -1,4 +1,4 @@
-#include "checkpoint/index.h"
+#include "io/shard_index.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "io/json.h"
 
-namespace awq::checkpoint {
+namespace awq::io {
 namespace {
 
 constexpr std::size_t kMaxShards = 4096;
@@ -50,4 +50,11 @@ Result<std::map<std::string, std::string>> ParseIndex(std::string_view text,
   return files;
 }
 
-}  // namespace awq::checkpoint
+Result<std::vector<std::string>> ReadShardNames(std::string_view text, const std::string& name) {
+  AWQ_ASSIGN(const auto files, ParseIndex(text, name));
+  std::set<std::string> names;
+  for (const auto& [tensor, file] : files) names.insert(file);
+  return std::vector<std::string>(names.begin(), names.end());
+}
+
+}  // namespace awq::io

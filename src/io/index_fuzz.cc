@@ -3,11 +3,11 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "checkpoint/index.h"
+#include "io/shard_index.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  const auto files = awq::checkpoint::ParseIndex(text, "fuzz");
+  const auto files = awq::io::ParseIndex(text, "fuzz");
   if (!files.ok()) return 0;
   for (const auto& [tensor, file] : *files) {
     const std::filesystem::path path = std::filesystem::path("/models/x") / file;
