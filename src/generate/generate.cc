@@ -1,11 +1,11 @@
 #include "generate/generate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 #include <utility>
 
 #include "base/error.h"
+#include "generate/prefill.h"
 
 namespace awq::generate {
 namespace {
@@ -14,47 +14,7 @@ using transformer::Batch;
 using transformer::KvCache;
 using transformer::Network;
 
-constexpr std::size_t kPrefillTokens = 2048;  // that go through the network together
 constexpr std::size_t kLogitsBytes = std::size_t{32} << 20;
-
-double SecondsSince(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-// One sequence and its cache.
-class Decoder {
- public:
-  Decoder(Network& network, std::size_t capacity_tokens)
-      : network_(network),
-        cache_(network.config(), network.precision(),
-               {network.config().num_hidden_layers, 1, capacity_tokens}),
-        logits_(1, network.config().vocab_size) {}
-
-  // Appends tokens; logits() is then what follows the last.
-  Status Append(std::span<const std::int32_t> tokens) {
-    while (!tokens.empty()) {
-      const std::size_t count = std::min(tokens.size(), kPrefillTokens);
-      if (hidden_.rows() < count) hidden_ = Matrix<float>(count, network_.config().hidden_size);
-      const MatrixView<float> hidden = hidden_.view().Rows(0, count);
-      AWQ_TRY(network_.Embed(tokens.first(count), hidden));
-      AWQ_TRY(network_.RunBlocks({{count, position_, 0}}, cache_, hidden));
-      position_ += count;
-      tokens = tokens.subspan(count);
-      if (tokens.empty()) network_.Logits(hidden.Rows(count - 1, 1), logits_);
-    }
-    return {};
-  }
-
-  std::span<float> logits() { return logits_.span(); }
-  std::size_t position() const { return position_; }
-
- private:
-  Network& network_;
-  KvCache cache_;
-  Matrix<float> hidden_;
-  Matrix<float> logits_;
-  std::size_t position_ = 0;
-};
 
 // All sequences of a batch.
 class BatchDecoder {
@@ -150,46 +110,6 @@ class BatchDecoder {
 };
 
 }  // namespace
-
-Result<GenerateReport> Generate(Network& network, std::span<const std::int32_t> prompt,
-                                const GenerateOptions& options, const OnToken& on_token) {
-  const std::size_t positions = network.positions();
-  if (prompt.empty() || prompt.size() >= positions) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     "a prompt of {} tokens; the context of {} has room for 1 to {} and an answer",
-                     prompt.size(), positions, std::max<std::size_t>(positions, 1) - 1);
-  }
-  const std::size_t room = positions - prompt.size();
-  Decoder decoder(network, prompt.size() + std::min(options.max_new_tokens, room));
-  Sampler sampler(options.sampler);
-  GenerateReport report;
-  report.prompt_tokens = prompt.size();
-  const auto start = std::chrono::steady_clock::now();
-  AWQ_TRY(decoder.Append(prompt));
-  report.prefill_seconds = SecondsSince(start);
-  const auto decode_start = std::chrono::steady_clock::now();
-  for (;;) {
-    if (report.tokens.size() >= options.max_new_tokens) break;
-    AWQ_ASSIGN(const std::int32_t token, sampler.Next(decoder.logits()));
-    const auto& ends = options.end_tokens;
-    if (std::find(ends.begin(), ends.end(), token) != ends.end()) {
-      report.stop = StopReason::kEnd;
-      break;
-    }
-    report.tokens.push_back(token);
-    if (on_token && !on_token(token)) {
-      report.stop = StopReason::kCaller;
-      break;
-    }
-    if (report.tokens.size() == room && room < options.max_new_tokens) {
-      report.stop = StopReason::kContext;
-      break;
-    }
-    if (report.tokens.size() < options.max_new_tokens) AWQ_TRY(decoder.Append({&token, 1}));
-  }
-  report.decode_seconds = SecondsSince(decode_start);
-  return report;
-}
 
 Status GenerateBatch(ThreadPool& pool, Network& network, MatrixView<std::int32_t> sequences,
                      const BatchOptions& options) {

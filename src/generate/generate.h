@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -20,25 +21,45 @@ enum class StopReason : std::uint8_t {
   kEnd,      // the model gave one of end_tokens
   kLength,   // max_new_tokens
   kContext,  // the network's positions are used up
-  kCaller,   // on_token returned false
+  kCaller,   // on_token or goes_on returned false
 };
 
 struct GenerateOptions {
   std::size_t max_new_tokens = 256;
   SamplerOptions sampler = {};
   std::vector<std::int32_t> end_tokens = {};
+  std::uint64_t stream = 0;  // of random numbers
+  // Asked between the parts of a long prompt; false stops.
+  std::function<bool()> goes_on = {};
 };
 
 struct GenerateReport {
   std::vector<std::int32_t> tokens;  // the new ones, without the end token
   StopReason stop = StopReason::kLength;
   std::size_t prompt_tokens = 0;
-  double prefill_seconds = 0;  // until the first token's logits
-  double decode_seconds = 0;   // all after that
+  std::size_t reused_tokens = 0;  // of the prompt, that a Session had run before
+  double prefill_seconds = 0;     // until the first token's logits
+  double decode_seconds = 0;      // all after that
 };
 
 // Sees each new token as soon as it is drawn; false stops.
 using OnToken = std::function<bool(std::int32_t token)>;
+
+// One sequence whose keys and values stay: of the next prompt only what differs from this one and
+// its answer is run. The cache grows with the text. The network must outlive it.
+class Session {
+ public:
+  explicit Session(transformer::Network& network);
+  ~Session();
+
+  // As the function below.
+  Result<GenerateReport> Generate(std::span<const std::int32_t> prompt,
+                                  const GenerateOptions& options, const OnToken& on_token = {});
+
+ private:
+  class Decoder;
+  std::unique_ptr<Decoder> decoder_;
+};
 
 // Error: an empty prompt, one that fills network.positions(), a token outside the vocabulary.
 Result<GenerateReport> Generate(transformer::Network& network, std::span<const std::int32_t> prompt,

@@ -86,6 +86,44 @@ TEST_F(Generation, StopsWhereItIsTold) {
   EXPECT_EQ(report->stop, StopReason::kLength);
 }
 
+TEST_F(Generation, ASessionRunsOnlyWhatIsNew) {
+  Session session(*network_);
+  std::vector<std::int32_t> text = kPrompt;
+  const auto first = session.Generate(text, {.max_new_tokens = 6});
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->reused_tokens, 0U);
+  EXPECT_EQ(first->tokens, Continue(text, 6));
+  text.insert(text.end(), first->tokens.begin(), first->tokens.end());
+  text.insert(text.end(), {9, 2});
+  // The last token of the first answer was drawn, but not run.
+  const auto second = session.Generate(text, {.max_new_tokens = 15});
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second->reused_tokens, kPrompt.size() + 5);
+  EXPECT_EQ(second->tokens, Continue(text, 15));
+  // Another text from the third token on, then the same again.
+  text.assign({1, 17, 30, 31});
+  const auto third = session.Generate(text, {.max_new_tokens = 10});
+  ASSERT_TRUE(third);
+  EXPECT_EQ(third->reused_tokens, 2U);
+  EXPECT_EQ(third->tokens, Continue(text, 10));
+  const auto again = session.Generate(text, {.max_new_tokens = 10});
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->reused_tokens, 3U);
+  EXPECT_EQ(again->tokens, third->tokens);
+}
+
+TEST_F(Generation, AStoppedPromptLeavesASessionThatGoesOn) {
+  Session session(*network_);
+  const auto stopped =
+      session.Generate(kPrompt, {.max_new_tokens = 6, .goes_on = [] { return false; }});
+  ASSERT_TRUE(stopped);
+  EXPECT_EQ(stopped->stop, StopReason::kCaller);
+  EXPECT_TRUE(stopped->tokens.empty());
+  const auto answered = session.Generate(kPrompt, {.max_new_tokens = 6});
+  ASSERT_TRUE(answered);
+  EXPECT_EQ(answered->tokens, Continue(kPrompt, 6));
+}
+
 TEST_F(Generation, RefusesPromptsThatDoNotFit) {
   for (std::size_t length : {std::size_t{0}, kPositions, kPositions + 1}) {
     const std::vector<std::int32_t> prompt(length, 1);

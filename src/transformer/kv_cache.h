@@ -26,6 +26,9 @@ class KvCache {
   const CacheShape& shape() const { return shape_; }
   math::Precision precision() const { return precision_; }
 
+  // Room for at least so many tokens, what is there kept.
+  void Reserve(std::size_t capacity_tokens);
+
   // [capacity_tokens, kv_width]; T is the precision's type. Never-written rows are zero, so that
   // a masked key adds exactly nothing.
   template <class T>
@@ -44,6 +47,8 @@ class KvCache {
     return {reinterpret_cast<T*>(memory_.data()) + index * elements, shape_.capacity_tokens,
             kv_width_};
   }
+
+  std::size_t RowBytes() const;  // of one token's keys in one layer
 
   CacheShape shape_;
   math::Precision precision_;
