@@ -9,7 +9,7 @@ set -euo pipefail
 # libdnnl-dev's CMake package asks for OpenCL but the package only recommends it.
 build=(g++ cmake ninja-build pkg-config libdnnl-dev ocl-icd-opencl-dev nlohmann-json3-dev
   libcli11-dev libeigen3-dev libfmt-dev libpcre2-dev libutf8proc-dev zlib1g-dev
-  libcurl4-openssl-dev libssl-dev ca-certificates)
+  libcurl4-openssl-dev libssl-dev ca-certificates libedit-dev)
 check=(python3 git binutils libgtest-dev libbenchmark-dev)
 
 case "${1:-}" in

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -260,6 +261,7 @@ struct GenerateOptions {
   Activations activations = Activations::kExact;
   int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
   std::uint64_t seed = 0;
+  bool chat = false;  // the prompt is a user's turn, put through the model's chat template
 };
 
 struct GenerateReport {
@@ -277,6 +279,67 @@ struct GenerateReport {
 // `on_text` receives whole UTF-8 characters as they come; it stops the run by returning false.
 Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& runtime = {},
                                 const std::function<bool(std::string_view)>& on_text = {});
+
+// --- Conversations ---
+
+struct ChatMessage {
+  std::string role;  // "system", "user", "assistant"
+  std::string content;
+};
+
+struct ChatOptions {
+  std::string model;
+  std::string system;                 // the first message; empty: none
+  std::size_t max_new_tokens = 512;   // of one answer
+  std::size_t context_tokens = 8192;  // of the whole conversation; cut to what the model takes
+  double temperature = 0;             // 0: always the most likely token
+  Activations activations = Activations::kExact;
+  int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
+  std::uint64_t seed = 0;
+};
+
+struct ChatAnswer {
+  std::string text;
+  std::size_t prompt_tokens = 0;  // the whole conversation
+  std::size_t reused_tokens = 0;  // of them, run for an earlier answer and kept
+  std::size_t new_tokens = 0;
+  std::string finish_reason;  // as GenerateReport's
+  double prefill_seconds = 0;
+  double decode_seconds = 0;
+};
+
+// A conversation, in the form of the model's chat template (docs/chat-templates.md). One caller at
+// a time.
+class Chat {
+ public:
+  // Error: a model without a chat template, and as Generate. The sink must outlive the chat.
+  static Result<std::unique_ptr<Chat>> Open(const ChatOptions& options,
+                                            const Runtime& runtime = {});
+  ~Chat();
+  Chat(const Chat&) = delete;
+  Chat& operator=(const Chat&) = delete;
+
+  // A user's message and the model's answer, both of which stay in the conversation; on an error
+  // it is as before. `on_text` receives whole UTF-8 characters as they come, sometimes none, and
+  // ends the answer by returning false: what there is of it stays.
+  Result<ChatAnswer> Say(const std::string& text,
+                         const std::function<bool(std::string_view)>& on_text = {});
+  // Back to the beginning.
+  void Reset();
+  const std::vector<ChatMessage>& messages() const;
+  std::size_t context_tokens() const;
+
+  // A list of {"role", "content"}; the second takes the place of the conversation. `name` stands in
+  // errors.
+  std::string ToJson() const;
+  Result<void> FromJson(const std::string& json, const std::string& name);
+
+ private:
+  struct Parts;
+  explicit Chat(std::unique_ptr<Parts> parts);
+  Result<ChatAnswer> Answer(const std::function<bool(std::string_view)>& on_text);
+  std::unique_ptr<Parts> parts_;
+};
 
 struct TokenizeOptions {
   std::string directory;  // tokenizer files are enough

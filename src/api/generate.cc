@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "api/answer.h"
 #include "api/guard.h"
 #include "api/runtime.h"
+#include "api/turns.h"
 #include "base/error.h"
 #include "calib/tokens.h"
 #include "checkpoint/stored_model.h"
@@ -15,62 +17,20 @@
 namespace awq {
 namespace {
 
-std::vector<std::int32_t> EndTokens(const model::ModelConfig& config,
-                                    const text::Tokenizer& tokenizer) {
-  std::vector<std::int32_t> ends;
-  for (std::int64_t id : config.eos_token_ids) ends.push_back(static_cast<std::int32_t>(id));
-  if (ends.empty() && tokenizer.eos_id()) ends.push_back(*tokenizer.eos_id());
-  return ends;
-}
-
-std::string_view Name(generate::StopReason reason) {
-  switch (reason) {
-    case generate::StopReason::kEnd:
-      return "end";
-    case generate::StopReason::kContext:
-      return "context";
-    case generate::StopReason::kCaller:
-      return "stopped";
-    case generate::StopReason::kLength:
-      break;
+// The prompt, or the turn of a user that it is, as tokens.
+Result<std::vector<std::int32_t>> PromptTokens(const GenerateOptions& options,
+                                               const checkpoint::StoredModel& model,
+                                               const text::Tokenizer& tokenizer) {
+  if (options.chat) {
+    AWQ_ASSIGN(const auto chat_template, api::LoadChatTemplate(model.path()));
+    AWQ_ASSIGN(const std::string prompt,
+               api::RenderTurns(*chat_template, {{"user", options.prompt}}));
+    return tokenizer.Encode(prompt, false);
   }
-  return "length";
-}
-
-// Decodes what follows a prompt: a first token's space belongs to the text only where the decoder
-// has seen what stands before it.
-class Continuation {
- public:
-  Continuation(const std::shared_ptr<const text::Tokenizer>& tokenizer,
-               std::span<const std::int32_t> prompt)
-      : decoder_(tokenizer, /*skip_special_tokens=*/true) {
-    std::size_t shown = 0;
-    for (std::int32_t id : prompt) shown += decoder_.Feed(id).size();
-    const std::size_t whole = tokenizer->Decode(prompt, true).size();
-    held_back_ = whole > shown ? whole - shown : 0;
-  }
-  std::string Feed(std::int32_t id) { return New(decoder_.Feed(id)); }
-  std::string Flush() { return New(decoder_.Flush()); }
-
- private:
-  // Without the end of the prompt, where the decoder had still held it back.
-  std::string New(std::string text) {
-    const std::size_t old = std::min(held_back_, text.size());
-    held_back_ -= old;
-    return text.substr(old);
-  }
-
-  text::StreamingDecoder decoder_;
-  std::size_t held_back_ = 0;
-};
-
-Result<std::vector<std::int32_t>> ReadPrompt(const model::ModelConfig& config,
-                                             const text::Tokenizer& tokenizer,
-                                             const GenerateOptions& options) {
   AWQ_ASSIGN(std::vector<std::int32_t> prompt,
              tokenizer.Encode(options.prompt, options.bos == Bos::kAuto));
   if (options.bos != Bos::kWindow) return prompt;
-  const std::optional<std::int32_t> bos = calib::BosToken(config, tokenizer);
+  const std::optional<std::int32_t> bos = calib::BosToken(model.config(), tokenizer);
   if (!bos) {
     return MakeError(ErrorCode::kInvalidArgument,
                      "--bos window: neither config.json nor the tokenizer names a BOS token; leave "
@@ -99,7 +59,7 @@ Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& r
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
     AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(model->path()));
     AWQ_ASSIGN(const std::vector<std::int32_t> prompt,
-               ReadPrompt(model->config(), *tokenizer, options));
+               PromptTokens(options, *model, *tokenizer));
     const std::size_t limit = model->config().max_position_embeddings;
     transformer::NetworkOptions network_options;
     network_options.precision = api::ResolvePrecision(runtime.precision);
@@ -112,8 +72,8 @@ Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& r
     run.max_new_tokens = options.max_new_tokens;
     run.sampler.temperature = static_cast<float>(options.temperature);
     run.sampler.seed = options.seed;
-    run.end_tokens = EndTokens(model->config(), *tokenizer);
-    Continuation decoder(tokenizer, prompt);
+    AWQ_ASSIGN(run.end_tokens, api::EndTokens(*model, *tokenizer));
+    api::Continuation decoder(tokenizer, prompt);
     GenerateReport report;
     const auto emit = [&](std::string text) {
       report.text += text;
@@ -125,7 +85,7 @@ Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& r
     emit(decoder.Flush());
     report.prompt_tokens = made.prompt_tokens;
     report.new_tokens = made.tokens.size();
-    report.finish_reason = std::string(Name(made.stop));
+    report.finish_reason = std::string(api::Name(made.stop));
     report.prefill_seconds = made.prefill_seconds;
     report.decode_seconds = made.decode_seconds;
     report.json = ToJson(report);

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 namespace awq::cli {
@@ -167,6 +168,21 @@ CLI::Validator WholeNumber(std::uint64_t least) {
                      : fmt::format("expected a whole number from {} on, found {}", least, text);
       },
       "");
+}
+
+void AddMaxNewTokens(CLI::App& command, std::size_t& tokens, const std::string& help) {
+  command.add_option("-n", tokens, help)->check(CLI::Range(1, 1 << 24))->capture_default_str();
+}
+
+void AddTemperature(CLI::App& command, double& temperature) {
+  command.add_option("--temperature", temperature, "0: always the most likely token")
+      ->check([](const std::string& text) {
+        char* end = nullptr;
+        const double value = std::strtod(text.c_str(), &end);
+        const bool valid = !text.empty() && *end == '\0' && value >= 0 && value <= 100;
+        return valid ? std::string() : "expected a number from 0 to 100, found " + text;
+      })
+      ->capture_default_str();
 }
 
 CLI::Option* AddSeed(CLI::App& command, std::uint64_t& seed, const std::string& help) {

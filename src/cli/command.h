@@ -25,6 +25,7 @@ Action AddConvert(CLI::App& app);
 Action AddEval(CLI::App& app);
 Action AddCompare(CLI::App& app);
 Action AddRun(CLI::App& app);
+Action AddChat(CLI::App& app);
 Action AddTokenize(CLI::App& app);
 Action AddInspect(CLI::App& app);
 Action AddVerify(CLI::App& app);
@@ -101,6 +102,8 @@ CLI::Validator NotEmpty();
 CLI::Validator Trimmed();
 // A whole number, written in digits, that is not below `least`.
 CLI::Validator WholeNumber(std::uint64_t least);
+void AddMaxNewTokens(CLI::App& command, std::size_t& tokens, const std::string& help);
+void AddTemperature(CLI::App& command, double& temperature);
 CLI::Option* AddSeed(CLI::App& command, std::uint64_t& seed, const std::string& help);
 CLI::Option* AddBos(CLI::App& command, std::string& bos);
 // The model that the command is about.

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <cstdlib>
 
 #include "cli/command.h"
 
@@ -56,23 +55,17 @@ Action AddRun(CLI::App& app) {
   GenerateOptions& options = flags->options;
   AddModel(command, options.model, kAnyModel);
   command.add_option("-p,--prompt", options.prompt, "The text to continue")->required();
-  command.add_option("-n", options.max_new_tokens, "New tokens at most")
-      ->check(CLI::Range(1, 1 << 24))
-      ->capture_default_str();
-  command.add_option("--temperature", options.temperature, "0: always the most likely token")
-      ->check([](const std::string& text) {
-        char* end = nullptr;
-        const double value = std::strtod(text.c_str(), &end);
-        const bool valid = !text.empty() && *end == '\0' && value >= 0 && value <= 100;
-        return valid ? std::string() : "expected a number from 0 to 100, found " + text;
-      })
-      ->capture_default_str();
+  command.add_flag("--chat", options.chat,
+                   "The prompt is a user's message, put through the model's chat template");
+  AddMaxNewTokens(command, options.max_new_tokens, "New tokens at most");
+  AddTemperature(command, options.temperature);
   AddArithmetic(command, options.activations, options.head_bits);
   command
       .add_option("--bos", flags->bos,
                   "auto: what the tokenizer adds; window: the prompt begins with BOS; never")
       ->check(CLI::IsMember({"auto", "window", "never"}))
-      ->capture_default_str();
+      ->capture_default_str()
+      ->excludes("--chat");  // whose template says what a conversation begins with
   AddSeed(command, options.seed, "Seed of the sampling");
   command.add_flag("-q,--quiet", flags->quiet, "No speed at the end");
   return [flags] { return Run(*flags); };
