@@ -167,7 +167,7 @@ class Terminal(CliTest):
         self.wait_for(lambda seen: b"[stopped]" in seen and seen.endswith(b"> "))
         if HAS_LIBEDIT:
             self.type(b"given up\x03")
-            self.wait_for(lambda seen: seen.endswith(b"\n> "))
+            self.wait_for(lambda seen: seen.endswith(b"^C\r\n> "))
         self.type(b"/stats\r")
         self.wait_for(lambda seen: b"2 messages" in seen and seen.endswith(b"> "))
         self.type(b"\x04")

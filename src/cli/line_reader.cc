@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <clocale>
+#include <csignal>
 #include <cstdio>
 #include <iostream>
 #ifdef AWQ_LIBEDIT
@@ -39,7 +40,14 @@ struct LineReader::Editor {
     prompt = with_prompt;
     given_up = false;
     int count = 0;
+    // Ctrl-C that comes a moment too late for the answer ends nothing.
+    struct sigaction ignore {};
+    struct sigaction earlier {};
+    ignore.sa_handler = SIG_IGN;
+    sigaction(SIGINT, &ignore, &earlier);
+    el_set(line, EL_PREP_TERM, 1);  // before the prompt is there: what is typed then is for us
     const char* read = el_gets(line, &count);
+    sigaction(SIGINT, &earlier, nullptr);
     if (read == nullptr || count <= 0) return std::nullopt;
     std::string text(read, static_cast<std::size_t>(count));
     while (text.ends_with('\n') || text.ends_with('\r')) text.pop_back();
