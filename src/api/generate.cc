@@ -58,8 +58,7 @@ Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& r
     ThreadPool pool(runtime.threads);
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
     AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(model->path()));
-    AWQ_ASSIGN(const std::vector<std::int32_t> prompt,
-               PromptTokens(options, *model, *tokenizer));
+    AWQ_ASSIGN(const std::vector<std::int32_t> prompt, PromptTokens(options, *model, *tokenizer));
     const std::size_t limit = model->config().max_position_embeddings;
     transformer::NetworkOptions network_options;
     network_options.precision = api::ResolvePrecision(runtime.precision);
