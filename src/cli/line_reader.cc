@@ -23,8 +23,8 @@ struct LineReader::Editor {
     el_set(line, EL_PROMPT, &Prompt);
     el_set(line, EL_EDITOR, "emacs");
     el_set(line, EL_HIST, &::history, history);
-    el_set(line, EL_ADDFN, "awq-give-up", "Give the line up", &GiveUp);
-    el_set(line, EL_BIND, "^C", "awq-give-up", nullptr);
+    // What has a name or a text of its own (EL_ADDFN, a macro) el_end would leak.
+    el_set(line, EL_BIND, "^C", "em-kill-line", nullptr);
     el_set(line, EL_BIND, "^R", "em-inc-search-prev", nullptr);
     // Ctrl-C is a key while a line is read, and no signal.
     el_set(line, EL_SETTY, "-d", "-isig", nullptr);
@@ -38,7 +38,6 @@ struct LineReader::Editor {
 
   std::optional<std::string> Read(const char* with_prompt) {
     prompt = with_prompt;
-    given_up = false;
     int count = 0;
     // Ctrl-C that comes a moment too late for the answer ends nothing.
     struct sigaction ignore {};
@@ -51,7 +50,6 @@ struct LineReader::Editor {
     if (read == nullptr || count <= 0) return std::nullopt;
     std::string text(read, static_cast<std::size_t>(count));
     while (text.ends_with('\n') || text.ends_with('\r')) text.pop_back();
-    if (given_up) return std::string();
     HistEvent event;
     if (!text.empty()) ::history(history, &event, H_ENTER, text.c_str());
     return text;
@@ -63,16 +61,10 @@ struct LineReader::Editor {
     return *static_cast<Editor*>(self);
   }
   static char* Prompt(EditLine* of) { return const_cast<char*>(Of(of).prompt); }
-  static unsigned char GiveUp(EditLine* of, int /*key*/) {
-    Of(of).given_up = true;
-    std::fputs("^C\n", stdout);
-    return CC_NEWLINE;
-  }
 
   EditLine* line;
   History* history;
   const char* prompt = "";
-  bool given_up = false;
 };
 
 #else
