@@ -22,6 +22,7 @@ using checkpoint::ModelDirectory;
 using nlohmann::json;
 
 constexpr std::size_t kNamedTensors = 5;  // in a refusal
+constexpr std::size_t kFirstItems = 16;   // that are checked before all are
 
 // Memory of one thread, kept from linear to linear.
 struct Scratch {
@@ -130,11 +131,11 @@ class Conversion {
       // The model's own dtype, as the format's programs have it, where that changes nothing.
       AWQ_ASSIGN(const DType model, ModelDType());
       AWQ_ASSIGN(plan_, PlanConversion(model_, to(), model));
-      AWQ_ASSIGN(const std::vector<std::string> changed, WhatChanges());
-      if (changed.empty()) return {};
+      AWQ_ASSIGN(const bool changes, ChangesAnything());
+      if (!changes) return {};
       AWQ_ASSIGN(plan_, PlanConversion(model_, to(), have));
     }
-    AWQ_ASSIGN(const std::vector<std::string> changed, WhatChanges());
+    AWQ_ASSIGN(const std::vector<std::string> changed, WhatChanges(plan_.items.size()));
     if (changed.empty() || options_.lossy) return {};
     return WouldChange(model_.path(), to().name, changed);
   }
@@ -166,9 +167,20 @@ class Conversion {
            (to().least_zero > from().least_zero && !have.symmetric) || to().scales_zeros;
   }
 
-  // One line a linear that would change; an error for what no --lossy mends.
-  Result<std::vector<std::string>> WhatChanges() {
-    AWQ_TRY(ForItems(0, plan_.items.size(), "checking", [&](std::size_t i, Scratch& scratch) {
+  Result<bool> ChangesAnything() {
+    // Where a type does not fit, that mostly shows at once.
+    for (const std::size_t items :
+         {std::min(kFirstItems, plan_.items.size()), plan_.items.size()}) {
+      AWQ_ASSIGN(const std::vector<std::string> changed, WhatChanges(items));
+      if (!changed.empty()) return true;
+    }
+    return false;
+  }
+
+  // One line a linear among the first `items` that would change; an error for what no --lossy
+  // mends.
+  Result<std::vector<std::string>> WhatChanges(std::size_t items) {
+    AWQ_TRY(ForItems(0, items, "checking", [&](std::size_t i, Scratch& scratch) {
       const ConvertItem& item = plan_.items[i];
       if (!item.packed || !DependsOnValues(item)) return Result<Changes>(Changes{});
       return Repack(from(), to(), item, scratch);
@@ -178,7 +190,7 @@ class Conversion {
       report_.moved.scales.Add(changes.scales);
       report_.moved.zeros.Add(changes.zeros);
     }
-    return Describe(0, plan_.items.size());
+    return Describe(0, items);
   }
 
   std::vector<std::string> Describe(std::size_t first, std::size_t last) const {
