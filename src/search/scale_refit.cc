@@ -10,7 +10,8 @@
 namespace awq::search {
 namespace {
 
-constexpr std::size_t kMostRows = 16;  // of one task, whose systems take at most
+// Of one task: each reads the whole Gram matrix. Their systems take at most
+constexpr std::size_t kMostRows = 64;
 constexpr std::size_t kSystemBytes = std::size_t{4} << 20;
 constexpr int kMostSweeps = 16;
 constexpr float kSmallestHalf = 0x1p-24F;
