@@ -16,8 +16,7 @@ namespace awq {
 namespace {
 
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
-// From here on, rounding up to whole huge pages wastes little.
-constexpr std::size_t kHugeFromBytes = 4 * kHugePageBytes;
+constexpr std::size_t kPageBytes = 4096;  // or a multiple, where munmap then refuses what we return
 
 // Under the address sanitizer everything stays on the heap, which it watches. (GCC says so by a
 // macro, clang by a feature.)
@@ -30,23 +29,21 @@ constexpr std::size_t kMappedFromBytes = SIZE_MAX;
 constexpr std::size_t kMappedFromBytes = std::size_t{1} << 19;
 #endif
 
-std::size_t MappedBytes(std::size_t bytes) {
-  return bytes >= kHugeFromBytes ? RoundUp(bytes, kHugePageBytes) : bytes;
-}
-
 std::byte* Map(std::size_t bytes) {
   void* start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return start == MAP_FAILED ? nullptr : static_cast<std::byte*>(start);
 }
 
-// Begins at a huge page: the slack before and behind is returned at once.
+// Begins at a huge page, so that all but its end can be such: the slack before and behind is
+// returned at once.
 std::byte* MapHuge(std::size_t bytes) {
   std::byte* const start = Map(bytes + kHugePageBytes);
   if (start == nullptr) return nullptr;
   const std::size_t before =
       (kHugePageBytes - reinterpret_cast<std::uintptr_t>(start) % kHugePageBytes) % kHugePageBytes;
   if (before > 0) munmap(start, before);
-  if (before < kHugePageBytes) munmap(start + before + bytes, kHugePageBytes - before);
+  const std::size_t end = RoundUp(before + bytes, kPageBytes);
+  if (bytes + kHugePageBytes > end) munmap(start + end, bytes + kHugePageBytes - end);
 #if defined(MADV_HUGEPAGE)
   madvise(start + before, bytes, MADV_HUGEPAGE);  // advice: where it is refused, small pages do
 #endif
@@ -57,7 +54,7 @@ std::byte* MapHuge(std::size_t bytes) {
 
 void* AllocateAligned(std::size_t bytes) {
   if (bytes > SIZE_MAX / 2) return nullptr;
-  if (bytes >= kHugeFromBytes && bytes >= kMappedFromBytes) return MapHuge(MappedBytes(bytes));
+  if (bytes >= kHugePageBytes && bytes >= kMappedFromBytes) return MapHuge(bytes);
   if (bytes >= kMappedFromBytes) return Map(bytes);
   return std::aligned_alloc(kAlignmentBytes, RoundUp(bytes + 1, kAlignmentBytes));
 }
@@ -72,7 +69,7 @@ void* AllocateZeros(std::size_t bytes) {
 void FreeAligned(void* memory, std::size_t bytes) {
   if (memory == nullptr) return;
   if (bytes >= kMappedFromBytes) {
-    munmap(memory, MappedBytes(bytes));
+    munmap(memory, bytes);
   } else {
     std::free(memory);
   }

@@ -12,8 +12,8 @@ inline constexpr std::size_t kAlignmentBytes = 64;
 
 // Memory aligned to a cache line; null where there is none. A large piece is mapped by itself: it
 // returns to the system when it is freed and leaves no hole in the heap, so that memory does not
-// grow from block to block. A very large one asks for huge pages. FreeAligned takes the size that
-// was asked for.
+// grow from block to block. One of 2 MiB and more asks for huge pages. FreeAligned takes the size
+// that was asked for.
 void* AllocateAligned(std::size_t bytes);
 void* AllocateZeros(std::size_t bytes);  // a large piece takes no memory until it is written
 void FreeAligned(void* memory, std::size_t bytes);

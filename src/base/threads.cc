@@ -7,6 +7,19 @@
 #include <utility>
 
 namespace awq {
+namespace {
+
+constexpr std::size_t kSpins = 4000;  // some tens of microseconds
+
+void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
 
 std::size_t AvailableCpus() {
   cpu_set_t set;
@@ -18,7 +31,9 @@ std::size_t AvailableCpus() {
 }
 
 ThreadPool::ThreadPool(std::size_t threads) {
-  if (threads == 0) threads = AvailableCpus();
+  const std::size_t cpus = AvailableCpus();
+  if (threads == 0) threads = cpus;
+  if (threads <= cpus) spins_ = kSpins;  // else others need the CPU more
   try {
     for (std::size_t worker = 1; worker < threads; ++worker) {
       workers_.emplace_back([this, worker] { WorkerLoop(worker); });
@@ -34,12 +49,20 @@ ThreadPool::ThreadPool(std::size_t threads) {
 ThreadPool::~ThreadPool() { Stop(); }
 
 void ThreadPool::Stop() {
-  {
-    std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  start_.notify_all();
+  stopping_ = true;
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
   for (std::thread& thread : workers_) thread.join();
+}
+
+// One loop follows another within microseconds, where sleeping and waking would take longer than
+// the work; who waits longer sleeps.
+void ThreadPool::Await(const std::atomic<std::uint32_t>& value, std::uint32_t unlike) const {
+  for (std::size_t spin = 0; spin < spins_; ++spin) {
+    if (value.load(std::memory_order_acquire) != unlike) return;
+    Pause();
+  }
+  value.wait(unlike, std::memory_order_acquire);
 }
 
 void ThreadPool::Work(std::size_t worker) {
@@ -51,23 +74,20 @@ void ThreadPool::Work(std::size_t worker) {
     }
   } catch (...) {
     next_.store(count_, std::memory_order_relaxed);
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(failure_mutex_);
     if (!failure_) failure_ = std::current_exception();
   }
 }
 
 void ThreadPool::WorkerLoop(std::size_t worker) {
-  std::size_t seen = 0;
-  for (;;) {
-    {
-      std::unique_lock lock(mutex_);
-      start_.wait(lock, [&] { return stopping_ || generation_ != seen; });
-      if (stopping_) return;
-      seen = generation_;
-    }
+  for (std::uint32_t seen = 0;;) {
+    Await(generation_, seen);
+    ++seen;  // the caller waits for all before the next
+    if (stopping_) return;
     Work(worker);
-    std::lock_guard lock(mutex_);
-    if (--running_ == 0) finished_.notify_one();
+    if (running_.fetch_sub(1, std::memory_order_acq_rel) > 1) continue;
+    done_.store(seen, std::memory_order_release);
+    done_.notify_one();
   }
 }
 
@@ -78,19 +98,14 @@ void ThreadPool::ParallelFor(std::size_t count,
     for (std::size_t index = 0; index < count; ++index) body(index, 0);
     return;
   }
-  {
-    std::lock_guard lock(mutex_);
-    body_ = &body;
-    count_ = count;
-    next_.store(0, std::memory_order_relaxed);
-    failure_ = nullptr;
-    running_ = workers_.size();
-    ++generation_;
-  }
-  start_.notify_all();
+  body_ = &body;
+  count_ = count;
+  next_.store(0, std::memory_order_relaxed);
+  running_.store(workers_.size(), std::memory_order_relaxed);
+  const std::uint32_t before = generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
   Work(0);
-  std::unique_lock lock(mutex_);
-  finished_.wait(lock, [&] { return running_ == 0; });
+  Await(done_, before);
   body_ = nullptr;
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
