@@ -22,6 +22,7 @@ void MultiplyRows(const ExactPanel& p, std::size_t first_token, std::size_t firs
   for (std::size_t g = 0; g < w.groups; ++g) {
     Floats sums[kTokens][2] = {};
     for (std::size_t i = 0; i < w.group_inputs / 8; ++i, codes += kBits * kPanelRows) {
+      __builtin_prefetch(codes + kAheadBytes);
 #pragma GCC unroll 8
       for (std::size_t n = 0; n < 8; ++n) {
         constexpr std::size_t kPerWord = 32 / kBits;
@@ -76,6 +77,7 @@ void MultiplyPairs(const ExactPanel& p, std::size_t first_token) {
       for (std::size_t c = 0; c < kChains; ++c) sums[t][c] = _mm512_setzero_ps();
     }
     for (std::size_t i = 0; i < w.group_inputs; i += 8, codes += kBits * kPanelRows) {
+      __builtin_prefetch(codes + kAheadBytes);
 #pragma GCC unroll 8
       for (std::size_t step = 0; step < kParts * kSteps; ++step) {
         const std::size_t part = step / kSteps;

@@ -116,6 +116,7 @@ void MultiplyRows(const Int8Panel& p, std::size_t first_token, std::size_t first
   for (std::size_t b = 0; b < blocks; ++b, x += p.block_inputs) {
     Integers sums[kTokens][2] = {};
     for (std::size_t i = 0; i < p.block_inputs; i += 8, codes += kBits * kPanelRows) {
+      __builtin_prefetch(codes + kAheadBytes);
       const Codes<kBits> eight(codes);
 #pragma GCC unroll 8
       for (std::size_t t = 0; t < kTokens; ++t) eight.Add(x + t * in + i, sums[t]);

@@ -22,6 +22,9 @@ constexpr std::size_t kTile = 4;
 constexpr std::size_t kLanes = 4;
 constexpr std::size_t kTile = 4;
 #endif
+// Codes are fetched so far ahead of their use, across the ends of pages and panels, where the CPU's
+// own prefetching begins anew. Prefetching what is not there does nothing.
+constexpr std::size_t kAheadBytes = 2048;
 using Floats [[gnu::vector_size(kLanes * sizeof(float))]] = float;
 using Words [[gnu::vector_size(kLanes * sizeof(std::uint32_t))]] = std::uint32_t;
 using Halves [[gnu::vector_size(kLanes * sizeof(std::uint16_t))]] = std::uint16_t;
