@@ -180,6 +180,43 @@ class Reports(CliTest):
         self.assertEqual(tokens(), special)
         self.assertIn(b"; 1 new token,", self.succeed("run", MODEL, "-p", "Once", "-n", "1").stderr)
 
+    def test_what_is_drawn_and_where_it_ends(self):
+        def run(*arguments):
+            return strict_json(self.succeed("run", MODEL, "-p", "Once upon a time", "-n", "24",
+                                            "--json", "-", *arguments).stdout)
+
+        greedy = run()["text"]
+        warm = ["--temperature", "2"]
+        self.assertNotEqual(run(*warm)["text"], greedy)
+        # All that leaves one token is greedy.
+        for cut in (["--top-k", "1"], ["--top-p", "0"], ["--min-p", "1"]):
+            self.assertEqual(run(*warm, *cut)["text"], greedy, cut)
+        self.assertNotEqual(run("--repeat-penalty", "5")["text"], greedy)
+        stopped = run("--stop", "never there", "--stop", greedy[10:14])
+        self.assertEqual((stopped["text"], stopped["finish_reason"]), (greedy[:10], "stop"))
+        for wrong in (["--top-p", "1.1"], ["--min-p", "-1"], ["--repeat-penalty", "0"],
+                      ["--stop", ""], ["--top-k", "x"]):
+            self.fails(2, [wrong[0]], "run", MODEL, "-p", "x", *wrong)
+
+    def test_bench(self):
+        args = ["bench", MODEL, "--prompt", "8,3", "--gen", "2", "--batch", "1,3", "--repeat", "2",
+                "--threads", "1,2"]
+        done = self.succeed(*args, "--json", self.work / "bench.json")
+        report = strict_json((self.work / "bench.json").read_bytes())
+        self.assertEqual([(r["threads"], r["kind"], r["prompt_tokens"], r["batch"])
+                          for r in report["rows"]],
+                         [(t, *row) for t in (1, 2)
+                          for row in (("prefill", 8, 1), ("prefill", 3, 1),
+                                      ("decode", 8, 1), ("decode", 8, 3))])
+        for row in report["rows"]:
+            rate = row["tokens_per_second"]
+            self.assertTrue(0 < rate["least"] <= rate["median"] <= rate["most"], row)
+            self.assertGreater(row["share_of_reading"], 0)
+        self.assertEqual(done.stdout.count(b"| decode |"), 4)
+        self.assertGreater(report["weight_bytes"], 0)
+        self.fails(1, ["context"], "bench", MODEL, "--prompt", "100000000")
+        self.fails(2, ["--batch"], "bench", MODEL, "--batch", "0")
+
     def test_run_and_inspect_and_tokenize(self):
         run = ["run", MODEL, "-p", "Once upon a time", "-n", "8", "--json", "-"]
         first = strict_json(self.succeed(*run).stdout)

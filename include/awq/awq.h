@@ -19,8 +19,8 @@ namespace awq {
 // kAuto: bf16 with fp32 accumulation where the CPU multiplies bf16, else f32.
 enum class ComputePrecision : std::uint8_t { kAuto, kF32, kBF16 };
 
-// What packed linears are multiplied by: kExact as ComputePrecision says, the weights made dense;
-// kInt8 rounded to 8 bits in blocks of up to 128, from the packed weights as they are.
+// What packed linears are multiplied by: kExact as ComputePrecision says, kInt8 rounded to 8 bits
+// in blocks of up to 128.
 enum class Activations : std::uint8_t { kExact, kInt8 };
 
 // How a text becomes windows of `ctx` tokens.
@@ -251,25 +251,36 @@ Result<CompareReport> Compare(const CompareOptions& options, const Runtime& runt
 
 // --- Running ---
 
+// How the next token is drawn, as transformers' parameters of these names have it, and in its
+// order: repeat_penalty (repetition_penalty there), temperature, top_k, top_p, min_p.
+struct Sampling {
+  double temperature = 0;  // 0: always the most likely token
+  std::size_t top_k = 0;   // 0: of all
+  double top_p = 1;
+  double min_p = 0;
+  double repeat_penalty = 1;
+  std::uint64_t seed = 0;
+  std::vector<std::string> stop = {};  // the text ends before the first of them
+};
+
 struct GenerateOptions {
   std::string model;
   std::string prompt;
   std::size_t max_new_tokens = 128;
-  double temperature = 0;  // 0: always the most likely token
+  Sampling sampling = {};
   // kAuto: what the tokenizer adds; kWindow: BOS, whatever the tokenizer adds; kNever: nothing.
   Bos bos = Bos::kAuto;
   Activations activations = Activations::kExact;
   int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
-  std::uint64_t seed = 0;
-  bool chat = false;  // the prompt is a user's turn, put through the model's chat template
+  bool chat = false;   // the prompt is a user's turn, put through the model's chat template
 };
 
 struct GenerateReport {
   std::string text;
   std::size_t prompt_tokens = 0;
   std::size_t new_tokens = 0;
-  // "end" (the model ended the text), "length" (max_new_tokens), "context" (the model takes no more
-  // tokens) or "stopped" (on_text returned false)
+  // "end" (the model ended the text), "stop" (one of Sampling::stop), "length" (max_new_tokens),
+  // "context" (the model takes no more tokens) or "stopped" (on_text returned false)
   std::string finish_reason;
   double prefill_seconds = 0;
   double decode_seconds = 0;
@@ -292,10 +303,9 @@ struct ChatOptions {
   std::string system;                 // the first message; empty: none
   std::size_t max_new_tokens = 512;   // of one answer
   std::size_t context_tokens = 8192;  // of the whole conversation; cut to what the model takes
-  double temperature = 0;             // 0: always the most likely token
+  Sampling sampling = {};
   Activations activations = Activations::kExact;
   int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
-  std::uint64_t seed = 0;
 };
 
 struct ChatAnswer {
@@ -340,6 +350,55 @@ class Chat {
   Result<ChatAnswer> Answer(const std::function<bool(std::string_view)>& on_text);
   std::unique_ptr<Parts> parts_;
 };
+
+// --- Speed ---
+
+struct BenchOptions {
+  std::string model;
+  std::vector<std::size_t> prompt_tokens = {128, 512};  // a row of prefill for each
+  std::size_t new_tokens = 64;                          // of each sequence, after the first prompt
+  std::vector<std::size_t> batch = {1};                 // a row of decode for each
+  std::vector<std::size_t> threads = {};                // all of it for each; empty: Runtime's
+  std::size_t repeats = 5;
+  Activations activations = Activations::kExact;
+  int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
+};
+
+// The median of all repeats, and the least and the most.
+struct SpeedFigure {
+  double median = 0;
+  double least = 0;
+  double most = 0;
+};
+
+struct BenchRow {
+  bool decode = false;  // else prefill
+  std::size_t prompt_tokens = 0;
+  std::size_t new_tokens = 0;
+  std::size_t batch = 1;  // sequences that are decoded together
+  std::size_t threads = 0;
+  SpeedFigure tokens_per_second = {};  // of all sequences together
+  double read_bytes_per_second = 0;
+  double operations_per_second = 0;  // multiplications and additions with weights
+  // Of what reading memory, or a product of oneDNN of the prompt's tokens with one matrix of this
+  // model in the same arithmetic, reached right before and after each repeat; 0: not measured.
+  double share_of_reading = 0;
+  double share_of_product = 0;
+};
+
+struct BenchReport {
+  std::vector<BenchRow> rows;
+  std::string arithmetic;          // "bf16", "f32" or "int8"
+  std::size_t weight_bytes = 0;    // that each step reads
+  double first_token_seconds = 0;  // to load it and answer a prompt of one token
+  SpeedFigure machine_read_bytes_per_second;
+  std::size_t peak_resident_bytes = 0;  // before the memory for measuring the machine was taken
+  std::string markdown;
+  std::string json;
+};
+
+// Error: a prompt and its answer that are longer than the model's context.
+Result<BenchReport> Bench(const BenchOptions& options, const Runtime& runtime = {});
 
 struct TokenizeOptions {
   std::string directory;  // tokenizer files are enough

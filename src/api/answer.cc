@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "io/json.h"
@@ -52,7 +53,51 @@ Result<std::vector<std::int32_t>> EndTokens(const checkpoint::StoredModel& model
   return ends;
 }
 
-std::string_view Name(generate::StopReason reason) {
+Result<generate::SamplerOptions> ToSampler(const Sampling& sampling) {
+  const auto check = [](std::string_view name, double value, double low, double high) -> Status {
+    if (value >= low && value <= high) return {};
+    return MakeError(ErrorCode::kInvalidArgument, "{} is {}: expected {} to {}", name, value, low,
+                     high);
+  };
+  AWQ_TRY(check("temperature", sampling.temperature, 0, 100));
+  AWQ_TRY(check("top_p", sampling.top_p, 0, 1));
+  AWQ_TRY(check("min_p", sampling.min_p, 0, 1));
+  AWQ_TRY(check("repeat_penalty", sampling.repeat_penalty, 0.01, 100));
+  generate::SamplerOptions options;
+  options.temperature = static_cast<float>(sampling.temperature);
+  options.top_k = sampling.top_k;
+  options.top_p = static_cast<float>(sampling.top_p);
+  options.min_p = static_cast<float>(sampling.min_p);
+  options.repeat_penalty = static_cast<float>(sampling.repeat_penalty);
+  options.seed = sampling.seed;
+  return options;
+}
+
+Continuation::Continuation(const std::shared_ptr<const text::Tokenizer>& tokenizer,
+                           std::span<const std::int32_t> prompt, const Sampling& sampling,
+                           OnText on_text)
+    : decoder_(tokenizer, /*skip_special_tokens=*/true),
+      stop_(sampling.stop),
+      on_text_(std::move(on_text)) {
+  std::size_t shown = 0;
+  for (const std::int32_t id : prompt) shown += decoder_.Feed(id).size();
+  const std::size_t whole = tokenizer->Decode(prompt, true).size();
+  held_back_ = whole > shown ? whole - shown : 0;
+}
+
+bool Continuation::Show(const std::string& text) {
+  text_ += text;
+  const bool goes_on = !on_text_ || on_text_(text);
+  return goes_on && !stop_.matched();
+}
+
+void Continuation::Finish() {
+  Show(stop_.Feed(New(decoder_.Flush())));
+  Show(stop_.Flush());
+}
+
+std::string Continuation::FinishReason(generate::StopReason reason) const {
+  if (stop_.matched()) return "stop";
   switch (reason) {
     case generate::StopReason::kEnd:
       return "end";
@@ -64,15 +109,6 @@ std::string_view Name(generate::StopReason reason) {
       break;
   }
   return "length";
-}
-
-Continuation::Continuation(const std::shared_ptr<const text::Tokenizer>& tokenizer,
-                           std::span<const std::int32_t> prompt)
-    : decoder_(tokenizer, /*skip_special_tokens=*/true) {
-  std::size_t shown = 0;
-  for (const std::int32_t id : prompt) shown += decoder_.Feed(id).size();
-  const std::size_t whole = tokenizer->Decode(prompt, true).size();
-  held_back_ = whole > shown ? whole - shown : 0;
 }
 
 std::string Continuation::New(std::string text) {

@@ -39,13 +39,10 @@ Result<std::unique_ptr<Chat>> Chat::Open(const ChatOptions& options, const Runti
     AWQ_ASSIGN(parts->tokenizer, text::Tokenizer::Load(model.path()));
     AWQ_ASSIGN(parts->chat_template, api::LoadChatTemplate(model.path()));
     AWQ_ASSIGN(parts->end_tokens, api::EndTokens(model, *parts->tokenizer));
-    transformer::NetworkOptions network_options;
-    network_options.precision = api::ResolvePrecision(runtime.precision);
-    AWQ_ASSIGN(network_options.packed, api::ToPacked(options.activations, model));
-    AWQ_ASSIGN(network_options.head_bits, api::ReadHeadBits(options.head_bits));
-    network_options.positions =
+    const std::size_t positions =
         std::min<std::size_t>(model.config().max_position_embeddings, options.context_tokens);
-    AWQ_ASSIGN(parts->network, transformer::Network::Create(parts->pool, model, network_options));
+    AWQ_ASSIGN(parts->network, api::MakeNetwork(parts->pool, model, runtime, options.activations,
+                                                options.head_bits, positions));
     parts->session = std::make_unique<generate::Session>(*parts->network);
     std::unique_ptr<Chat> chat(new Chat(std::move(parts)));
     chat->Reset();
@@ -72,25 +69,21 @@ Result<ChatAnswer> Chat::Answer(const std::function<bool(std::string_view)>& on_
   AWQ_ASSIGN(const std::vector<std::int32_t> prompt, parts.tokenizer->Encode(text, false));
   generate::GenerateOptions run;
   run.max_new_tokens = parts.options.max_new_tokens;
-  run.sampler.temperature = static_cast<float>(parts.options.temperature);
-  run.sampler.seed = parts.options.seed;
+  AWQ_ASSIGN(run.sampler, api::ToSampler(parts.options.sampling));
   run.stream = parts.answers++;
   run.end_tokens = parts.end_tokens;
   if (on_text) run.goes_on = [&] { return on_text(""); };
-  api::Continuation decoder(parts.tokenizer, prompt);
+  api::Continuation reply(parts.tokenizer, prompt, parts.options.sampling, on_text);
+  AWQ_ASSIGN(
+      const generate::GenerateReport made,
+      parts.session->Generate(prompt, run, [&](std::int32_t token) { return reply.Feed(token); }));
+  reply.Finish();
   ChatAnswer answer;
-  const auto emit = [&](const std::string& part) {
-    answer.text += part;
-    return !on_text || on_text(part);
-  };
-  AWQ_ASSIGN(const generate::GenerateReport made,
-             parts.session->Generate(
-                 prompt, run, [&](std::int32_t token) { return emit(decoder.Feed(token)); }));
-  emit(decoder.Flush());
+  answer.text = reply.text();
   answer.prompt_tokens = made.prompt_tokens;
   answer.reused_tokens = made.reused_tokens;
   answer.new_tokens = made.tokens.size();
-  answer.finish_reason = std::string(api::Name(made.stop));
+  answer.finish_reason = reply.FinishReason(made.stop);
   answer.prefill_seconds = made.prefill_seconds;
   answer.decode_seconds = made.decode_seconds;
   return answer;

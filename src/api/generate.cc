@@ -60,31 +60,26 @@ Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& r
     AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(model->path()));
     AWQ_ASSIGN(const std::vector<std::int32_t> prompt, PromptTokens(options, *model, *tokenizer));
     const std::size_t limit = model->config().max_position_embeddings;
-    transformer::NetworkOptions network_options;
-    network_options.precision = api::ResolvePrecision(runtime.precision);
-    AWQ_ASSIGN(network_options.packed, api::ToPacked(options.activations, *model));
-    AWQ_ASSIGN(network_options.head_bits, api::ReadHeadBits(options.head_bits));
-    network_options.positions = std::min(limit, prompt.size() + options.max_new_tokens);
-    AWQ_ASSIGN(const auto network, transformer::Network::Create(pool, *model, network_options));
+    AWQ_ASSIGN(const auto network,
+               api::MakeNetwork(pool, *model, runtime, options.activations, options.head_bits,
+                                std::min(limit, prompt.size() + options.max_new_tokens)));
 
     generate::GenerateOptions run;
     run.max_new_tokens = options.max_new_tokens;
-    run.sampler.temperature = static_cast<float>(options.temperature);
-    run.sampler.seed = options.seed;
+    AWQ_ASSIGN(run.sampler, api::ToSampler(options.sampling));
     AWQ_ASSIGN(run.end_tokens, api::EndTokens(*model, *tokenizer));
-    api::Continuation decoder(tokenizer, prompt);
-    GenerateReport report;
-    const auto emit = [&](std::string text) {
-      report.text += text;
-      return text.empty() || !on_text || on_text(text);
-    };
+    api::Continuation text(tokenizer, prompt, options.sampling, [&](std::string_view part) {
+      return part.empty() || !on_text || on_text(part);
+    });
     AWQ_ASSIGN(const generate::GenerateReport made,
                generate::Generate(*network, prompt, run,
-                                  [&](std::int32_t token) { return emit(decoder.Feed(token)); }));
-    emit(decoder.Flush());
+                                  [&](std::int32_t token) { return text.Feed(token); }));
+    text.Finish();
+    GenerateReport report;
+    report.text = text.text();
     report.prompt_tokens = made.prompt_tokens;
     report.new_tokens = made.tokens.size();
-    report.finish_reason = std::string(api::Name(made.stop));
+    report.finish_reason = text.FinishReason(made.stop);
     report.prefill_seconds = made.prefill_seconds;
     report.decode_seconds = made.decode_seconds;
     report.json = ToJson(report);

@@ -43,6 +43,19 @@ Result<int> ReadHeadBits(int bits) {
   return MakeError(ErrorCode::kInvalidArgument, "head_bits is {}: expected 16, 8 or 4", bits);
 }
 
+Result<std::unique_ptr<transformer::Network>> MakeNetwork(ThreadPool& pool,
+                                                          const checkpoint::StoredModel& model,
+                                                          const Runtime& runtime,
+                                                          Activations activations, int head_bits,
+                                                          std::size_t positions) {
+  transformer::NetworkOptions options;
+  options.precision = ResolvePrecision(runtime.precision);
+  options.positions = positions;
+  AWQ_ASSIGN(options.packed, ToPacked(activations, model));
+  AWQ_ASSIGN(options.head_bits, ReadHeadBits(head_bits));
+  return transformer::Network::Create(pool, model, options);
+}
+
 text::BosMode ToBosMode(Bos bos) {
   switch (bos) {
     case Bos::kWindow:

@@ -12,11 +12,18 @@
 #include "kernels/linear.h"
 #include "math/matmul.h"
 #include "text/windows.h"
+#include "transformer/network.h"
 
 namespace awq::api {
 
 math::Precision ResolvePrecision(ComputePrecision wanted);
 
+// The arithmetic that running commands let choose, for a network of so many positions.
+Result<std::unique_ptr<transformer::Network>> MakeNetwork(ThreadPool& pool,
+                                                          const checkpoint::StoredModel& model,
+                                                          const Runtime& runtime,
+                                                          Activations activations, int head_bits,
+                                                          std::size_t positions);
 // Error: kInt8 for a model that has no linears for it.
 Result<kernels::Packed> ToPacked(Activations activations, const checkpoint::StoredModel& model);
 // Error: neither 16, 8 nor 4.

@@ -47,8 +47,8 @@ int RunApp(int argc, const char* const* argv) {
   app.set_version_flag("--version", std::string("awq ") + kVersion);
   app.require_subcommand(1);
   std::vector<std::pair<CLI::App*, Action>> commands;
-  for (auto* add : {AddQuantize, AddConvert, AddCompare, AddEval, AddRun, AddChat, AddTokenize,
-                    AddInspect, AddVerify, AddPull}) {
+  for (auto* add : {AddQuantize, AddConvert, AddCompare, AddEval, AddRun, AddChat, AddBench,
+                    AddTokenize, AddInspect, AddVerify, AddPull}) {
     Action action = add(app);
     commands.emplace_back(app.get_subcommands({}).back(), std::move(action));
   }

@@ -216,9 +216,8 @@ Action AddChat(CLI::App& app) {
                   "Tokens of the whole conversation at most; cut to what the model takes")
       ->check(CLI::Range(2, 1 << 26))
       ->capture_default_str();
-  AddTemperature(command, options.temperature);
+  AddSampling(command, options.sampling);
   AddArithmetic(command, options.activations, options.head_bits);
-  AddSeed(command, options.seed, "Seed of the sampling");
   command.add_flag("-q,--quiet", flags->quiet, "Not why an answer ended");
   return [flags] { return Run(*flags); };
 }

@@ -51,10 +51,12 @@ InterruptNotice::~InterruptNotice() {
   }
 }
 
-RuntimeFlags::RuntimeFlags(CLI::App& command) {
-  command.add_option("--threads", threads_, "Threads to use; 0: all CPUs")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
+RuntimeFlags::RuntimeFlags(CLI::App& command, bool with_threads) {
+  if (with_threads) {
+    command.add_option("--threads", threads_, "Threads to use; 0: all CPUs")
+        ->check(CLI::Range(0, 1024))
+        ->capture_default_str();
+  }
   command.add_option("--precision", precision_, "Arithmetic: f32, bf16 or what suits the CPU")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}))
       ->capture_default_str();
@@ -170,19 +172,47 @@ CLI::Validator WholeNumber(std::uint64_t least) {
       "");
 }
 
+namespace {
+
+CLI::Validator Number(double least, double most) {
+  return CLI::Validator(
+      [least, most](const std::string& text) {
+        char* end = nullptr;
+        const double value = std::strtod(text.c_str(), &end);
+        const bool valid = !text.empty() && *end == '\0' && value >= least && value <= most;
+        return valid ? std::string()
+                     : fmt::format("expected a number from {} to {}, found {}", least, most, text);
+      },
+      "");
+}
+
+}  // namespace
+
 void AddMaxNewTokens(CLI::App& command, std::size_t& tokens, const std::string& help) {
   command.add_option("-n", tokens, help)->check(CLI::Range(1, 1 << 24))->capture_default_str();
 }
 
-void AddTemperature(CLI::App& command, double& temperature) {
-  command.add_option("--temperature", temperature, "0: always the most likely token")
-      ->check([](const std::string& text) {
-        char* end = nullptr;
-        const double value = std::strtod(text.c_str(), &end);
-        const bool valid = !text.empty() && *end == '\0' && value >= 0 && value <= 100;
-        return valid ? std::string() : "expected a number from 0 to 100, found " + text;
-      })
+void AddSampling(CLI::App& command, Sampling& sampling) {
+  const auto add = [&](const char* flag, double& value, double least, double most,
+                       const char* help) {
+    command.add_option(flag, value, help)->check(Number(least, most))->capture_default_str();
+  };
+  add("--temperature", sampling.temperature, 0, 100, "0: always the most likely token");
+  command
+      .add_option("--top-k", sampling.top_k,
+                  "Draw from the so many most likely tokens; 0: from all")
+      ->check(WholeNumber(0))
       ->capture_default_str();
+  add("--top-p", sampling.top_p, 0, 1, "Of these, from the fewest that have P together");
+  add("--min-p", sampling.min_p, 0, 1, "Of these, from all that have P of the most likely one's");
+  add("--repeat-penalty", sampling.repeat_penalty, 0.01, 100,
+      "Divides logits of tokens that were there; 1: none");
+  AddSeed(command, sampling.seed, "Seed of the sampling");
+  command
+      .add_option("--stop", sampling.stop,
+                  "End the text before this string; may be given several times")
+      ->check(NotEmpty())
+      ->allow_extra_args(false);
 }
 
 CLI::Option* AddSeed(CLI::App& command, std::uint64_t& seed, const std::string& help) {

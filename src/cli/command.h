@@ -26,15 +26,16 @@ Action AddEval(CLI::App& app);
 Action AddCompare(CLI::App& app);
 Action AddRun(CLI::App& app);
 Action AddChat(CLI::App& app);
+Action AddBench(CLI::App& app);
 Action AddTokenize(CLI::App& app);
 Action AddInspect(CLI::App& app);
 Action AddVerify(CLI::App& app);
 Action AddPull(CLI::App& app);
 
-// --threads, --precision and a progress bar.
+// --threads, unless the command has a list of its own, --precision and a progress bar.
 class RuntimeFlags {
  public:
-  explicit RuntimeFlags(CLI::App& command);
+  explicit RuntimeFlags(CLI::App& command, bool with_threads = true);
   Runtime Make(ProgressSink& progress) const;
 
  private:
@@ -103,7 +104,8 @@ CLI::Validator Trimmed();
 // A whole number, written in digits, that is not below `least`.
 CLI::Validator WholeNumber(std::uint64_t least);
 void AddMaxNewTokens(CLI::App& command, std::size_t& tokens, const std::string& help);
-void AddTemperature(CLI::App& command, double& temperature);
+// --temperature, --top-k, --top-p, --min-p, --repeat-penalty, --seed, --stop.
+void AddSampling(CLI::App& command, Sampling& sampling);
 CLI::Option* AddSeed(CLI::App& command, std::uint64_t& seed, const std::string& help);
 CLI::Option* AddBos(CLI::App& command, std::string& bos);
 // The model that the command is about.

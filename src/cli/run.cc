@@ -58,7 +58,7 @@ Action AddRun(CLI::App& app) {
   command.add_flag("--chat", options.chat,
                    "The prompt is a user's message, put through the model's chat template");
   AddMaxNewTokens(command, options.max_new_tokens, "New tokens at most");
-  AddTemperature(command, options.temperature);
+  AddSampling(command, options.sampling);
   AddArithmetic(command, options.activations, options.head_bits);
   command
       .add_option("--bos", flags->bos,
@@ -66,7 +66,6 @@ Action AddRun(CLI::App& app) {
       ->check(CLI::IsMember({"auto", "window", "never"}))
       ->capture_default_str()
       ->excludes("--chat");  // whose template says what a conversation begins with
-  AddSeed(command, options.seed, "Seed of the sampling");
   command.add_flag("-q,--quiet", flags->quiet, "No speed at the end");
   return [flags] { return Run(*flags); };
 }

@@ -1,5 +1,6 @@
 #include "generate/sampler.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -10,15 +11,31 @@
 namespace awq::generate {
 
 Sampler::Sampler(const SamplerOptions& options, std::uint64_t stream)
-    : temperature_(options.temperature),
-      banned_tokens_(options.banned_tokens),
-      random_(options.seed, stream) {}
+    : options_(options), random_(options.seed, stream) {}
 
-Result<std::int32_t> Sampler::Next(std::span<float> logits, float temperature) {
-  for (std::int32_t token : banned_tokens_) {
+void Sampler::See(std::span<const std::int32_t> tokens) {
+  if (options_.repeat_penalty == 1) return;
+  for (const std::int32_t token : tokens) {
+    const auto place = std::ranges::lower_bound(seen_, token);
+    if (place == seen_.end() || *place != token) seen_.insert(place, token);
+  }
+}
+
+void Sampler::Penalize(std::span<float> logits) const {
+  for (const std::int32_t token : seen_) {
+    const auto id = static_cast<std::size_t>(token);
+    if (token < 0 || id >= logits.size()) continue;
+    logits[id] = logits[id] > 0 ? logits[id] / options_.repeat_penalty
+                                : logits[id] * options_.repeat_penalty;
+  }
+  for (const std::int32_t token : options_.banned_tokens) {
     const auto id = static_cast<std::size_t>(token);
     if (token >= 0 && id < logits.size()) logits[id] = -std::numeric_limits<float>::infinity();
   }
+}
+
+Result<std::int32_t> Sampler::Next(std::span<float> logits, float temperature) {
+  Penalize(logits);
   const std::size_t best = math::ArgMax(logits);
   // A NaN anywhere makes the sum NaN, which ArgMax alone could overlook.
   if (!std::isfinite(math::LogSumExp(logits))) {
@@ -28,18 +45,59 @@ Result<std::int32_t> Sampler::Next(std::span<float> logits, float temperature) {
         "for the precision of the computation",
         logits.size());
   }
-  if (!(temperature > 0)) return static_cast<std::int32_t>(best);
-  math::Softmax(logits, 1 / temperature);
-  double left = random_.Uniform();
-  std::size_t drawn = best;  // where rounding leaves a little of the sum
-  for (std::size_t id = 0; id < logits.size(); ++id) {
-    left -= static_cast<double>(logits[id]);
-    if (left < 0) {
-      drawn = id;
-      break;
-    }
+  auto drawn = static_cast<std::int32_t>(best);
+  if (temperature > 0) {
+    math::Softmax(logits, 1 / temperature);
+    const double share = random_.Uniform();
+    drawn = cuts() ? PickOfSome(logits, share, best) : Pick(logits, share, best);
   }
-  return static_cast<std::int32_t>(drawn);
+  See({&drawn, 1});
+  return drawn;
+}
+
+std::int32_t Sampler::Pick(std::span<const float> probabilities, double mass, std::size_t best) {
+  for (std::size_t id = 0; id < probabilities.size(); ++id) {
+    mass -= static_cast<double>(probabilities[id]);
+    if (mass < 0) return static_cast<std::int32_t>(id);
+  }
+  return static_cast<std::int32_t>(best);  // where rounding leaves a little of the sum
+}
+
+std::int32_t Sampler::PickOfSome(std::span<const float> probabilities, double share,
+                                 std::size_t best) {
+  // Less likely than: of equals the higher id.
+  const auto less = [](const Candidate& a, const Candidate& b) {
+    return a.probability != b.probability ? a.probability < b.probability : a.token > b.token;
+  };
+  const float least = options_.min_p * probabilities[best];
+  candidates_.clear();
+  for (std::size_t id = 0; id < probabilities.size(); ++id) {
+    candidates_.push_back({probabilities[id], static_cast<std::int32_t>(id)});
+  }
+  // A heap gives them one by one, the most likely first, without sorting what nobody asks for.
+  if (options_.top_k > 0 && options_.top_k < candidates_.size()) {
+    const auto end = candidates_.begin() + static_cast<std::ptrdiff_t>(options_.top_k);
+    std::nth_element(candidates_.begin(), end, candidates_.end(),
+                     [&](const Candidate& a, const Candidate& b) { return less(b, a); });
+    candidates_.erase(end, candidates_.end());
+  }
+  double all = 0;
+  for (const Candidate& each : candidates_) all += static_cast<double>(each.probability);
+  std::make_heap(candidates_.begin(), candidates_.end(), less);
+  auto end = candidates_.end();
+  double mass = 0;  // of those from `end` on, which are kept
+  while (end != candidates_.begin()) {
+    const bool enough = mass >= static_cast<double>(options_.top_p) * all;
+    if (mass > 0 && (enough || candidates_.front().probability < least)) break;
+    std::pop_heap(candidates_.begin(), end, less);
+    mass += static_cast<double>((--end)->probability);
+  }
+  double left = share * mass;
+  for (auto each = candidates_.end(); each != end;) {
+    left -= static_cast<double>((--each)->probability);
+    if (left < 0) return each->token;
+  }
+  return static_cast<std::int32_t>(best);
 }
 
 }  // namespace awq::generate

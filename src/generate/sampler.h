@@ -5,14 +5,23 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/random.h"
 
 namespace awq::generate {
 
+// What transformers' processors of these names do, in its order: repeat_penalty, temperature,
+// top_k, top_p, min_p.
 struct SamplerOptions {
   float temperature = 0;  // 0 takes the most probable token, the lowest id of equals
+  std::size_t top_k = 0;  // only the k most probable; 0: all
+  float top_p = 1;        // of these the fewest, most probable first, that have p together
+  float min_p = 0;        // of these all that have at least min_p of the most probable one's
+  // Logits of tokens that were seen are divided by it where positive, else multiplied (Keskar et
+  // al. 2019); also at temperature 0.
+  float repeat_penalty = 1;
   std::vector<std::int32_t> banned_tokens = {};  // never drawn
   std::uint64_t seed = 0;
 };
@@ -23,15 +32,30 @@ class Sampler {
  public:
   explicit Sampler(const SamplerOptions& options, std::uint64_t stream = 0);
 
+  // Tokens that repeat_penalty is for; those that are drawn are seen by themselves.
+  void See(std::span<const std::int32_t> tokens);
+
   // Draws from softmax(logits / temperature); overwrites `logits` [vocab_size]. One random number a
   // call unless the temperature is 0. Error: no allowed token has a finite logit.
-  Result<std::int32_t> Next(std::span<float> logits) { return Next(logits, temperature_); }
+  Result<std::int32_t> Next(std::span<float> logits) { return Next(logits, options_.temperature); }
   Result<std::int32_t> Next(std::span<float> logits, float temperature);
 
  private:
-  float temperature_;
-  std::vector<std::int32_t> banned_tokens_;
+  struct Candidate {
+    float probability;
+    std::int32_t token;
+  };
+
+  void Penalize(std::span<float> logits) const;
+  // `mass` of a random share of all: the token where the sum of those before passes it.
+  static std::int32_t Pick(std::span<const float> probabilities, double mass, std::size_t best);
+  std::int32_t PickOfSome(std::span<const float> probabilities, double share, std::size_t best);
+  bool cuts() const { return options_.top_k > 0 || options_.top_p < 1 || options_.min_p > 0; }
+
+  SamplerOptions options_;
   Random random_;
+  std::vector<std::int32_t> seen_;  // sorted, if there is a penalty
+  std::vector<Candidate> candidates_;
 };
 
 }  // namespace awq::generate

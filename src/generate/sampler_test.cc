@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -62,6 +63,69 @@ TEST(Sampler, ASeedAndAStreamFixWhatIsDrawn) {
   EXPECT_EQ(draws(1, 2), draws(1, 2));
   EXPECT_NE(draws(1, 2), draws(1, 3));
   EXPECT_NE(draws(1, 2), draws(2, 2));
+}
+
+// The distribution that is left, by sorting everything.
+std::vector<double> Kept(const std::vector<float>& logits, const SamplerOptions& options) {
+  std::vector<std::pair<double, std::size_t>> all;
+  double sum = 0;
+  for (std::size_t id = 0; id < logits.size(); ++id) {
+    all.emplace_back(-std::exp(static_cast<double>(logits[id] / options.temperature)), id);
+    sum -= all.back().first;
+  }
+  std::sort(all.begin(), all.end());
+  if (options.top_k > 0) all.resize(std::min(all.size(), options.top_k));
+  double left = 0;
+  for (const auto& [p, id] : all) left -= p;
+  double before = 0;
+  std::vector<double> kept(logits.size());
+  double mass = 0;
+  for (const auto& [p, id] : all) {
+    if (before / left >= options.top_p || -p < options.min_p * -all.front().first) break;
+    before -= p;
+    kept[id] = -p;
+    mass -= p;
+  }
+  for (double& p : kept) p /= mass;
+  return kept;
+}
+
+TEST(Sampler, WhatCutsTheDistributionLeavesWhatSortingWould) {
+  const std::vector<float> logits = {1.0F, 0.2F, -0.5F, 2.0F, 0.9F, -3.0F, 1.5F};
+  for (const SamplerOptions& options :
+       std::vector<SamplerOptions>{{.temperature = 1, .top_k = 1},
+                                   {.temperature = 1, .top_k = 3},
+                                   {.temperature = 2, .top_k = 100},
+                                   {.temperature = 1, .top_p = 0.5F},
+                                   {.temperature = 1, .top_p = 0.97F},
+                                   {.temperature = 1, .min_p = 0.3F},
+                                   {.temperature = 0.7F, .top_k = 5, .top_p = 0.9F, .min_p = 0.05F},
+                                   {.temperature = 1, .top_p = 1e-6F},
+                                   {.temperature = 1, .min_p = 1}}) {
+    const std::vector<double> kept = Kept(logits, options);
+    Sampler sampler(options);
+    constexpr int kDraws = 20000;
+    std::vector<int> counts(logits.size());
+    for (int i = 0; i < kDraws; ++i) {
+      std::vector<float> copy = logits;
+      ++counts[static_cast<std::size_t>(sampler.Next(copy).value())];
+    }
+    for (std::size_t id = 0; id < counts.size(); ++id) {
+      const double p = kept[id];
+      EXPECT_NEAR(counts[id], p * kDraws, 5 * std::sqrt(p * (1 - p) * kDraws)) << id;
+    }
+  }
+}
+
+TEST(Sampler, WhatWasSeenIsPenalizedOnce) {
+  Sampler sampler({.repeat_penalty = 1.5F});
+  const auto next = [&](std::vector<float> logits) { return sampler.Next(logits).value(); };
+  const std::vector<std::int32_t> prompt = {3, 3, -7, 1000};
+  sampler.See(prompt);
+  EXPECT_EQ(next({1.0F, 2.0F, -1.0F, 2.9F}), 1);     // 2.9 / 1.5 < 2
+  EXPECT_EQ(next({1.4F, 2.0F, -1.0F, 2.0F}), 0);     // both penalized
+  EXPECT_EQ(next({-1.0F, -1.0F, -1.4F, -9.0F}), 2);  // negative ones are multiplied
+  EXPECT_EQ(next({1.0F, 1.0F, 1.0F, 1.6F}), 3);      // all seen: as they were
 }
 
 TEST(Sampler, LogitsThatAreNotFiniteAreAnError) {

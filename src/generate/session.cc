@@ -82,6 +82,7 @@ Result<GenerateReport> Session::Generate(std::span<const std::int32_t> prompt,
   }
   const std::size_t room = positions - prompt.size();
   Sampler sampler(options.sampler, options.stream);
+  sampler.See(prompt);
   GenerateReport report;
   report.prompt_tokens = prompt.size();
   report.reused_tokens =

@@ -186,6 +186,12 @@ std::size_t Linear::owned_bytes() const {
          (panels_ ? panels_->bytes() : 0);
 }
 
+std::size_t Linear::weight_bytes() const {
+  if (panels_) return panels_->bytes();
+  return out_features_ * in_features_ *
+         (precision_ == Precision::kBF16 ? sizeof(BF16) : sizeof(float));
+}
+
 MatrixView<const float> Linear::f32() const {
   AWQ_CHECK(precision_ == Precision::kF32);
   return {f32_ != nullptr ? f32_ : owned_f32_.data(), out_features_, in_features_};

@@ -89,6 +89,7 @@ class Linear {
   std::size_t out_features() const { return out_features_; }
   std::size_t in_features() const { return in_features_; }
   std::size_t owned_bytes() const;
+  std::size_t weight_bytes() const;  // that Apply reads, owned or not
   // [out_features, in_features]; precondition: the precision is that of the type.
   MatrixView<const float> f32() const;
   MatrixView<const BF16> bf16() const;

@@ -26,6 +26,11 @@ Result<quant::Spec> HeadSpec(int bits, std::size_t hidden_size) {
                    hidden_size);
 }
 
+void Count(const kernels::Linear& linear, Network::Work& work) {
+  work.weight_bytes += linear.weight_bytes();
+  work.multiplications += linear.out_features() * linear.in_features();
+}
+
 }  // namespace
 
 Network::Network(ThreadPool& pool, const model::WeightSource& source, const NetworkOptions& options)
@@ -62,6 +67,21 @@ Status Network::Load() {
   AWQ_ASSIGN(head_,
              kernels::Linear::Rounded(pool_, head, options_.precision, spec, "the output head"));
   return {};
+}
+
+Network::Work Network::BlockWork() const {
+  Work work;
+  for (const auto& block : kept_) {
+    if (!block) continue;
+    for (const kernels::Linear& linear : block->linears) Count(linear, work);
+  }
+  return work;
+}
+
+Network::Work Network::HeadWork() const {
+  Work work;
+  Count(head_, work);
+  return work;
 }
 
 Status Network::Embed(std::span<const std::int32_t> tokens, MatrixView<float> hidden) {

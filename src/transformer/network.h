@@ -36,6 +36,15 @@ class Network {
   const model::ModelConfig& config() const { return source_.config(); }
   kernels::Precision precision() const { return options_.precision; }
   std::size_t positions() const { return options_.positions; }
+  kernels::Packed packed() const { return options_.packed; }
+
+  // What a token makes of weights: those of the blocks that are kept, or of the head.
+  struct Work {
+    std::size_t weight_bytes = 0;
+    std::size_t multiplications = 0;
+  };
+  Work BlockWork() const;
+  Work HeadWork() const;
 
   // hidden [tokens, hidden_size]. Error: a token outside the vocabulary.
   Status Embed(std::span<const std::int32_t> tokens, MatrixView<float> hidden);

@@ -1,0 +1,165 @@
+#include <awq/awq.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "api/guard.h"
+#include "api/runtime.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "generate/generate.h"
+#include "speed/speed.h"
+
+namespace awq {
+namespace {
+
+SpeedFigure FigureOf(const speed::Spread& spread) {
+  return {spread.median, spread.least, spread.most};
+}
+
+std::string ToMarkdown(const BenchReport& report) {
+  std::string text =
+      "| | prompt | new | batch | threads | tokens/s | GB/s | of reading, % | Gop/s | "
+      "of oneDNN, % |\n|---|---|---|---|---|---|---|---|---|---|\n";
+  for (const BenchRow& row : report.rows) {
+    const SpeedFigure& tokens = row.tokens_per_second;
+    text += fmt::format(
+        "| {} | {} | {} | {} | {} | {:.1f} [{:.1f}, {:.1f}] | {:.1f} | {:.0f} | {:.0f} | {} |\n",
+        row.decode ? "decode" : "prefill", row.prompt_tokens,
+        row.decode ? std::to_string(row.new_tokens) : "-", row.batch, row.threads, tokens.median,
+        tokens.least, tokens.most, row.read_bytes_per_second / 1e9, 100 * row.share_of_reading,
+        row.operations_per_second / 1e9,
+        row.decode ? "-" : fmt::format("{:.0f}", 100 * row.share_of_product));
+  }
+  return text;
+}
+
+nlohmann::json ToJson(const SpeedFigure& figure) {
+  return {{"median", figure.median}, {"least", figure.least}, {"most", figure.most}};
+}
+
+std::string ToJson(const BenchReport& report) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (const BenchRow& row : report.rows) {
+    rows.push_back({{"kind", row.decode ? "decode" : "prefill"},
+                    {"prompt_tokens", row.prompt_tokens},
+                    {"new_tokens", row.new_tokens},
+                    {"batch", row.batch},
+                    {"threads", row.threads},
+                    {"tokens_per_second", ToJson(row.tokens_per_second)},
+                    {"read_bytes_per_second", row.read_bytes_per_second},
+                    {"share_of_reading", row.share_of_reading},
+                    {"operations_per_second", row.operations_per_second},
+                    {"share_of_product", row.share_of_product}});
+  }
+  return nlohmann::json{
+      {"arithmetic", report.arithmetic},
+      {"weight_bytes", report.weight_bytes},
+      {"first_token_seconds", report.first_token_seconds},
+      {"peak_resident_bytes", report.peak_resident_bytes},
+      {"machine_read_bytes_per_second", ToJson(report.machine_read_bytes_per_second)},
+      {"rows", rows}}
+      .dump(1);
+}
+
+// All rows, for one number of threads after another.
+class Bencher {
+ public:
+  Bencher(const BenchOptions& options, const Runtime& runtime, const checkpoint::StoredModel& model)
+      : options_(options), runtime_(runtime), model_(model) {}
+
+  Result<BenchReport> Run() {
+    AWQ_TRY(Check());
+    std::vector<std::size_t> threads = options_.threads;
+    if (threads.empty()) threads.push_back(runtime_.threads);
+    rows_ = threads.size() * (options_.prompt_tokens.size() + options_.batch.size());
+    Report(runtime_.progress, "measuring", 0, rows_, "rows");
+    for (const std::size_t count : threads) AWQ_TRY(RunWith(count));
+    report_.markdown = ToMarkdown(report_);
+    report_.json = ToJson(report_);
+    return std::move(report_);
+  }
+
+ private:
+  Status Check() const {
+    if (options_.prompt_tokens.empty() || std::ranges::count(options_.prompt_tokens, 0U) > 0) {
+      return MakeError(ErrorCode::kInvalidArgument, "prompt_tokens: expected at least one token");
+    }
+    if (options_.new_tokens == 0 || std::ranges::count(options_.batch, 0U) > 0) {
+      return MakeError(ErrorCode::kInvalidArgument,
+                       "new_tokens and batch: expected at least one token and one sequence");
+    }
+    const std::size_t limit = model_.config().max_position_embeddings;
+    if (positions() <= limit) return {};
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "a prompt and its answer take {} tokens; this model's context has {}",
+                     positions(), limit);
+  }
+
+  std::size_t positions() const {
+    return std::max(std::ranges::max(options_.prompt_tokens),
+                    options_.prompt_tokens.front() + options_.new_tokens);
+  }
+
+  Status RunWith(std::size_t threads) {
+    ThreadPool pool(threads);
+    const auto start = std::chrono::steady_clock::now();
+    AWQ_ASSIGN(const auto network, api::MakeNetwork(pool, model_, runtime_, options_.activations,
+                                                    options_.head_bits, positions()));
+    AWQ_TRY(generate::Generate(*network, {{0}}, {.max_new_tokens = 1}));
+    report_.first_token_seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report_.arithmetic = network->packed() == kernels::Packed::kInt8         ? "int8"
+                         : network->precision() == kernels::Precision::kBF16 ? "bf16"
+                                                                             : "f32";
+    report_.weight_bytes = network->BlockWork().weight_bytes + network->HeadWork().weight_bytes;
+    report_.peak_resident_bytes =
+        std::max(report_.peak_resident_bytes, ReadMemoryUse().peak_resident_bytes);
+    speed::SpeedTest test(pool, *network, options_.repeats);
+    const std::size_t prompt = options_.prompt_tokens.front();
+    for (const std::size_t tokens : options_.prompt_tokens) {
+      AWQ_TRY(Add(test.Prefill(tokens), {.prompt_tokens = tokens, .threads = pool.size()}));
+    }
+    for (const std::size_t batch : options_.batch) {
+      AWQ_TRY(
+          Add(test.Decode(prompt, options_.new_tokens, batch), {.decode = true,
+                                                                .prompt_tokens = prompt,
+                                                                .new_tokens = options_.new_tokens,
+                                                                .batch = batch,
+                                                                .threads = pool.size()}));
+    }
+    report_.machine_read_bytes_per_second = FigureOf(test.reading());
+    return {};
+  }
+
+  Status Add(const Result<speed::Speed>& speed, BenchRow row) {
+    if (!speed) return speed.error();
+    row.tokens_per_second = FigureOf(speed->tokens_per_second);
+    row.read_bytes_per_second = speed->bytes_per_second;
+    row.operations_per_second = speed->operations_per_second;
+    row.share_of_reading = speed->share_of_reading;
+    row.share_of_product = speed->share_of_product;
+    report_.rows.push_back(row);
+    Report(runtime_.progress, "measuring", report_.rows.size(), rows_, "rows");
+    return {};
+  }
+
+  const BenchOptions& options_;
+  const Runtime& runtime_;
+  const checkpoint::StoredModel& model_;
+  std::size_t rows_ = 0;  // that there will be
+  BenchReport report_;
+};
+
+}  // namespace
+
+Result<BenchReport> Bench(const BenchOptions& options, const Runtime& runtime) {
+  return api::Guard([&]() -> Result<BenchReport> {
+    AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
+    return Bencher(options, runtime, *model).Run();
+  });
+}
+
+}  // namespace awq

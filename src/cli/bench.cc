@@ -1,0 +1,70 @@
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "cli/command.h"
+
+namespace awq::cli {
+namespace {
+
+struct Flags {
+  explicit Flags(CLI::App& command) : runtime(command, /*with_threads=*/false), json(command) {}
+  RuntimeFlags runtime;
+  JsonFlag json;
+  BenchOptions options;
+};
+
+void Show(std::FILE* out, const std::string& model, const BenchReport& report) {
+  const SpeedFigure& read = report.machine_read_bytes_per_second;
+  fmt::print(
+      out,
+      "{}: {}, {} of weights a step; first token after {:.2f} s; {} at the peak (file pages "
+      "included)\n\n{}\nMedians of repeats, [least, most]. Of reading: of {:.1f} GB/s [{:.1f}, "
+      "{:.1f}] that this machine read around\nthe repeats. Of oneDNN: of its product of the "
+      "prompt with one matrix of this model.\n",
+      model, report.arithmetic, Bytes(report.weight_bytes), report.first_token_seconds,
+      Bytes(report.peak_resident_bytes), report.markdown, read.median / 1e9, read.least / 1e9,
+      read.most / 1e9);
+}
+
+int Run(Flags& flags) {
+  return RunAndReport(
+      flags.runtime, flags.json,
+      [&](const Runtime& runtime, ProgressBar&) { return Bench(flags.options, runtime); },
+      [&](std::FILE* out, const BenchReport& report) { Show(out, flags.options.model, report); });
+}
+
+void AddCounts(CLI::App& command, const std::string& flag, std::vector<std::size_t>& counts,
+               const std::string& help) {
+  command.add_option(flag, counts, help)
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->transform(Trimmed())
+      ->check(WholeNumber(1))
+      ->capture_default_str();
+}
+
+}  // namespace
+
+Action AddBench(CLI::App& app) {
+  CLI::App& command = *app.add_subcommand(
+      "bench", "How fast a model runs here, beside what this machine reaches at best");
+  auto flags = std::make_shared<Flags>(command);
+  BenchOptions& options = flags->options;
+  AddModel(command, options.model, kAnyModel);
+  AddCounts(command, "--prompt", options.prompt_tokens,
+            "Tokens of prompts, separated by commas; decoding follows the first");
+  command.add_option("--gen", options.new_tokens, "New tokens of each sequence")
+      ->check(WholeNumber(1))
+      ->capture_default_str();
+  AddCounts(command, "--batch", options.batch, "Sequences that are decoded together");
+  AddCounts(command, "--threads", options.threads,
+            "Numbers of threads, each measured by itself; else all CPUs");
+  command.add_option("--repeat", options.repeats, "Times that each figure is measured")
+      ->check(WholeNumber(1))
+      ->capture_default_str();
+  AddArithmetic(command, options.activations, options.head_bits);
+  return [flags] { return Run(*flags); };
+}
+
+}  // namespace awq::cli

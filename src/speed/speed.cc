@@ -1,0 +1,204 @@
+#include "speed/speed.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "math/vector.h"
+
+namespace awq::speed {
+namespace {
+
+using transformer::Batch;
+using transformer::KvCache;
+using transformer::Network;
+
+constexpr double kProbeSeconds = 0.1;
+constexpr std::size_t kTogether = 2048;  // prompt tokens that go through the network at once
+
+double Middle(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+Spread SpreadOf(const std::vector<double>& values) {
+  const auto [least, most] = std::minmax_element(values.begin(), values.end());
+  return {Middle(values), *least, *most};
+}
+
+double SecondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::vector<std::int32_t> SomeTokens(const Network& network, std::size_t count) {
+  Random random(0, 0);
+  const auto vocab = static_cast<double>(network.config().vocab_size);
+  std::vector<std::int32_t> tokens(count);
+  for (std::int32_t& token : tokens) token = static_cast<std::int32_t>(random.Uniform() * vocab);
+  return tokens;
+}
+
+// Sequences of equal length, one a slot.
+class Sequences {
+ public:
+  Sequences(Network& network, std::size_t count, std::size_t capacity_tokens)
+      : network_(network),
+        cache_(network.config(), network.precision(),
+               {network.config().num_hidden_layers, count, capacity_tokens}),
+        logits_(count, network.config().vocab_size),
+        row_bytes_(cache_.Bytes(network.config(), network.precision(),
+                                {network.config().num_hidden_layers, 1, 1})) {}
+
+  // The same prompt for one of them, or for all, from position 0 on, to the logits of its last.
+  Status Fill(std::span<const std::int32_t> prompt, std::size_t slot) {
+    for (std::size_t first = 0; first < prompt.size(); first += kTogether) {
+      const std::size_t count = std::min(kTogether, prompt.size() - first);
+      AWQ_TRY(Run(prompt.subspan(first, count), {{count, first, slot}}));
+    }
+    network_.Logits(hidden_.view().Rows((prompt.size() - 1) % kTogether, 1),
+                    logits_.view().Rows(slot, 1));
+    return {};
+  }
+
+  // One more token of each, at `position`.
+  Status Step(std::size_t position) {
+    std::vector<std::int32_t> tokens;
+    Batch batch;
+    for (std::size_t slot = 0; slot < logits_.rows(); ++slot) {
+      const std::span<const float> row(logits_.row(slot), logits_.cols());
+      tokens.push_back(static_cast<std::int32_t>(math::ArgMax(row)));
+      batch.push_back({1, position, slot});
+    }
+    AWQ_TRY(Run(tokens, batch));
+    network_.Logits(hidden_.view().Rows(0, tokens.size()), logits_);
+    return {};
+  }
+
+  // Of keys and values of one token in all layers.
+  std::size_t row_bytes() const { return row_bytes_; }
+
+ private:
+  Status Run(std::span<const std::int32_t> tokens, const Batch& batch) {
+    if (hidden_.rows() < tokens.size()) {
+      hidden_ = Matrix<float>(tokens.size(), network_.config().hidden_size);
+    }
+    const MatrixView<float> hidden = hidden_.view().Rows(0, tokens.size());
+    AWQ_TRY(network_.Embed(tokens, hidden));
+    return network_.RunBlocks(batch, cache_, hidden);
+  }
+
+  Network& network_;
+  KvCache cache_;
+  Matrix<float> hidden_;
+  Matrix<float> logits_;
+  std::size_t row_bytes_;
+};
+
+Status CheckPositions(const Network& network, std::size_t tokens) {
+  if (tokens > 0 && tokens <= network.positions()) return {};
+  return MakeError(ErrorCode::kInvalidArgument, "{} tokens; the context has {}", tokens,
+                   network.positions());
+}
+
+}  // namespace
+
+SpeedTest::SpeedTest(ThreadPool& pool, Network& network, std::size_t repeats)
+    : pool_(pool), network_(network), repeats_(std::max<std::size_t>(1, repeats)) {}
+
+Spread SpeedTest::reading() const { return SpreadOf(reads_); }
+
+double SpeedTest::Read() {
+  reads_.push_back(reading_.BytesPerSecond(pool_, kProbeSeconds));
+  return reads_.back();
+}
+
+math::ProductProbe SpeedTest::MakeProduct(std::size_t tokens) const {
+  const bool int8 = network_.packed() == kernels::Packed::kInt8;
+  const bool bf16 = network_.precision() == kernels::Precision::kBF16;
+  const model::ModelConfig& config = network_.config();
+  return math::ProductProbe(int8   ? math::Product::kInt8
+                            : bf16 ? math::Product::kBF16
+                                   : math::Product::kF32,
+                            {tokens, config.intermediate_size, config.hidden_size});
+}
+
+Result<Speed> SpeedTest::Measure(math::ProductProbe* product,
+                                 const std::function<Result<Repeat>()>& run) {
+  std::vector<double> rates, bytes, operations, of_reading, of_product;
+  const auto multiply = [&] {
+    return product == nullptr ? 0 : product->OperationsPerSecond(pool_.size(), kProbeSeconds);
+  };
+  double reads = Read();
+  double multiplies = multiply();
+  for (std::size_t i = 0; i < repeats_; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    AWQ_ASSIGN(const Repeat done, run());
+    const double seconds = SecondsSince(start);
+    const double reads_after = Read();
+    const double multiplies_after = multiply();
+    rates.push_back(done.tokens / seconds);
+    bytes.push_back(done.bytes / seconds);
+    operations.push_back(done.operations / seconds);
+    of_reading.push_back(2 * bytes.back() / (reads + reads_after));
+    if (product != nullptr) {
+      of_product.push_back(2 * operations.back() / (multiplies + multiplies_after));
+    }
+    reads = reads_after;
+    multiplies = multiplies_after;
+  }
+  Speed speed;
+  speed.tokens_per_second = SpreadOf(rates);
+  speed.bytes_per_second = Middle(bytes);
+  speed.operations_per_second = Middle(operations);
+  speed.share_of_reading = Middle(of_reading);
+  if (product != nullptr) speed.share_of_product = Middle(of_product);
+  return speed;
+}
+
+Result<Speed> SpeedTest::Prefill(std::size_t tokens) {
+  AWQ_TRY(CheckPositions(network_, tokens));
+  const std::vector<std::int32_t> prompt = SomeTokens(network_, tokens);
+  Sequences sequences(network_, 1, tokens);
+  AWQ_TRY(sequences.Fill(prompt, 0));  // all is made ready before it is timed
+  const auto blocks = network_.BlockWork();
+  const auto head = network_.HeadWork();
+  math::ProductProbe product = MakeProduct(std::min(tokens, kTogether));
+  return Measure(&product, [&]() -> Result<Repeat> {
+    AWQ_TRY(sequences.Fill(prompt, 0));
+    const auto times = static_cast<double>(tokens);
+    return Repeat{times, static_cast<double>(blocks.weight_bytes + head.weight_bytes),
+                  2 * (times * static_cast<double>(blocks.multiplications) +
+                       static_cast<double>(head.multiplications))};
+  });
+}
+
+Result<Speed> SpeedTest::Decode(std::size_t prompt_tokens, std::size_t new_tokens,
+                                std::size_t batch) {
+  AWQ_TRY(CheckPositions(network_, prompt_tokens + new_tokens));
+  const std::vector<std::int32_t> prompt = SomeTokens(network_, prompt_tokens);
+  Sequences sequences(network_, batch, prompt_tokens + new_tokens);
+  for (std::size_t slot = 0; slot < batch; ++slot) AWQ_TRY(sequences.Fill(prompt, slot));
+  AWQ_TRY(sequences.Step(prompt_tokens));
+  const auto blocks = network_.BlockWork();
+  const auto head = network_.HeadWork();
+  return Measure(nullptr, [&]() -> Result<Repeat> {
+    Repeat repeat;
+    for (std::size_t i = 0; i < new_tokens; ++i) {
+      const std::size_t position = prompt_tokens + i;
+      AWQ_TRY(sequences.Step(position));
+      repeat.bytes += static_cast<double>(blocks.weight_bytes + head.weight_bytes +
+                                          batch * (position + 1) * sequences.row_bytes());
+    }
+    const auto tokens = static_cast<double>(batch * new_tokens);
+    repeat.tokens = tokens;
+    repeat.operations =
+        2 * tokens * static_cast<double>(blocks.multiplications + head.multiplications);
+    return repeat;
+  });
+}
+
+}  // namespace awq::speed

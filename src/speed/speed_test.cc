@@ -1,0 +1,70 @@
+#include "speed/speed.h"
+
+#include <gtest/gtest.h>
+
+#include "testing/random_model.h"
+
+namespace awq::speed {
+namespace {
+
+constexpr std::size_t kPositions = 32;
+
+class SpeedOfSmallModel : public ::testing::Test {
+ protected:
+  // Of each block and of the head, from the shapes: the network must count the same.
+  double BlockWeights() const {
+    const model::ModelConfig& config = source_.config();
+    const std::size_t one = config.hidden_size * (2 * config.q_width() + 2 * config.kv_width() +
+                                                  3 * config.intermediate_size);
+    return static_cast<double>(one * config.num_hidden_layers);
+  }
+  double HeadWeights() const {
+    return static_cast<double>(source_.config().hidden_size * source_.config().vocab_size);
+  }
+
+  testing::RandomModel source_{testing::SmallConfig()};
+  ThreadPool pool_{2};
+  std::unique_ptr<transformer::Network> network_ =
+      transformer::Network::Create(pool_, source_, {kernels::Precision::kF32, kPositions, SIZE_MAX})
+          .value();
+  SpeedTest test_{pool_, *network_, 1};
+};
+
+TEST_F(SpeedOfSmallModel, APromptTakesAllWeightsOnceForEachToken) {
+  const auto speed = test_.Prefill(7);
+  ASSERT_TRUE(speed);
+  const double per_second = speed->tokens_per_second.median / 7;
+  EXPECT_GT(per_second, 0);
+  EXPECT_DOUBLE_EQ(speed->bytes_per_second, 4 * (BlockWeights() + HeadWeights()) * per_second);
+  EXPECT_DOUBLE_EQ(speed->operations_per_second,
+                   2 * (7 * BlockWeights() + HeadWeights()) * per_second);
+  EXPECT_GT(speed->share_of_reading, 0);
+  EXPECT_GT(speed->share_of_product, 0);
+  EXPECT_GT(test_.reading().least, 0);
+}
+
+TEST_F(SpeedOfSmallModel, AStepReadsAllWeightsOnceAndWhatEachSequenceHolds) {
+  const std::size_t batch = 3;
+  const auto speed = test_.Decode(5, 4, batch);
+  ASSERT_TRUE(speed);
+  const double per_second = speed->tokens_per_second.median / static_cast<double>(4 * batch);
+  const model::ModelConfig& config = source_.config();
+  // Steps at positions 5 to 8 see 6 to 9 keys and as many values.
+  const auto cached = static_cast<double>(2 * config.num_hidden_layers * config.kv_width() * batch *
+                                          (6 + 7 + 8 + 9));
+  EXPECT_NEAR(speed->bytes_per_second / per_second,
+              4 * (4 * (BlockWeights() + HeadWeights()) + cached), 1e-3);
+  EXPECT_NEAR(speed->operations_per_second / per_second,
+              2 * 4 * static_cast<double>(batch) * (BlockWeights() + HeadWeights()), 1e-3);
+  EXPECT_EQ(speed->share_of_product, 0);
+}
+
+TEST_F(SpeedOfSmallModel, TextsBeyondTheContextAreRefused) {
+  EXPECT_TRUE(test_.Decode(kPositions - 4, 4, 1));
+  EXPECT_FALSE(test_.Decode(kPositions - 3, 4, 1));
+  EXPECT_FALSE(test_.Prefill(kPositions + 1));
+  EXPECT_FALSE(test_.Prefill(0));
+}
+
+}  // namespace
+}  // namespace awq::speed
