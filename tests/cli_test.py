@@ -192,6 +192,8 @@ class Reports(CliTest):
         for cut in (["--top-k", "1"], ["--top-p", "0"], ["--min-p", "1"]):
             self.assertEqual(run(*warm, *cut)["text"], greedy, cut)
         self.assertNotEqual(run("--repeat-penalty", "5")["text"], greedy)
+        idle = self.succeed("run", MODEL, "-p", "Once", "-n", "1", "--top-k", "5")
+        self.assertIn(b"do nothing", idle.stderr)
         stopped = run("--stop", "never there", "--stop", greedy[10:14])
         self.assertEqual((stopped["text"], stopped["finish_reason"]), (greedy[:10], "stop"))
         for wrong in (["--top-p", "1.1"], ["--min-p", "-1"], ["--repeat-penalty", "0"],
@@ -212,6 +214,9 @@ class Reports(CliTest):
             rate = row["tokens_per_second"]
             self.assertTrue(0 < rate["least"] <= rate["median"] <= rate["most"], row)
             self.assertGreater(row["share_of_reading"], 0)
+            self.assertGreater(row["machine_read_bytes_per_second"], 0)
+        # What measuring the machine takes, 256 MiB, is not in it.
+        self.assertLess(report["peak_resident_bytes"], 256 << 20)
         self.assertEqual(done.stdout.count(b"| decode |"), 4)
         self.assertGreater(report["weight_bytes"], 0)
         self.fails(1, ["context"], "bench", MODEL, "--prompt", "100000000")

@@ -379,7 +379,8 @@ struct BenchRow {
   std::size_t threads = 0;
   SpeedFigure tokens_per_second = {};  // of all sequences together
   double read_bytes_per_second = 0;
-  double operations_per_second = 0;  // multiplications and additions with weights
+  double operations_per_second = 0;          // multiplications and additions with weights
+  double machine_read_bytes_per_second = 0;  // median, around all repeats with these threads
   // Of what reading memory, or a product of oneDNN of the prompt's tokens with one matrix of this
   // model in the same arithmetic, reached right before and after each repeat; 0: not measured.
   double share_of_reading = 0;
@@ -388,10 +389,9 @@ struct BenchRow {
 
 struct BenchReport {
   std::vector<BenchRow> rows;
-  std::string arithmetic;          // "bf16", "f32" or "int8"
-  std::size_t weight_bytes = 0;    // that each step reads
-  double first_token_seconds = 0;  // to load it and answer a prompt of one token
-  SpeedFigure machine_read_bytes_per_second;
+  std::string arithmetic;               // "bf16", "f32" or "int8"
+  std::size_t weight_bytes = 0;         // that each step reads
+  double first_token_seconds = 0;       // to load it and answer a prompt of one token
   std::size_t peak_resident_bytes = 0;  // before the memory for measuring the machine was taken
   std::string markdown;
   std::string json;

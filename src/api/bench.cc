@@ -21,15 +21,18 @@ SpeedFigure FigureOf(const speed::Spread& spread) {
 
 std::string ToMarkdown(const BenchReport& report) {
   std::string text =
-      "| | prompt | new | batch | threads | tokens/s | GB/s | of reading, % | Gop/s | "
-      "of oneDNN, % |\n|---|---|---|---|---|---|---|---|---|---|\n";
+      "| | prompt | new | batch | threads | tokens/s | GB/s | machine reads | share, % | Gop/s | "
+      "of oneDNN, % |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
   for (const BenchRow& row : report.rows) {
     const SpeedFigure& tokens = row.tokens_per_second;
     text += fmt::format(
-        "| {} | {} | {} | {} | {} | {:.1f} [{:.1f}, {:.1f}] | {:.1f} | {:.0f} | {:.0f} | {} |\n",
+        "| {} | {} | {} | {} | {} | {:.1f} [{:.1f}, {:.1f}] | {:.1f} | {:.1f} | {:.0f} | {:.0f} | "
+        "{} "
+        "|\n",
         row.decode ? "decode" : "prefill", row.prompt_tokens,
         row.decode ? std::to_string(row.new_tokens) : "-", row.batch, row.threads, tokens.median,
-        tokens.least, tokens.most, row.read_bytes_per_second / 1e9, 100 * row.share_of_reading,
+        tokens.least, tokens.most, row.read_bytes_per_second / 1e9,
+        row.machine_read_bytes_per_second / 1e9, 100 * row.share_of_reading,
         row.operations_per_second / 1e9,
         row.decode ? "-" : fmt::format("{:.0f}", 100 * row.share_of_product));
   }
@@ -50,25 +53,25 @@ std::string ToJson(const BenchReport& report) {
                     {"threads", row.threads},
                     {"tokens_per_second", ToJson(row.tokens_per_second)},
                     {"read_bytes_per_second", row.read_bytes_per_second},
+                    {"machine_read_bytes_per_second", row.machine_read_bytes_per_second},
                     {"share_of_reading", row.share_of_reading},
                     {"operations_per_second", row.operations_per_second},
                     {"share_of_product", row.share_of_product}});
   }
-  return nlohmann::json{
-      {"arithmetic", report.arithmetic},
-      {"weight_bytes", report.weight_bytes},
-      {"first_token_seconds", report.first_token_seconds},
-      {"peak_resident_bytes", report.peak_resident_bytes},
-      {"machine_read_bytes_per_second", ToJson(report.machine_read_bytes_per_second)},
-      {"rows", rows}}
+  return nlohmann::json{{"arithmetic", report.arithmetic},
+                        {"weight_bytes", report.weight_bytes},
+                        {"first_token_seconds", report.first_token_seconds},
+                        {"peak_resident_bytes", report.peak_resident_bytes},
+                        {"rows", rows}}
       .dump(1);
 }
 
 // All rows, for one number of threads after another.
 class Bencher {
  public:
-  Bencher(const BenchOptions& options, const Runtime& runtime, const checkpoint::StoredModel& model)
-      : options_(options), runtime_(runtime), model_(model) {}
+  Bencher(const BenchOptions& options, const Runtime& runtime, const checkpoint::StoredModel& model,
+          std::chrono::steady_clock::time_point start)
+      : options_(options), runtime_(runtime), model_(model), start_(start) {}
 
   Result<BenchReport> Run() {
     AWQ_TRY(Check());
@@ -105,18 +108,18 @@ class Bencher {
 
   Status RunWith(std::size_t threads) {
     ThreadPool pool(threads);
-    const auto start = std::chrono::steady_clock::now();
     AWQ_ASSIGN(const auto network, api::MakeNetwork(pool, model_, runtime_, options_.activations,
                                                     options_.head_bits, positions()));
     AWQ_TRY(generate::Generate(*network, {{0}}, {.max_new_tokens = 1}));
-    report_.first_token_seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (report_.rows.empty()) {  // before memory is taken to measure the machine
+      report_.first_token_seconds =
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+      report_.peak_resident_bytes = ReadMemoryUse().peak_resident_bytes;
+    }
     report_.arithmetic = network->packed() == kernels::Packed::kInt8         ? "int8"
                          : network->precision() == kernels::Precision::kBF16 ? "bf16"
                                                                              : "f32";
     report_.weight_bytes = network->BlockWork().weight_bytes + network->HeadWork().weight_bytes;
-    report_.peak_resident_bytes =
-        std::max(report_.peak_resident_bytes, ReadMemoryUse().peak_resident_bytes);
     speed::SpeedTest test(pool, *network, options_.repeats);
     const std::size_t prompt = options_.prompt_tokens.front();
     for (const std::size_t tokens : options_.prompt_tokens) {
@@ -130,7 +133,9 @@ class Bencher {
                                                                 .batch = batch,
                                                                 .threads = pool.size()}));
     }
-    report_.machine_read_bytes_per_second = FigureOf(test.reading());
+    for (BenchRow& row : report_.rows) {
+      if (row.threads == pool.size()) row.machine_read_bytes_per_second = test.reading().median;
+    }
     return {};
   }
 
@@ -149,7 +154,8 @@ class Bencher {
   const BenchOptions& options_;
   const Runtime& runtime_;
   const checkpoint::StoredModel& model_;
-  std::size_t rows_ = 0;  // that there will be
+  std::chrono::steady_clock::time_point start_;  // before the model was opened
+  std::size_t rows_ = 0;                         // that there will be
   BenchReport report_;
 };
 
@@ -157,8 +163,9 @@ class Bencher {
 
 Result<BenchReport> Bench(const BenchOptions& options, const Runtime& runtime) {
   return api::Guard([&]() -> Result<BenchReport> {
+    const auto start = std::chrono::steady_clock::now();
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
-    return Bencher(options, runtime, *model).Run();
+    return Bencher(options, runtime, *model, start).Run();
   });
 }
 

@@ -1,6 +1,7 @@
 #include "base/memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -16,7 +17,6 @@ namespace awq {
 namespace {
 
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
-constexpr std::size_t kPageBytes = 4096;  // or a multiple, where munmap then refuses what we return
 
 // Under the address sanitizer everything stays on the heap, which it watches. (GCC says so by a
 // macro, clang by a feature.)
@@ -42,7 +42,7 @@ std::byte* MapHuge(std::size_t bytes) {
   const std::size_t before =
       (kHugePageBytes - reinterpret_cast<std::uintptr_t>(start) % kHugePageBytes) % kHugePageBytes;
   if (before > 0) munmap(start, before);
-  const std::size_t end = RoundUp(before + bytes, kPageBytes);
+  const std::size_t end = RoundUp(before + bytes, static_cast<std::size_t>(sysconf(_SC_PAGESIZE)));
   if (bytes + kHugePageBytes > end) munmap(start + end, bytes + kHugePageBytes - end);
 #if defined(MADV_HUGEPAGE)
   madvise(start + before, bytes, MADV_HUGEPAGE);  // advice: where it is refused, small pages do

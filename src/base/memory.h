@@ -15,7 +15,7 @@ inline constexpr std::size_t kAlignmentBytes = 64;
 // grow from block to block. One of 2 MiB and more asks for huge pages. FreeAligned takes the size
 // that was asked for.
 void* AllocateAligned(std::size_t bytes);
-void* AllocateZeros(std::size_t bytes);  // a large piece takes no memory until it is written
+void* AllocateZeros(std::size_t bytes);  // a large piece takes memory as far as it is written
 void FreeAligned(void* memory, std::size_t bytes);
 
 struct MemoryUse {

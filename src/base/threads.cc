@@ -9,7 +9,8 @@
 namespace awq {
 namespace {
 
-constexpr std::size_t kSpins = 4000;  // some tens of microseconds
+constexpr std::size_t kSpins = 1000;  // some 10 to 40 microseconds
+constexpr unsigned kMostFailures = 8;
 
 void Pause() {
 #if defined(__x86_64__)
@@ -33,7 +34,7 @@ std::size_t AvailableCpus() {
 ThreadPool::ThreadPool(std::size_t threads) {
   const std::size_t cpus = AvailableCpus();
   if (threads == 0) threads = cpus;
-  if (threads <= cpus) spins_ = kSpins;  // else others need the CPU more
+  spins_ = threads <= cpus;  // else the others need the CPU more
   try {
     for (std::size_t worker = 1; worker < threads; ++worker) {
       workers_.emplace_back([this, worker] { WorkerLoop(worker); });
@@ -50,19 +51,44 @@ ThreadPool::~ThreadPool() { Stop(); }
 
 void ThreadPool::Stop() {
   stopping_ = true;
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
+  generation_.fetch_add(1);
+  Announce(start_);
   for (std::thread& thread : workers_) thread.join();
 }
 
 // One loop follows another within microseconds, where sleeping and waking would take longer than
-// the work; who waits longer sleeps.
-void ThreadPool::Await(const std::atomic<std::uint32_t>& value, std::uint32_t unlike) const {
-  for (std::size_t spin = 0; spin < spins_; ++spin) {
-    if (value.load(std::memory_order_acquire) != unlike) return;
+// the work. Where other programs want the CPU, though, what is waited for does not come in that
+// time, and who spins is made to wait for it.
+template <class Condition>
+bool ThreadPool::Patience::Spin(const Condition& condition) {
+  if (skips_ > 0) {
+    --skips_;
+    return condition();
+  }
+  for (std::size_t spin = 0; spin < kSpins; ++spin) {
+    if (condition()) {
+      failures_ = 0;
+      return true;
+    }
     Pause();
   }
-  value.wait(unlike, std::memory_order_acquire);
+  failures_ = std::min(failures_ + 1, kMostFailures);
+  skips_ = (1U << failures_) - 1;
+  return false;
+}
+
+template <class Condition>
+void ThreadPool::Await(std::condition_variable& event, Patience& patience,
+                       const Condition& condition) {
+  if (spins_ ? patience.Spin(condition) : condition()) return;
+  std::unique_lock lock(mutex_);
+  event.wait(lock, condition);
+}
+
+void ThreadPool::Announce(std::condition_variable& event) {
+  // Who has looked and not yet gone to sleep holds the mutex.
+  { const std::lock_guard lock(mutex_); }
+  event.notify_all();
 }
 
 void ThreadPool::Work(std::size_t worker) {
@@ -74,20 +100,19 @@ void ThreadPool::Work(std::size_t worker) {
     }
   } catch (...) {
     next_.store(count_, std::memory_order_relaxed);
-    std::lock_guard lock(failure_mutex_);
+    const std::lock_guard lock(mutex_);
     if (!failure_) failure_ = std::current_exception();
   }
 }
 
 void ThreadPool::WorkerLoop(std::size_t worker) {
-  for (std::uint32_t seen = 0;;) {
-    Await(generation_, seen);
+  Patience patience;
+  for (std::size_t seen = 0;;) {
+    Await(start_, patience, [&] { return generation_.load() != seen; });
     ++seen;  // the caller waits for all before the next
     if (stopping_) return;
     Work(worker);
-    if (running_.fetch_sub(1, std::memory_order_acq_rel) > 1) continue;
-    done_.store(seen, std::memory_order_release);
-    done_.notify_one();
+    if (running_.fetch_sub(1) == 1) Announce(finished_);
   }
 }
 
@@ -101,11 +126,11 @@ void ThreadPool::ParallelFor(std::size_t count,
   body_ = &body;
   count_ = count;
   next_.store(0, std::memory_order_relaxed);
-  running_.store(workers_.size(), std::memory_order_relaxed);
-  const std::uint32_t before = generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
+  running_.store(workers_.size());
+  generation_.fetch_add(1);
+  Announce(start_);
   Work(0);
-  Await(done_, before);
+  Await(finished_, patience_, [&] { return running_.load() == 0; });
   body_ = nullptr;
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }

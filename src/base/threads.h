@@ -4,8 +4,8 @@
 #include <awq/result.h>
 
 #include <atomic>
+#include <condition_variable>
 #include <cstddef>
-#include <cstdint>
 #include <exception>
 #include <functional>
 #include <mutex>
@@ -32,23 +32,38 @@ class ThreadPool {
                    const std::function<void(std::size_t index, std::size_t worker)>& body);
 
  private:
+  // How a thread waits: for a moment awake, unless that was in vain the last times, then asleep.
+  class Patience {
+   public:
+    template <class Condition>
+    bool Spin(const Condition& condition);  // whether it came true
+
+   private:
+    unsigned failures_ = 0;  // in a row
+    unsigned skips_ = 0;     // waits that do not spin
+  };
+
   void Stop();
   void Work(std::size_t worker);
   void WorkerLoop(std::size_t worker);
-  void Await(const std::atomic<std::uint32_t>& value, std::uint32_t unlike) const;
+  template <class Condition>
+  void Await(std::condition_variable& event, Patience& patience, const Condition& condition);
+  void Announce(std::condition_variable& event);  // after what it waits for was stored
 
   std::vector<std::thread> workers_;
-  std::size_t spins_ = 0;  // before a thread that waits goes to sleep
+  bool spins_ = false;
+  Patience patience_;  // the caller's
+  std::mutex mutex_;
+  std::condition_variable start_;
+  std::condition_variable finished_;
   // Of the loop that runs: written by the caller before generation_, read by workers after it.
   const std::function<void(std::size_t, std::size_t)>* body_ = nullptr;
   std::size_t count_ = 0;
   bool stopping_ = false;
-  std::atomic<std::uint32_t> generation_{0};  // of loops
-  std::atomic<std::size_t> next_{0};          // index
-  std::atomic<std::uint32_t> done_{0};        // becomes generation_ when the last worker ends
-  std::atomic<std::size_t> running_{0};       // workers
-  std::mutex failure_mutex_;
-  std::exception_ptr failure_;
+  std::atomic<std::size_t> generation_{0};  // of loops
+  std::atomic<std::size_t> next_{0};        // index
+  std::atomic<std::size_t> running_{0};     // workers
+  std::exception_ptr failure_;              // guarded by mutex_
 };
 
 // Calls body(index, worker) likewise, as far as no lower index has failed; the error of the lowest

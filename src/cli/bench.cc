@@ -15,16 +15,14 @@ struct Flags {
 };
 
 void Show(std::FILE* out, const std::string& model, const BenchReport& report) {
-  const SpeedFigure& read = report.machine_read_bytes_per_second;
   fmt::print(
       out,
       "{}: {}, {} of weights a step; first token after {:.2f} s; {} at the peak (file pages "
-      "included)\n\n{}\nMedians of repeats, [least, most]. Of reading: of {:.1f} GB/s [{:.1f}, "
-      "{:.1f}] that this machine read around\nthe repeats. Of oneDNN: of its product of the "
-      "prompt with one matrix of this model.\n",
+      "included)\n\n{}\nMedians of repeats, [least, most]. Share: of what this machine read "
+      "right before and after each repeat.\nOf oneDNN: of its product of the prompt with one "
+      "matrix of this model, likewise.\n",
       model, report.arithmetic, Bytes(report.weight_bytes), report.first_token_seconds,
-      Bytes(report.peak_resident_bytes), report.markdown, read.median / 1e9, read.least / 1e9,
-      read.most / 1e9);
+      Bytes(report.peak_resident_bytes), report.markdown);
 }
 
 int Run(Flags& flags) {

@@ -191,6 +191,7 @@ class Conversation {
 };
 
 int Run(Flags& flags) {
+  NoteIdleSampling(flags.options.sampling);
   ProgressBar progress;
   auto chat = [&] {
     const InterruptNotice notice(Interrupted::kIsLost);

@@ -215,6 +215,14 @@ void AddSampling(CLI::App& command, Sampling& sampling) {
       ->allow_extra_args(false);
 }
 
+void NoteIdleSampling(const Sampling& sampling) {
+  const bool cuts = sampling.top_k > 0 || sampling.top_p < 1 || sampling.min_p > 0;
+  if (sampling.temperature > 0 || !(cuts || sampling.seed != 0)) return;
+  PrintError(
+      "awq: at --temperature 0 the most likely token is taken: --top-k, --top-p, --min-p and "
+      "--seed do nothing\n");
+}
+
 CLI::Option* AddSeed(CLI::App& command, std::uint64_t& seed, const std::string& help) {
   return command.add_option("--seed", seed, help)->check(WholeNumber(0))->capture_default_str();
 }

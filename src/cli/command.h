@@ -106,6 +106,8 @@ CLI::Validator WholeNumber(std::uint64_t least);
 void AddMaxNewTokens(CLI::App& command, std::size_t& tokens, const std::string& help);
 // --temperature, --top-k, --top-p, --min-p, --repeat-penalty, --seed, --stop.
 void AddSampling(CLI::App& command, Sampling& sampling);
+// Says so where flags of sampling do nothing, at temperature 0.
+void NoteIdleSampling(const Sampling& sampling);
 CLI::Option* AddSeed(CLI::App& command, std::uint64_t& seed, const std::string& help);
 CLI::Option* AddBos(CLI::App& command, std::string& bos);
 // The model that the command is about.

@@ -32,6 +32,7 @@ void ShowSpeed(const GenerateReport& report) {
 
 int Run(Flags& flags) {
   std::FILE* out = flags.json.readable();
+  NoteIdleSampling(flags.options.sampling);
   flags.options.bos = ParseBos(flags.bos);
   const auto generate = [&](const Runtime& runtime, ProgressBar& progress) {
     return Generate(flags.options, runtime, [&](std::string_view text) {

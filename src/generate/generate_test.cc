@@ -56,6 +56,20 @@ TEST_F(Generation, GreedyTextIsThatOfWholeSequences) {
   EXPECT_GT(report->decode_seconds, 0);
 }
 
+TEST_F(Generation, WhatThePromptHasIsPenalized) {
+  const std::int32_t usual = Continue(kPrompt, 1).back();
+  const std::vector<std::int32_t> prompt = {1, 17, usual, 33, 8};
+  const std::int32_t first = Continue(prompt, 1).back();
+  const std::vector<std::int32_t> with_it = {1, first, usual, 33, 8};
+  for (const auto& each : {kPrompt, prompt, with_it}) {
+    const auto report =
+        Generate(*network_, each, {.max_new_tokens = 1, .sampler = {.repeat_penalty = 100.0F}});
+    ASSERT_TRUE(report);
+    // A penalty as large leaves nothing that was seen.
+    EXPECT_EQ(std::count(each.begin(), each.end(), report->tokens.front()), 0);
+  }
+}
+
 TEST_F(Generation, StopsWhereItIsTold) {
   const std::vector<std::int32_t> text = Continue(kPrompt, 35);
   const std::int32_t end = text[7];

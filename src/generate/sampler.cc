@@ -9,6 +9,11 @@
 #include "math/vector.h"
 
 namespace awq::generate {
+namespace {
+
+constexpr float kColdest = 1e-6F;  // whose inverse a float holds; any colder one is 0
+
+}  // namespace
 
 Sampler::Sampler(const SamplerOptions& options, std::uint64_t stream)
     : options_(options), random_(options.seed, stream) {}
@@ -46,7 +51,7 @@ Result<std::int32_t> Sampler::Next(std::span<float> logits, float temperature) {
         logits.size());
   }
   auto drawn = static_cast<std::int32_t>(best);
-  if (temperature > 0) {
+  if (temperature > kColdest) {
     math::Softmax(logits, 1 / temperature);
     const double share = random_.Uniform();
     drawn = cuts() ? PickOfSome(logits, share, best) : Pick(logits, share, best);
@@ -76,10 +81,11 @@ std::int32_t Sampler::PickOfSome(std::span<const float> probabilities, double sh
   }
   // A heap gives them one by one, the most likely first, without sorting what nobody asks for.
   if (options_.top_k > 0 && options_.top_k < candidates_.size()) {
-    const auto end = candidates_.begin() + static_cast<std::ptrdiff_t>(options_.top_k);
-    std::nth_element(candidates_.begin(), end, candidates_.end(),
+    const auto kth = candidates_.begin() + static_cast<std::ptrdiff_t>(options_.top_k - 1);
+    std::nth_element(candidates_.begin(), kth, candidates_.end(),
                      [&](const Candidate& a, const Candidate& b) { return less(b, a); });
-    candidates_.erase(end, candidates_.end());
+    const float lowest = kth->probability;  // whose equals stay
+    std::erase_if(candidates_, [&](const Candidate& each) { return each.probability < lowest; });
   }
   double all = 0;
   for (const Candidate& each : candidates_) all += static_cast<double>(each.probability);

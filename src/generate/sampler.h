@@ -16,7 +16,7 @@ namespace awq::generate {
 // top_k, top_p, min_p.
 struct SamplerOptions {
   float temperature = 0;  // 0 takes the most probable token, the lowest id of equals
-  std::size_t top_k = 0;  // only the k most probable; 0: all
+  std::size_t top_k = 0;  // only the k most probable, and equals of the k-th; 0: all
   float top_p = 1;        // of these the fewest, most probable first, that have p together
   float min_p = 0;        // of these all that have at least min_p of the most probable one's
   // Logits of tokens that were seen are divided by it where positive, else multiplied (Keskar et
@@ -47,7 +47,7 @@ class Sampler {
   };
 
   void Penalize(std::span<float> logits) const;
-  // `mass` of a random share of all: the token where the sum of those before passes it.
+  // The token where the sum of the probabilities up to it passes `mass`.
   static std::int32_t Pick(std::span<const float> probabilities, double mass, std::size_t best);
   std::int32_t PickOfSome(std::span<const float> probabilities, double share, std::size_t best);
   bool cuts() const { return options_.top_k > 0 || options_.top_p < 1 || options_.min_p > 0; }

@@ -74,7 +74,10 @@ std::vector<double> Kept(const std::vector<float>& logits, const SamplerOptions&
     sum -= all.back().first;
   }
   std::sort(all.begin(), all.end());
-  if (options.top_k > 0) all.resize(std::min(all.size(), options.top_k));
+  if (options.top_k > 0 && options.top_k < all.size()) {
+    const double lowest = all[options.top_k - 1].first;
+    std::erase_if(all, [&](const auto& each) { return each.first > lowest; });
+  }
   double left = 0;
   for (const auto& [p, id] : all) left -= p;
   double before = 0;
@@ -91,10 +94,12 @@ std::vector<double> Kept(const std::vector<float>& logits, const SamplerOptions&
 }
 
 TEST(Sampler, WhatCutsTheDistributionLeavesWhatSortingWould) {
-  const std::vector<float> logits = {1.0F, 0.2F, -0.5F, 2.0F, 0.9F, -3.0F, 1.5F};
+  const std::vector<float> logits = {1.0F, 0.2F, -0.5F, 2.0F, 0.9F, -3.0F, 1.5F, 1.5F};
   for (const SamplerOptions& options :
        std::vector<SamplerOptions>{{.temperature = 1, .top_k = 1},
-                                   {.temperature = 1, .top_k = 3},
+                                   {.temperature = 1, .top_k = 2},
+                                   {.temperature = 1, .top_k = 4},
+                                   {.temperature = 2, .top_k = 5, .top_p = 0.5F},
                                    {.temperature = 2, .top_k = 100},
                                    {.temperature = 1, .top_p = 0.5F},
                                    {.temperature = 1, .top_p = 0.97F},
@@ -126,6 +131,11 @@ TEST(Sampler, WhatWasSeenIsPenalizedOnce) {
   EXPECT_EQ(next({1.4F, 2.0F, -1.0F, 2.0F}), 0);     // both penalized
   EXPECT_EQ(next({-1.0F, -1.0F, -1.4F, -9.0F}), 2);  // negative ones are multiplied
   EXPECT_EQ(next({1.0F, 1.0F, 1.0F, 1.6F}), 3);      // all seen: as they were
+}
+
+TEST(Sampler, TheColdestTemperaturesAreZero) {
+  Sampler sampler({.temperature = 1e-42F});
+  EXPECT_EQ(Draw(sampler), 1);
 }
 
 TEST(Sampler, LogitsThatAreNotFiniteAreAnError) {

@@ -15,8 +15,7 @@ std::string Shown(std::string_view text, std::size_t piece, StopStrings& stop) {
   return shown + stop.Flush();
 }
 
-// What is shown never depends on where the pieces end: the text up to the first match. A string
-// that is found later, but begins earlier, counts only if it ended in the same piece.
+// The text up to the first that is whole, wherever pieces end.
 TEST(StopStrings, TheTextUpToTheFirstOfThem) {
   const std::vector<std::string> strings = {"\n\n", "User:", "abab"};
   for (const auto& [text, wanted] : std::vector<std::pair<std::string, std::string>>{
@@ -51,6 +50,11 @@ TEST(StopStrings, RandomTextsAreCutWhereFindFindsIt) {
     EXPECT_EQ(Shown(text, 1 + random() % 5, stop), text.substr(0, found)) << wanted << " " << text;
     EXPECT_EQ(stop.matched(), text.find(wanted) != std::string::npos);
   }
+}
+
+TEST(StopStrings, OfTwoInOnePieceTheEarliest) {
+  StopStrings stop({"b", "a"});
+  EXPECT_EQ(stop.Feed("xaby"), "x");
 }
 
 TEST(StopStrings, WithoutStringsNothingIsHeldBack) {

@@ -113,21 +113,23 @@ void MultiplyRows(const Int8Panel& p, std::size_t first_token, std::size_t first
   const std::int8_t* x = p.x + first_token * in;
   const std::uint8_t* codes = w.codes + first_row * 4;
   Floats y[kTokens] = {};
-  for (std::size_t b = 0; b < blocks; ++b, x += p.block_inputs) {
-    Integers sums[kTokens][2] = {};
-    for (std::size_t i = 0; i < p.block_inputs; i += 8, codes += kBits * kPanelRows) {
-      __builtin_prefetch(codes + kAheadBytes);
-      const Codes<kBits> eight(codes);
-#pragma GCC unroll 8
-      for (std::size_t t = 0; t < kTokens; ++t) eight.Add(x + t * in + i, sums[t]);
-    }
-    const std::size_t g = b / blocks_per_group;
+  std::size_t b = 0;
+  for (std::size_t g = 0; g < w.groups; ++g) {
     const Floats scale = ReadScales(w, g, first_row);
     const Integers zero = ReadZeros(w, g, first_row);
-    for (std::size_t t = 0; t < kTokens; ++t) {
-      const std::size_t at = (first_token + t) * blocks + b;
-      const Integers all = sums[t][0] + sums[t][1] - zero * p.x_sums[at];
-      y[t] += __builtin_convertvector(all, Floats) * (scale * p.x_scales[at]);
+    for (const std::size_t end = b + blocks_per_group; b < end; ++b, x += p.block_inputs) {
+      Integers sums[kTokens][2] = {};
+      for (std::size_t i = 0; i < p.block_inputs; i += 8, codes += kBits * kPanelRows) {
+        __builtin_prefetch(codes + kAheadBytes);
+        const Codes<kBits> eight(codes);
+#pragma GCC unroll 8
+        for (std::size_t t = 0; t < kTokens; ++t) eight.Add(x + t * in + i, sums[t]);
+      }
+      for (std::size_t t = 0; t < kTokens; ++t) {
+        const std::size_t at = (first_token + t) * blocks + b;
+        const Integers all = sums[t][0] + sums[t][1] - zero * p.x_sums[at];
+        y[t] += __builtin_convertvector(all, Floats) * (scale * p.x_scales[at]);
+      }
     }
   }
   for (std::size_t t = 0; t < kTokens; ++t) Store(y[t], p.outputs, first_token + t, first_row);

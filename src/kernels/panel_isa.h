@@ -27,8 +27,6 @@ constexpr std::size_t kTile = 4;
 constexpr std::size_t kAheadBytes = 2048;
 using Floats [[gnu::vector_size(kLanes * sizeof(float))]] = float;
 using Words [[gnu::vector_size(kLanes * sizeof(std::uint32_t))]] = std::uint32_t;
-using Halves [[gnu::vector_size(kLanes * sizeof(std::uint16_t))]] = std::uint16_t;
-using Octets [[gnu::vector_size(kLanes)]] = std::uint8_t;
 using Integers [[gnu::vector_size(kLanes * sizeof(std::int32_t))]] = std::int32_t;
 
 template <class Vector>
@@ -43,16 +41,22 @@ constexpr std::size_t InputOf(std::size_t bits, std::size_t place) {
   return bits == 4 ? place / 2 + place % 2 * 4 : place;
 }
 
-// The scales of a group, as floats, and its zero points: kLanes rows of them.
+// The scales of a group, as floats, and its zero points: kLanes rows of them. (GCC 12 widens
+// vectors of narrow integers one element at a time.)
 Floats ReadScales(const PanelWeights& w, std::size_t group, std::size_t first_row) {
-  const auto bits = Load<Halves>(w.scales + group * kPanelRows + first_row);
-  const Words words = __builtin_convertvector(bits, Words);
-  if (w.scales_are_bf16) return reinterpret_cast<Floats>(words << 16);
+  const std::uint16_t* from = w.scales + group * kPanelRows + first_row;
 #if defined(__AVX512BW__)
-  return _mm512_cvtph_ps(reinterpret_cast<__m256i>(bits));
+  const auto bits = Load<__m256i>(from);
+  if (!w.scales_are_bf16) return _mm512_cvtph_ps(bits);
+  return reinterpret_cast<Floats>(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 #elif defined(__AVX2__)
-  return _mm256_cvtph_ps(reinterpret_cast<__m128i>(bits));
+  const auto bits = Load<__m128i>(from);
+  if (!w.scales_are_bf16) return _mm256_cvtph_ps(bits);
+  return reinterpret_cast<Floats>(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
 #else
+  using Halves [[gnu::vector_size(kLanes * sizeof(std::uint16_t))]] = std::uint16_t;
+  const Words words = __builtin_convertvector(Load<Halves>(from), Words);
+  if (w.scales_are_bf16) return reinterpret_cast<Floats>(words << 16);
   // Finite ones only: what is loaded has been checked.
   const Floats magnitude = reinterpret_cast<Floats>((words & 0x7fffU) << 13) * 0x1p112F;
   return reinterpret_cast<Floats>((words & 0x8000U) << 16 | reinterpret_cast<Words>(magnitude));
@@ -60,7 +64,16 @@ Floats ReadScales(const PanelWeights& w, std::size_t group, std::size_t first_ro
 }
 
 Integers ReadZeros(const PanelWeights& w, std::size_t group, std::size_t first_row) {
-  return __builtin_convertvector(Load<Octets>(w.zeros + group * kPanelRows + first_row), Integers);
+  const std::uint8_t* from = w.zeros + group * kPanelRows + first_row;
+#if defined(__AVX512BW__)
+  return reinterpret_cast<Integers>(_mm512_cvtepu8_epi32(Load<__m128i>(from)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Integers>(
+      _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+#else
+  using Octets [[gnu::vector_size(kLanes)]] = std::uint8_t;
+  return __builtin_convertvector(Load<Octets>(from), Integers);
+#endif
 }
 
 void Store(Floats y, const PanelOutputs& outputs, std::size_t token, std::size_t first_row) {

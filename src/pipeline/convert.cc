@@ -257,6 +257,7 @@ class Conversion {
       return Changes{};
     }
     AWQ_ASSIGN(const Changes changes, Repack(from(), to(), item, scratch));
+    AWQ_CHECK(options_.lossy || !changes.any());  // MakePlan refused it
     const std::vector<pack::PartInfo> parts = to().parts(item.target);
     for (std::size_t i = 0; i < parts.size(); ++i) {
       AWQ_TRY(writer_->WriteTensor(fmt::format("{}.{}", item.packed->module, parts[i].suffix),

@@ -23,9 +23,8 @@ constexpr double kNextActivationExponent = 0.5;  // where the last of these is t
 constexpr std::array kWeightExponents = {0.0, 0.5, 1.0};
 constexpr double kActivationStep = 0.08;
 constexpr double kWeightStep = 0.25;
-constexpr std::size_t kSampleRows = 512;  // of a large linear; fewer of a wide one
-constexpr std::size_t kSampleWeights = std::size_t{1} << 20;
-constexpr std::size_t kMostStep = 16;
+constexpr std::size_t kSampleRows = 512;  // of a large linear
+constexpr std::size_t kMostStep = 8;
 constexpr double kPublishedDamping = 0.01;
 
 // What was tried with one scale: one rounding a linear.
@@ -168,9 +167,7 @@ class Solver {
   std::vector<Sample> SampleTargets() {
     std::vector<Sample> samples;
     for (const MatrixView<const float>& target : targets_) {
-      const std::size_t rows =
-          std::clamp(kSampleWeights / target.cols, kSampleRows / 2, kSampleRows);
-      const std::size_t step = std::clamp<std::size_t>(target.rows / rows, 1, kMostStep);
+      const std::size_t step = std::clamp<std::size_t>(target.rows / kSampleRows, 1, kMostStep);
       Sample sample{Matrix<float>(CeilDiv(target.rows, step), target.cols),
                     static_cast<double>(step)};
       ForRows(pool_, sample.rows.rows(), [&](std::size_t row) {

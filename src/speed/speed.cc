@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -18,17 +19,6 @@ using transformer::Network;
 
 constexpr double kProbeSeconds = 0.1;
 constexpr std::size_t kTogether = 2048;  // prompt tokens that go through the network at once
-
-double Middle(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
-Spread SpreadOf(const std::vector<double>& values) {
-  const auto [least, most] = std::minmax_element(values.begin(), values.end());
-  return {Middle(values), *least, *most};
-}
 
 double SecondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -50,8 +40,7 @@ class Sequences {
         cache_(network.config(), network.precision(),
                {network.config().num_hidden_layers, count, capacity_tokens}),
         logits_(count, network.config().vocab_size),
-        row_bytes_(cache_.Bytes(network.config(), network.precision(),
-                                {network.config().num_hidden_layers, 1, 1})) {}
+        row_bytes_(KvCache::Bytes(network.config(), network.precision(), {1, 1, 1})) {}
 
   // The same prompt for one of them, or for all, from position 0 on, to the logits of its last.
   Status Fill(std::span<const std::int32_t> prompt, std::size_t slot) {
@@ -78,8 +67,14 @@ class Sequences {
     return {};
   }
 
-  // Of keys and values of one token in all layers.
-  std::size_t row_bytes() const { return row_bytes_; }
+  // Of the keys and values that a token at `position` sees, in all layers.
+  std::size_t SeenBytes(std::size_t position) const {
+    std::size_t tokens = 0;
+    for (const std::size_t window : network_.config().sliding_window) {
+      tokens += window == 0 ? position + 1 : std::min(window, position + 1);
+    }
+    return tokens * row_bytes_;
+  }
 
  private:
   Status Run(std::span<const std::int32_t> tokens, const Batch& batch) {
@@ -95,7 +90,7 @@ class Sequences {
   KvCache cache_;
   Matrix<float> hidden_;
   Matrix<float> logits_;
-  std::size_t row_bytes_;
+  std::size_t row_bytes_;  // of one token in one layer
 };
 
 Status CheckPositions(const Network& network, std::size_t tokens) {
@@ -105,6 +100,38 @@ Status CheckPositions(const Network& network, std::size_t tokens) {
 }
 
 }  // namespace
+
+Spread SpreadOf(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  const double median =
+      values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+  return {median, values.front(), values.back()};
+}
+
+Speed Summarize(const std::vector<Repeat>& repeats) {
+  const auto spread = [&](const auto& figure) {
+    std::vector<double> values;
+    for (const Repeat& repeat : repeats) values.push_back(figure(repeat));
+    return SpreadOf(std::move(values));
+  };
+  const auto share = [](double done, double before, double after) {
+    return before + after > 0 ? 2 * done / (before + after) : 0;
+  };
+  Speed speed;
+  speed.tokens_per_second = spread([](const Repeat& r) { return r.tokens / r.seconds; });
+  speed.bytes_per_second = spread([](const Repeat& r) { return r.bytes / r.seconds; }).median;
+  speed.operations_per_second =
+      spread([](const Repeat& r) { return r.operations / r.seconds; }).median;
+  speed.share_of_reading = spread([&](const Repeat& r) {
+                             return share(r.bytes / r.seconds, r.reads_before, r.reads_after);
+                           }).median;
+  speed.share_of_product =
+      spread([&](const Repeat& r) {
+        return share(r.operations / r.seconds, r.products_before, r.products_after);
+      }).median;
+  return speed;
+}
 
 SpeedTest::SpeedTest(ThreadPool& pool, Network& network, std::size_t repeats)
     : pool_(pool), network_(network), repeats_(std::max<std::size_t>(1, repeats)) {}
@@ -128,35 +155,25 @@ math::ProductProbe SpeedTest::MakeProduct(std::size_t tokens) const {
 
 Result<Speed> SpeedTest::Measure(math::ProductProbe* product,
                                  const std::function<Result<Repeat>()>& run) {
-  std::vector<double> rates, bytes, operations, of_reading, of_product;
-  const auto multiply = [&] {
-    return product == nullptr ? 0 : product->OperationsPerSecond(pool_.size(), kProbeSeconds);
+  // Reading comes last: oneDNN's threads, which look for more work for a while, sleep by then.
+  const auto limits = [&] {
+    const double products =
+        product == nullptr ? 0 : product->OperationsPerSecond(pool_.size(), kProbeSeconds);
+    return std::pair(Read(), products);
   };
-  double reads = Read();
-  double multiplies = multiply();
+  std::vector<Repeat> repeats;
+  auto before = limits();
   for (std::size_t i = 0; i < repeats_; ++i) {
     const auto start = std::chrono::steady_clock::now();
-    AWQ_ASSIGN(const Repeat done, run());
-    const double seconds = SecondsSince(start);
-    const double reads_after = Read();
-    const double multiplies_after = multiply();
-    rates.push_back(done.tokens / seconds);
-    bytes.push_back(done.bytes / seconds);
-    operations.push_back(done.operations / seconds);
-    of_reading.push_back(2 * bytes.back() / (reads + reads_after));
-    if (product != nullptr) {
-      of_product.push_back(2 * operations.back() / (multiplies + multiplies_after));
-    }
-    reads = reads_after;
-    multiplies = multiplies_after;
+    AWQ_ASSIGN(Repeat repeat, run());
+    repeat.seconds = SecondsSince(start);
+    const auto after = limits();
+    std::tie(repeat.reads_before, repeat.products_before) = before;
+    std::tie(repeat.reads_after, repeat.products_after) = after;
+    repeats.push_back(repeat);
+    before = after;
   }
-  Speed speed;
-  speed.tokens_per_second = SpreadOf(rates);
-  speed.bytes_per_second = Middle(bytes);
-  speed.operations_per_second = Middle(operations);
-  speed.share_of_reading = Middle(of_reading);
-  if (product != nullptr) speed.share_of_product = Middle(of_product);
-  return speed;
+  return Summarize(repeats);
 }
 
 Result<Speed> SpeedTest::Prefill(std::size_t tokens) {
@@ -170,9 +187,13 @@ Result<Speed> SpeedTest::Prefill(std::size_t tokens) {
   return Measure(&product, [&]() -> Result<Repeat> {
     AWQ_TRY(sequences.Fill(prompt, 0));
     const auto times = static_cast<double>(tokens);
-    return Repeat{times, static_cast<double>(blocks.weight_bytes + head.weight_bytes),
-                  2 * (times * static_cast<double>(blocks.multiplications) +
-                       static_cast<double>(head.multiplications))};
+    Repeat repeat;
+    repeat.tokens = times;
+    repeat.bytes =
+        static_cast<double>(CeilDiv(tokens, kTogether) * blocks.weight_bytes + head.weight_bytes);
+    repeat.operations = 2 * (times * static_cast<double>(blocks.multiplications) +
+                             static_cast<double>(head.multiplications));
+    return repeat;
   });
 }
 
@@ -191,7 +212,7 @@ Result<Speed> SpeedTest::Decode(std::size_t prompt_tokens, std::size_t new_token
       const std::size_t position = prompt_tokens + i;
       AWQ_TRY(sequences.Step(position));
       repeat.bytes += static_cast<double>(blocks.weight_bytes + head.weight_bytes +
-                                          batch * (position + 1) * sequences.row_bytes());
+                                          batch * sequences.SeenBytes(position));
     }
     const auto tokens = static_cast<double>(batch * new_tokens);
     repeat.tokens = tokens;

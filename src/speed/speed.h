@@ -28,6 +28,23 @@ struct Speed {
   double share_of_product = 0;
 };
 
+// One repeat: what was done in so many seconds, and what the machine reached right before and
+// after.
+struct Repeat {
+  double tokens = 0;
+  double bytes = 0;
+  double operations = 0;
+  double seconds = 0;
+  double reads_before = 0;  // bytes a second
+  double reads_after = 0;
+  double products_before = 0;  // operations a second; 0: not measured
+  double products_after = 0;
+};
+
+// At least one repeat.
+Speed Summarize(const std::vector<Repeat>& repeats);
+Spread SpreadOf(std::vector<double> values);
+
 // Machine limits are measured around each repeat. The network must outlive it; its positions are
 // what prompts and answers may fill.
 class SpeedTest {
@@ -44,11 +61,6 @@ class SpeedTest {
   Spread reading() const;
 
  private:
-  struct Repeat {
-    double tokens = 0;
-    double bytes = 0;
-    double operations = 0;
-  };
   Result<Speed> Measure(math::ProductProbe* product, const std::function<Result<Repeat>()>& run);
   double Read();
   math::ProductProbe MakeProduct(std::size_t tokens) const;

@@ -59,6 +59,34 @@ TEST_F(SpeedOfSmallModel, AStepReadsAllWeightsOnceAndWhatEachSequenceHolds) {
   EXPECT_EQ(speed->share_of_product, 0);
 }
 
+TEST(Summarize, MediansOfRatesAndOfSharesOfWhatWasAround) {
+  const Repeat slow{.tokens = 10,
+                    .bytes = 100,
+                    .operations = 60,
+                    .seconds = 2,
+                    .reads_before = 80,
+                    .reads_after = 120,
+                    .products_before = 50,
+                    .products_after = 70};
+  Repeat fast = slow;
+  fast.seconds = 1;
+  Repeat fastest = slow;
+  fastest.seconds = 0.5;
+  fastest.reads_after = 320;
+  const Speed speed = Summarize({fastest, slow, fast});
+  EXPECT_DOUBLE_EQ(speed.tokens_per_second.median, 10);
+  EXPECT_DOUBLE_EQ(speed.tokens_per_second.least, 5);
+  EXPECT_DOUBLE_EQ(speed.tokens_per_second.most, 20);
+  EXPECT_DOUBLE_EQ(speed.bytes_per_second, 100);
+  EXPECT_DOUBLE_EQ(speed.operations_per_second, 60);
+  EXPECT_DOUBLE_EQ(speed.share_of_reading, 1);  // of .5, 1 and 1
+  EXPECT_DOUBLE_EQ(speed.share_of_product, 1);  // of .5, 1 and 2
+  EXPECT_DOUBLE_EQ(Summarize({slow, fast}).tokens_per_second.median, 7.5);
+  Repeat without = slow;
+  without.products_before = without.products_after = 0;
+  EXPECT_EQ(Summarize({without}).share_of_product, 0);
+}
+
 TEST_F(SpeedOfSmallModel, TextsBeyondTheContextAreRefused) {
   EXPECT_TRUE(test_.Decode(kPositions - 4, 4, 1));
   EXPECT_FALSE(test_.Decode(kPositions - 3, 4, 1));
