@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/threads.h"
 #include "io/file.h"
@@ -115,7 +116,7 @@ Status Run(const std::string& path, const std::vector<std::string>& methods,
         const auto start = std::chrono::steady_clock::now();
         const Rounded rounded = RoundBy(pool, method, layer, weights, inputs, spec);
         const double seconds =
-            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+            SecondsSince(start);
         rows.push_back({{"layer", layer.weight},
                         {"method", method},
                         {"bits", width},

@@ -92,8 +92,8 @@ bool Continuation::Show(const std::string& text) {
 }
 
 void Continuation::Finish() {
-  Show(stop_.Feed(New(decoder_.Flush())));
-  Show(stop_.Flush());
+  const std::string rest = stop_.Feed(New(decoder_.Flush()));
+  Show(rest + stop_.Flush());
 }
 
 std::string Continuation::FinishReason(generate::StopReason reason) const {

@@ -7,6 +7,7 @@
 
 #include "api/guard.h"
 #include "api/runtime.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "generate/generate.h"
@@ -27,8 +28,7 @@ std::string ToMarkdown(const BenchReport& report) {
     const SpeedFigure& tokens = row.tokens_per_second;
     text += fmt::format(
         "| {} | {} | {} | {} | {} | {:.1f} [{:.1f}, {:.1f}] | {:.1f} | {:.1f} | {:.0f} | {:.0f} | "
-        "{} "
-        "|\n",
+        "{} |\n",
         row.decode ? "decode" : "prefill", row.prompt_tokens,
         row.decode ? std::to_string(row.new_tokens) : "-", row.batch, row.threads, tokens.median,
         tokens.least, tokens.most, row.read_bytes_per_second / 1e9,
@@ -112,8 +112,7 @@ class Bencher {
                                                     options_.head_bits, positions()));
     AWQ_TRY(generate::Generate(*network, {{0}}, {.max_new_tokens = 1}));
     if (report_.rows.empty()) {  // before memory is taken to measure the machine
-      report_.first_token_seconds =
-          std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+      report_.first_token_seconds = SecondsSince(start_);
       report_.peak_resident_bytes = ReadMemoryUse().peak_resident_bytes;
     }
     report_.arithmetic = network->packed() == kernels::Packed::kInt8         ? "int8"

@@ -13,6 +13,7 @@
 #include "api/runtime.h"
 #include "api/windows.h"
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/memory.h"
 #include "eval/score.h"
 #include "eval/task_score.h"
@@ -130,8 +131,7 @@ class Comparing {
     report_.text = measured_.text;
     report_.ctx = measured_.windows.cols();
     report_.windows = measured_.windows.rows();
-    report_.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report_.seconds = SecondsSince(start);
     report_.peak_resident_bytes = ReadMemoryUse().peak_resident_bytes;
     report_.markdown = api::ToMarkdown(report_);
     report_.csv = api::ToCsv(report_);

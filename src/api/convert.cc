@@ -8,6 +8,7 @@
 #include "api/formats.h"
 #include "api/guard.h"
 #include "api/runtime.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "checkpoint/gguf_model.h"
@@ -74,7 +75,7 @@ Result<ConvertSummary> ConvertToGguf(ThreadPool& pool, const checkpoint::StoredM
   summary.output_bytes = report.file_bytes;
   summary.changes = report.changes;
   summary.moved = ToPublic(report.moved);
-  summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  summary.seconds = SecondsSince(start);
   return summary;
 }
 

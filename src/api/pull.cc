@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/guard.h"
+#include "base/clock.h"
 
 namespace awq {
 namespace {
@@ -37,8 +38,7 @@ Result<PullReport> Pull(const PullOptions& options, const Runtime& runtime) {
     report.commit = pulled.commit;
     report.downloaded_files = pulled.downloaded_files;
     report.downloaded_bytes = pulled.downloaded_bytes;
-    report.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report.seconds = SecondsSince(start);
     report.json = ToJson(report, name);
     return report;
   });

@@ -39,10 +39,6 @@ class AnswerInterrupt {
   struct sigaction earlier_ {};
 };
 
-double PerSecond(std::size_t tokens, double seconds) {
-  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
-}
-
 class Conversation {
  public:
   Conversation(Chat& chat, bool quiet) : chat_(chat), quiet_(quiet) {}

@@ -16,10 +16,6 @@ struct Flags {
   bool quiet = false;
 };
 
-double PerSecond(std::size_t tokens, double seconds) {
-  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
-}
-
 void ShowSpeed(const GenerateReport& report) {
   PrintError(fmt::format(
       "{}, {:.1f} tokens/s; {}, {:.1f} tokens/s{}\n", Counted(report.prompt_tokens, "prompt token"),

@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "transformer/network.h"
 
@@ -110,8 +111,7 @@ class Evaluation {
       AWQ_TRY(RunChunk(first, std::min(chunk, windows_.rows - first)));
     }
     EvalReport report = std::move(std::move(scorer_).Reports().front());
-    report.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report.seconds = SecondsSince(start);
     return report;
   }
 

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "generate/generate.h"
 #include "generate/prefill.h"
@@ -10,10 +11,6 @@ namespace awq::generate {
 namespace {
 
 using transformer::Network;
-
-double SecondsSince(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 }  // namespace
 

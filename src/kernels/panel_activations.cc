@@ -12,13 +12,6 @@ void Grow(Buffer<T>& buffer, std::size_t size) {
   if (buffer.size() < size) buffer = Buffer<T>(size);
 }
 
-// One row is shorter than waking the others.
-template <class Body>
-void ForTokens(ThreadPool& pool, std::size_t tokens, const Body& body) {
-  if (tokens == 1) return body(0, 0);
-  pool.ParallelFor(tokens, body);
-}
-
 }  // namespace
 
 void Int8Activations::Assign(ThreadPool& pool, MatrixView<const float> x,
@@ -31,7 +24,7 @@ void Int8Activations::Assign(ThreadPool& pool, MatrixView<const float> x,
   Grow(codes_, x.rows * x.cols);
   Grow(scales_, x.rows * blocks);
   Grow(sums_, x.rows * blocks);
-  ForTokens(pool, tokens_, [&](std::size_t t, std::size_t) {
+  pool.ParallelFor(tokens_, [&](std::size_t t, std::size_t) {
     set_->int8->quantize(x.row(t), blocks, block_inputs, codes_.data() + t * x.cols,
                          scales_.data() + t * blocks, sums_.data() + t * blocks);
   });
@@ -51,7 +44,7 @@ void ExactActivations::Assign(ThreadPool& pool, MatrixView<const float> x,
     Grow(floats_, x.rows * x.cols);
   }
   Grow(sums_, x.rows * (x.cols / group_inputs));
-  ForTokens(pool, tokens_, [&](std::size_t t, std::size_t) { AssignRow(x.row(t), t); });
+  pool.ParallelFor(tokens_, [&](std::size_t t, std::size_t) { AssignRow(x.row(t), t); });
 }
 
 void ExactActivations::AssignRow(const float* x, std::size_t token) {

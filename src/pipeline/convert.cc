@@ -6,6 +6,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "checkpoint/writer.h"
 #include "io/json.h"
@@ -114,8 +115,7 @@ class Conversion {
     }
     AWQ_TRY(WriteDirectoryFiles(*writer_, model_, *options_.format, plan_.stored, ""));
     AWQ_TRY(writer_->Finish());
-    report_.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report_.seconds = SecondsSince(start);
     return std::move(report_);
   }
 
@@ -135,7 +135,7 @@ class Conversion {
       if (!changes) return {};
       AWQ_ASSIGN(plan_, PlanConversion(model_, to(), have));
     }
-    AWQ_ASSIGN(const std::vector<std::string> changed, WhatChanges(plan_.items.size()));
+    AWQ_ASSIGN(const std::vector<std::string> changed, WhatChanges(0, plan_.items.size()));
     if (changed.empty() || options_.lossy) return {};
     return WouldChange(model_.path(), to().name, changed);
   }
@@ -169,18 +169,17 @@ class Conversion {
 
   Result<bool> ChangesAnything() {
     // Where a type does not fit, that mostly shows at once.
-    for (const std::size_t items :
-         {std::min(kFirstItems, plan_.items.size()), plan_.items.size()}) {
-      AWQ_ASSIGN(const std::vector<std::string> changed, WhatChanges(items));
-      if (!changed.empty()) return true;
+    const std::size_t few = std::min(kFirstItems, plan_.items.size());
+    AWQ_ASSIGN(std::vector<std::string> changed, WhatChanges(0, few));
+    if (changed.empty()) {
+      AWQ_ASSIGN(changed, WhatChanges(few, plan_.items.size()));
     }
-    return false;
+    return !changed.empty();
   }
 
-  // One line a linear among the first `items` that would change; an error for what no --lossy
-  // mends.
-  Result<std::vector<std::string>> WhatChanges(std::size_t items) {
-    AWQ_TRY(ForItems(0, items, "checking", [&](std::size_t i, Scratch& scratch) {
+  // One line a linear of these items that would change; an error for what no --lossy mends.
+  Result<std::vector<std::string>> WhatChanges(std::size_t first, std::size_t last) {
+    AWQ_TRY(ForItems(first, last, "checking", [&](std::size_t i, Scratch& scratch) {
       const ConvertItem& item = plan_.items[i];
       if (!item.packed || !DependsOnValues(item)) return Result<Changes>(Changes{});
       return Repack(from(), to(), item, scratch);
@@ -190,7 +189,7 @@ class Conversion {
       report_.moved.scales.Add(changes.scales);
       report_.moved.zeros.Add(changes.zeros);
     }
-    return Describe(0, items);
+    return Describe(first, last);
   }
 
   std::vector<std::string> Describe(std::size_t first, std::size_t last) const {

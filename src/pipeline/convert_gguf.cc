@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "checkpoint/writer.h"
 #include "math/vector.h"
@@ -37,8 +38,7 @@ class GgufConversion {
     for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) AWQ_TRY(Write(layer));
     AWQ_TRY(WriteRest());
     Tell("converting", config_.num_hidden_layers);
-    report_.seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report_.seconds = SecondsSince(start);
     return std::move(report_);
   }
 

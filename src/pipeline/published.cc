@@ -6,6 +6,7 @@
 #include <numeric>
 #include <random>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "quant/group.h"
 #include "search/awq.h"
@@ -15,10 +16,6 @@ namespace {
 
 using model::Role;
 using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 constexpr double kSalientShare = 0.01;
 

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "checkpoint/writer.h"
@@ -41,7 +42,7 @@ class Run {
     AWQ_TRY(walk_.Begin());
     while (walk_.layer() < config_.num_hidden_layers) AWQ_TRY(NextBlock());
     AWQ_TRY(WriteRest());
-    report_.seconds = std::chrono::duration<double>(Clock::now() - options_.meter->start).count();
+    report_.seconds = SecondsSince(options_.meter->start);
     report_.peak_resident_bytes = ReadMemoryUse().peak_resident_bytes;
     report_.peak_allocated_bytes = options_.meter->allocated.peak_bytes();
     AWQ_TRY(writer_->WriteFile(std::string(kReportName), ToText(report_)));

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "pipeline/published.h"
 #include "quant/group.h"
@@ -91,7 +92,7 @@ Status SequentialBlock::Solve(const model::SiteRow& site, search::SiteStatistics
     stored_.linear(role).quantized = std::move(linear.weights);
   }
   for (const Role reader : site.readers) AWQ_TRY(Store(reader));
-  of_site.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  of_site.seconds = SecondsSince(start);
   report.sites.push_back(std::move(of_site));
   return {};
 }

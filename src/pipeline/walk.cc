@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "calib/collector.h"
 #include "pipeline/check.h"
@@ -33,7 +34,7 @@ std::size_t PolishPasses(const Method& method) { return kPassesPerEpoch * method
 class Timer {
  public:
   explicit Timer(double& seconds) : seconds_(seconds) {}
-  ~Timer() { seconds_ += std::chrono::duration<double>(Clock::now() - start_).count(); }
+  ~Timer() { seconds_ += SecondsSince(start_); }
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 

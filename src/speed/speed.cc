@@ -6,29 +6,27 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/random.h"
+#include "generate/prefill.h"
 #include "math/vector.h"
 
 namespace awq::speed {
 namespace {
 
+using generate::kPrefillTokens;
 using transformer::Batch;
 using transformer::KvCache;
 using transformer::Network;
 
 constexpr double kProbeSeconds = 0.1;
-constexpr std::size_t kTogether = 2048;  // prompt tokens that go through the network at once
-
-double SecondsSince(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 std::vector<std::int32_t> SomeTokens(const Network& network, std::size_t count) {
   Random random(0, 0);
-  const auto vocab = static_cast<double>(network.config().vocab_size);
   std::vector<std::int32_t> tokens(count);
-  for (std::int32_t& token : tokens) token = static_cast<std::int32_t>(random.Uniform() * vocab);
+  for (std::int32_t& token : tokens)
+    token = static_cast<std::int32_t>(random.Below(network.config().vocab_size));
   return tokens;
 }
 
@@ -42,13 +40,13 @@ class Sequences {
         logits_(count, network.config().vocab_size),
         row_bytes_(KvCache::Bytes(network.config(), network.precision(), {1, 1, 1})) {}
 
-  // The same prompt for one of them, or for all, from position 0 on, to the logits of its last.
+  // A prompt for one of them, from position 0 on, to the logits of its last token.
   Status Fill(std::span<const std::int32_t> prompt, std::size_t slot) {
-    for (std::size_t first = 0; first < prompt.size(); first += kTogether) {
-      const std::size_t count = std::min(kTogether, prompt.size() - first);
+    for (std::size_t first = 0; first < prompt.size(); first += kPrefillTokens) {
+      const std::size_t count = std::min(kPrefillTokens, prompt.size() - first);
       AWQ_TRY(Run(prompt.subspan(first, count), {{count, first, slot}}));
     }
-    network_.Logits(hidden_.view().Rows((prompt.size() - 1) % kTogether, 1),
+    network_.Logits(hidden_.view().Rows((prompt.size() - 1) % kPrefillTokens, 1),
                     logits_.view().Rows(slot, 1));
     return {};
   }
@@ -183,14 +181,14 @@ Result<Speed> SpeedTest::Prefill(std::size_t tokens) {
   AWQ_TRY(sequences.Fill(prompt, 0));  // all is made ready before it is timed
   const auto blocks = network_.BlockWork();
   const auto head = network_.HeadWork();
-  math::ProductProbe product = MakeProduct(std::min(tokens, kTogether));
+  math::ProductProbe product = MakeProduct(std::min(tokens, kPrefillTokens));
   return Measure(&product, [&]() -> Result<Repeat> {
     AWQ_TRY(sequences.Fill(prompt, 0));
     const auto times = static_cast<double>(tokens);
     Repeat repeat;
     repeat.tokens = times;
-    repeat.bytes =
-        static_cast<double>(CeilDiv(tokens, kTogether) * blocks.weight_bytes + head.weight_bytes);
+    repeat.bytes = static_cast<double>(CeilDiv(tokens, kPrefillTokens) * blocks.weight_bytes +
+                                       head.weight_bytes);
     repeat.operations = 2 * (times * static_cast<double>(blocks.multiplications) +
                              static_cast<double>(head.multiplications));
     return repeat;
