@@ -211,7 +211,7 @@ Action AddChat(CLI::App& app) {
   command
       .add_option("--context", options.context_tokens,
                   "Tokens of the whole conversation at most; cut to what the model takes")
-      ->check(CLI::Range(2, 1 << 26))
+      ->check(WholeNumber(2, 1 << 26))
       ->capture_default_str();
   AddSampling(command, options.sampling);
   AddArithmetic(command, options.activations, options.head_bits);

@@ -54,7 +54,7 @@ InterruptNotice::~InterruptNotice() {
 RuntimeFlags::RuntimeFlags(CLI::App& command, bool with_threads) {
   if (with_threads) {
     command.add_option("--threads", threads_, "Threads to use; 0: all CPUs")
-        ->check(CLI::Range(0, 1024))
+        ->check(WholeNumber(0, 1024))
         ->capture_default_str();
   }
   command.add_option("--precision", precision_, "Arithmetic: f32, bf16 or what suits the CPU")
@@ -126,10 +126,10 @@ CalibrationFlags::CalibrationFlags(CLI::App& command, const std::string& source_
   source_given_ =
       command.add_option("--calib", calibration_.source, source_help)->check(NotEmpty());
   command.add_option("--samples", calibration_.samples, "Calibration windows")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(WholeNumber(1, 1 << 20))
       ->capture_default_str();
   command.add_option("--seq-len", calibration_.sequence_tokens, "Tokens per calibration window")
-      ->check(CLI::Range(2, 1 << 20))
+      ->check(WholeNumber(2, 1 << 20))
       ->capture_default_str();
   AddSeed(command, calibration_.seed, "Seed of self-written calibration text");
   bos_given_ = AddBos(command, bos_);
@@ -159,15 +159,18 @@ CLI::Validator Trimmed() {
       "");
 }
 
-CLI::Validator WholeNumber(std::uint64_t least) {
+CLI::Validator WholeNumber(std::uint64_t least, std::uint64_t most) {
   return CLI::Validator(
-      [least](const std::string& text) {
+      [least, most](const std::string& text) {
         std::uint64_t value = 0;
         const char* const end = text.data() + text.size();
         const auto [stop, failure] = std::from_chars(text.data(), end, value);
-        const bool valid = failure == std::errc() && stop == end && value >= least;
-        return valid ? std::string()
-                     : fmt::format("expected a whole number from {} on, found {}", least, text);
+        if (failure == std::errc() && stop == end && value >= least && value <= most) {
+          return std::string();
+        }
+        const bool open = most == std::numeric_limits<std::uint64_t>::max();
+        return fmt::format("expected a whole number from {} {}, found {}", least,
+                           open ? "on" : fmt::format("to {}", most), text);
       },
       "");
 }
@@ -189,7 +192,7 @@ CLI::Validator Number(double least, double most) {
 }  // namespace
 
 void AddMaxNewTokens(CLI::App& command, std::size_t& tokens, const std::string& help) {
-  command.add_option("-n", tokens, help)->check(CLI::Range(1, 1 << 24))->capture_default_str();
+  command.add_option("-n", tokens, help)->check(WholeNumber(1, 1 << 24))->capture_default_str();
 }
 
 void AddSampling(CLI::App& command, Sampling& sampling) {

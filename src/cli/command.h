@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -101,8 +102,9 @@ class CalibrationFlags {
 CLI::Validator NotEmpty();
 // Takes the spaces around each element of a list away.
 CLI::Validator Trimmed();
-// A whole number, written in digits, that is not below `least`.
-CLI::Validator WholeNumber(std::uint64_t least);
+// A whole number, written in digits, from `least` to `most`.
+CLI::Validator WholeNumber(std::uint64_t least,
+                           std::uint64_t most = std::numeric_limits<std::uint64_t>::max());
 void AddMaxNewTokens(CLI::App& command, std::size_t& tokens, const std::string& help);
 // --temperature, --top-k, --top-p, --min-p, --repeat-penalty, --seed, --stop.
 void AddSampling(CLI::App& command, Sampling& sampling);

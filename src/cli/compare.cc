@@ -93,7 +93,7 @@ Action AddCompare(CLI::App& app) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->transform(Trimmed())
-      ->check(CLI::Range(2, 8))
+      ->check(WholeNumber(2, 8))
       ->capture_default_str();
   command.add_flag("--sym", options.symmetric, "Symmetric groups (absmax), zero point fixed");
   command
@@ -103,7 +103,7 @@ Action AddCompare(CLI::App& app) {
           "writes one")
       ->check(NotEmpty());
   command.add_option("--ctx", options.ctx, "Tokens per window of the text")
-      ->check(CLI::Range(2, 1 << 24))
+      ->check(WholeNumber(2, 1 << 24))
       ->default_str("512");
   command.add_option("--max-tokens", options.max_tokens, "Look at about this many tokens of it")
       ->check(WholeNumber(1))

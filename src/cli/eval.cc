@@ -76,7 +76,7 @@ Action AddEval(CLI::App& app) {
                   "The original model: adds KL divergence and agreement")
       ->check(NotEmpty());
   command.add_option("--ctx", options.ctx, "Tokens per window")
-      ->check(CLI::Range(2, 1 << 24))
+      ->check(WholeNumber(2, 1 << 24))
       ->default_str("2048");
   AddArithmetic(command, options.activations, options.head_bits);
   AddBos(command, flags->bos)->capture_default_str();

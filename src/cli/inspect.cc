@@ -17,6 +17,7 @@ struct Flags {
   JsonFlag json;
   CalibrationFlags calibration;
   InspectOptions options;
+  CLI::Option* top_given = nullptr;
 };
 
 void PrintTensors(std::FILE* out, const InspectReport& report) {
@@ -67,6 +68,9 @@ void Show(std::FILE* out, const std::string& model, const InspectReport& report)
 }
 
 int Run(Flags& flags) {
+  if (flags.top_given->count() > 0 && !flags.calibration.given()) {
+    PrintError("--top is not used: channels are shown with --calib\n");
+  }
   if (flags.calibration.given()) flags.options.calibration = flags.calibration.Read();
   return RunAndReport(
       flags.runtime, flags.json,
@@ -82,9 +86,10 @@ Action AddInspect(CLI::App& app) {
   auto flags = std::make_shared<Flags>(command);
   InspectOptions& options = flags->options;
   AddModel(command, options.model, kAnyModel);
-  command.add_option("--top", options.top_channels, "Channels to show per site")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+  flags->top_given =
+      command.add_option("--top", options.top_channels, "With --calib: channels to show per site")
+          ->check(WholeNumber(1, 1000))
+          ->capture_default_str();
   return [flags] { return Run(*flags); };
 }
 

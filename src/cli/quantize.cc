@@ -88,7 +88,7 @@ Action AddQuantize(CLI::App& app) {
   command
       .add_option("--bits", options.bits,
                   "Bits per weight; the awq formats hold 4, gptq 2, 3, 4 and 8")
-      ->check(CLI::Range(2, 8))
+      ->check(WholeNumber(2, 8))
       ->capture_default_str();
   command.add_flag("--sym", options.symmetric, "Symmetric groups (absmax), zero point fixed");
   command.add_option("--shard-bytes", options.shard_bytes, "Begin another file past this size")

@@ -53,6 +53,20 @@ void AddBlock(const ModelConfig& config, std::size_t layer, Plan& plan) {
   }
 }
 
+// "32, 64, -1 (whole rows)"
+std::string SizesThatDivide(const Plan& plan) {
+  constexpr std::size_t kUsual[] = {16, 32, 64, 128, 256, 512, 1024};
+  std::size_t divisor = 0;  // the greatest common one of all inputs
+  for (const auto& linear : plan.linears) {
+    if (linear) divisor = std::gcd(divisor, linear->in_features);
+  }
+  std::string sizes;
+  for (const std::size_t size : kUsual) {
+    if (divisor % size == 0) sizes += fmt::format("{}, ", size);
+  }
+  return sizes + "-1 (whole rows)";
+}
+
 }  // namespace
 
 std::size_t DefaultGroupSize(const ModelConfig& config) {
@@ -66,25 +80,18 @@ std::size_t DefaultGroupSize(const ModelConfig& config) {
 }
 
 std::string UnevenGroups(const Plan& plan) {
-  constexpr std::size_t kUsual[] = {16, 32, 64, 128, 256, 512, 1024};
   std::size_t all = 0;
   std::size_t even = 0;
-  std::size_t divisor = 0;  // the greatest common one of all inputs
   for (const auto& linear : plan.linears) {
     if (!linear) continue;
     ++all;
     even += linear->in_features % linear->spec.group_size == 0 ? 1U : 0U;
-    divisor = std::gcd(divisor, linear->in_features);
   }
   if (even == all) return "";
-  std::string sizes;
-  for (const std::size_t size : kUsual) {
-    if (divisor % size == 0) sizes += fmt::format("{}, ", size);
-  }
   return fmt::format(
       "groups of {} divide the inputs of {} of a layer's {} linears, the others stay in 16 bits; "
-      "{}-1 (whole rows) would divide all",
-      plan.spec.group_size, even, all, sizes);
+      "{} would divide all",
+      plan.spec.group_size, even, all, SizesThatDivide(plan));
 }
 
 std::vector<std::string> Plan::modules_to_not_convert() const {
@@ -138,12 +145,15 @@ Result<Plan> MakePlan(const ModelConfig& config, const PlanOptions& options) {
   if (!any) {
     const std::string stored_as =
         plan.format == nullptr ? std::string() : fmt::format(" be stored as {}", options.format);
+    const std::string sizes = UnevenGroups(plan).empty()
+                                  ? ""
+                                  : "; sizes that divide all inputs: " + SizesThatDivide(plan);
     return MakeError(
         ErrorCode::kUnsupported,
-        "no linear of this model can{}{} {} bits and group size {}: {}{}{}",
+        "no linear of this model can{}{} {} bits and group size {}: {}{}{}{}",
         plan.format == nullptr ? " have" : "", stored_as.empty() ? "" : stored_as + " with",
         plan.spec.bits, plan.spec.group_size == 0 ? "-1" : std::to_string(plan.spec.group_size),
-        first_obstacle, holders.empty() ? "" : "; these formats can hold it: ", holders);
+        first_obstacle, sizes, holders.empty() ? "" : "; these formats can hold it: ", holders);
   }
   if (plan.format == nullptr) return plan;
   const Shape vocabulary{config.vocab_size, config.hidden_size};

@@ -10,7 +10,10 @@
 namespace awq::search {
 namespace {
 
-constexpr std::size_t kRowsPerTask = 64;
+// Of one task: many, as each reads the whole factor, and yet something for every worker.
+constexpr std::size_t kTasks = 16;
+constexpr std::size_t kLeastRows = 64;
+constexpr std::size_t kMostRows = 256;
 constexpr std::size_t kBlock = 128;
 
 const FeedbackLoops& Loops() { return AWQ_TABLE_FOR(ActiveIsa(), kFeedbackLoops); }
@@ -38,16 +41,16 @@ struct Scratch {
   Matrix<float> feedback;  // of one block of channels
   std::vector<std::uint8_t> codes;
 
-  void Reserve(std::size_t channels) {
-    if (weights.rows() == channels) return;
-    weights = Matrix<float>(channels, kRowsPerTask);
-    errors = Matrix<float>(channels, kRowsPerTask);
-    feedback = Matrix<float>(kBlock, kRowsPerTask);
+  void Reserve(std::size_t channels, std::size_t rows) {
+    if (weights.rows() > 0) return;
+    weights = Matrix<float>(channels, rows);
+    errors = Matrix<float>(channels, rows);
+    feedback = Matrix<float>(kBlock, rows);
     codes.resize(kBlock * kFeedbackLanes);
   }
 };
 
-// Rows [first, first + count), at most kRowsPerTask; missing ones are zero.
+// Rows [first, first + count), as many as the scratch has; missing ones are zero.
 class RowTask {
  public:
   RowTask(MatrixView<const float> weights, const GramFactor& factor, const Ordered& ordered,
@@ -63,10 +66,9 @@ class RowTask {
         feedback_(scratch.feedback.view().Cols(0, rows_)),
         codes_(scratch.codes),
         losses_(rows_) {
-    for (std::size_t r = 0; r < rows_; ++r) {
-      const float* row = r < count ? weights.row(first + r) : nullptr;
-      for (std::size_t k = 0; k < weights.cols; ++k) {
-        weights_(k, r) = row != nullptr ? row[factor.order[k]] : 0.0F;
+    for (std::size_t lanes = 0; lanes < rows_; lanes += kFeedbackLanes) {
+      for (std::size_t k = 0; k < weights.cols; k += kBlock) {
+        Transpose(weights, lanes, k, std::min(kBlock, weights.cols - k));
       }
     }
     for (std::size_t lanes = 0; lanes < rows_; lanes += kFeedbackLanes) ReadMaps(lanes);
@@ -97,6 +99,17 @@ class RowTask {
   }
 
  private:
+  // Some channels of kFeedbackLanes rows: both sides stay in cache.
+  void Transpose(MatrixView<const float> weights, std::size_t lanes, std::size_t begin,
+                 std::size_t width) {
+    for (std::size_t r = lanes; r < lanes + kFeedbackLanes; ++r) {
+      const float* row = r < count_ ? weights.row(first_ + r) : nullptr;
+      for (std::size_t k = begin; k < begin + width; ++k) {
+        weights_(k, r) = row != nullptr ? row[factor_.order[k]] : 0.0F;
+      }
+    }
+  }
+
   // Steps and zeros of some rows, [group][lane].
   void ReadMaps(std::size_t lanes) {
     const std::size_t groups = linear_.groups();
@@ -114,7 +127,7 @@ class RowTask {
 
   void RoundBlock(std::size_t begin, std::size_t width, std::size_t lanes) {
     Loops().round({.width = width,
-                   .stride = kRowsPerTask,
+                   .stride = weights_.stride,
                    .lower = factor_.lower.row(begin) + begin,
                    .lower_stride = factor_.lower.cols(),
                    .added = ordered_.added.data() + begin,
@@ -163,10 +176,12 @@ std::vector<double> RoundWithFeedback(ThreadPool& pool, MatrixView<const float> 
   const Ordered ordered(factor, scale, linear.spec.group_size);
   std::vector<double> losses(weights.rows);
   std::vector<Scratch> scratch(pool.size());
-  pool.ParallelFor(CeilDiv(weights.rows, kRowsPerTask), [&](std::size_t task, std::size_t worker) {
-    const std::size_t first = task * kRowsPerTask;
-    const std::size_t count = std::min(kRowsPerTask, weights.rows - first);
-    scratch[worker].Reserve(weights.cols);
+  const std::size_t rows =
+      RoundUp(std::clamp(weights.rows / kTasks, kLeastRows, kMostRows), kFeedbackLanes);
+  pool.ParallelFor(CeilDiv(weights.rows, rows), [&](std::size_t task, std::size_t worker) {
+    const std::size_t first = task * rows;
+    const std::size_t count = std::min(rows, weights.rows - first);
+    scratch[worker].Reserve(weights.cols, rows);
     RowTask(weights, factor, ordered, linear, first, count, scratch[worker])
         .Go(std::span(losses).subspan(first, count));
   });

@@ -1,6 +1,8 @@
 #include "search/paired_error.h"
 
 #include <algorithm>
+#include <numeric>
+#include <vector>
 
 #include "math/matmul.h"
 #include "math/vector.h"
@@ -11,13 +13,13 @@ namespace awq::search {
 namespace {
 
 // sum_ij a_ij b_ij, row by row in order.
-double Product(const Matrix<float>& a, const Matrix<float>& b) {
-  double sum = 0;
-  for (std::size_t r = 0; r < a.rows(); ++r) {
-    sum += static_cast<double>(math::Dot(std::span<const float>(a.row(r), a.cols()),
-                                         std::span<const float>(b.row(r), b.cols())));
-  }
-  return sum;
+double Product(ThreadPool& pool, const Matrix<float>& a, const Matrix<float>& b) {
+  std::vector<double> parts(a.rows());
+  ForRows(pool, a.rows(), [&](std::size_t r) {
+    parts[r] = static_cast<double>(math::Dot(std::span<const float>(a.row(r), a.cols()),
+                                             std::span<const float>(b.row(r), b.cols())));
+  });
+  return std::accumulate(parts.begin(), parts.end(), 0.0);
 }
 
 Matrix<BF16> Rounded(ThreadPool& pool, MatrixView<const float> from) {
@@ -48,7 +50,7 @@ PairedError::PairedError(ThreadPool& pool, MatrixView<const float> weights, cons
     : pool_(pool), weights_(weights), rows_(rows) {
   const bool paired = rows.targets.rows() > 0;
   const Matrix<float> targets = Outputs(pool, paired ? rows.targets : rows.inputs, weights);
-  energy_ = Product(targets, targets);
+  energy_ = Product(pool, targets, targets);
   if (!paired) return;
   Matrix<float> difference(rows.rows(), weights.cols);
   ForRows(pool, rows.rows(), [&](std::size_t r) {
@@ -74,11 +76,11 @@ double PairedError::Of(const quant::QuantizedLinear& linear, std::span<const flo
       for (std::size_t i = 0; i < weights_.cols; ++i) row[i] = w[i] - row[i] / scale[i];
     });
     Matrix<float> errors = Outputs(pool_, rows_.inputs, part);
-    for (std::size_t t = 0; inherited_.rows() > 0 && t < errors.rows(); ++t) {
+    ForRows(pool_, inherited_.rows(), [&](std::size_t t) {
       math::Add(std::span<const float>(inherited_.row(t) + first, errors.cols()),
                 std::span(errors.row(t), errors.cols()));
-    }
-    sum += Product(errors, errors);
+    });
+    sum += Product(pool_, errors, errors);
   }
   return sum;
 }
@@ -86,8 +88,8 @@ double PairedError::Of(const quant::QuantizedLinear& linear, std::span<const flo
 double PairedError::BestStep(MatrixView<const float> change) const {
   if (inherited_.rows() == 0) return 0;
   const Matrix<float> effect = Outputs(pool_, rows_.inputs, change);
-  const double size = Product(effect, effect);
-  return size > 0 ? std::clamp(Product(inherited_, effect) / size, 0.0, 1.0) : 0.0;
+  const double size = Product(pool_, effect, effect);
+  return size > 0 ? std::clamp(Product(pool_, inherited_, effect) / size, 0.0, 1.0) : 0.0;
 }
 
 PairedRows SketchRows(const SiteStatistics& statistics) {

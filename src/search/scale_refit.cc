@@ -10,8 +10,11 @@
 namespace awq::search {
 namespace {
 
-// Of one task: each reads the whole Gram matrix. Their systems take at most
-constexpr std::size_t kMostRows = 64;
+// Of one task: many, as each reads the whole Gram matrix, and yet something for every worker.
+constexpr std::size_t kTasks = 16;
+constexpr std::size_t kLeastRows = 64;
+constexpr std::size_t kMostRows = 256;
+// What their systems take at most.
 constexpr std::size_t kSystemBytes = std::size_t{4} << 20;
 constexpr int kMostSweeps = 16;
 constexpr float kSmallestHalf = 0x1p-24F;
@@ -48,6 +51,22 @@ void Descend(const System& system, std::span<float> scales) {
   }
 }
 
+// Of one worker; large, so it goes from task to task.
+struct Scratch {
+  Matrix<float> shares;    // [rows, in], v of all groups, side by side
+  Matrix<float> products;  // [rows, in]
+  Matrix<float> systems;   // [rows groups, groups]
+  Matrix<float> right;     // [rows, groups]
+
+  void Reserve(std::size_t rows, std::size_t in, std::size_t groups) {
+    if (shares.rows() > 0) return;
+    shares = Matrix<float>(rows, in);
+    products = Matrix<float>(rows, in);
+    systems = Matrix<float>(rows * groups, groups);
+    right = Matrix<float>(rows, groups);
+  }
+};
+
 class Refitter {
  public:
   Refitter(MatrixView<const float> weights, std::span<const float> scale, const RefitMetric& metric,
@@ -58,12 +77,14 @@ class Refitter {
         linear_(linear),
         size_(weights.cols / linear.groups()) {}
 
-  void Rows(std::size_t first, std::size_t count, std::span<double> losses) const {
+  void Rows(std::size_t first, std::size_t count, Scratch& scratch,
+            std::span<double> losses) const {
     const std::size_t groups = linear_.groups();
-    const Matrix<float> shares = Shares(first, count);
-    Matrix<float> systems(count * groups, groups);
-    Matrix<float> right(count, groups);
-    Matrix<float> products(count, weights_.cols);
+    ReadShares(first, scratch.shares.view().Rows(0, count));
+    const MatrixView<const float> shares = scratch.shares.view().Rows(0, count);
+    const MatrixView<float> products = scratch.products.view().Rows(0, count);
+    const MatrixView<float> systems = scratch.systems;
+    const MatrixView<float> right = scratch.right;
     for (std::size_t g = 0; g < groups; ++g) {
       Multiply(shares, g, products);
       for (std::size_t r = 0; r < count; ++r) {
@@ -76,7 +97,7 @@ class Refitter {
       }
     }
     for (std::size_t r = 0; r < count; ++r) {
-      const System system{systems.view().Rows(r * groups, groups), {right.row(r), groups}};
+      const System system{systems.Rows(r * groups, groups), {right.row(r), groups}};
       const std::span<float> scales(linear_.scales.row(first + r), groups);
       Descend(system, scales);
       losses[r] = LossOf(system, scales);
@@ -84,24 +105,21 @@ class Refitter {
   }
 
  private:
-  // v of all groups, side by side.
-  Matrix<float> Shares(std::size_t first, std::size_t count) const {
-    Matrix<float> shares(count, weights_.cols);
-    for (std::size_t r = 0; r < count; ++r) {
+  void ReadShares(std::size_t first, MatrixView<float> shares) const {
+    for (std::size_t r = 0; r < shares.rows; ++r) {
       for (std::size_t k = 0; k < weights_.cols; ++k) {
         const int steps = linear_.codes(first + r, k) - linear_.zeros(first + r, k / size_);
         shares(r, k) = static_cast<float>(steps) / scale_[k];
       }
     }
-    return shares;
   }
 
   // products = v_g M
-  void Multiply(const Matrix<float>& shares, std::size_t g, Matrix<float>& products) const {
+  void Multiply(MatrixView<const float> shares, std::size_t g, MatrixView<float> products) const {
     const std::size_t begin = g * size_;
-    math::MatMul(math::Plain(shares.view().Cols(begin, size_)),
+    math::MatMul(math::Plain(shares.Cols(begin, size_)),
                  math::Plain(metric_.gram.Rows(begin, size_)), size_, products);
-    for (std::size_t r = 0; r < products.rows(); ++r) {
+    for (std::size_t r = 0; r < products.rows; ++r) {
       for (std::size_t k = begin; k < begin + size_; ++k) {
         products(r, k) += metric_.added[k] * shares(r, k);
       }
@@ -123,13 +141,16 @@ std::vector<double> RefitScales(ThreadPool& pool, MatrixView<const float> weight
   const std::size_t groups = linear.groups();
   AWQ_CHECK_LE(groups, kMostRefittedGroups);
   const std::size_t rows =
-      std::clamp(kSystemBytes / (groups * groups * sizeof(float)), std::size_t{1}, kMostRows);
+      std::min(std::clamp(weights.rows / kTasks, kLeastRows, kMostRows),
+               std::max(std::size_t{1}, kSystemBytes / (groups * groups * sizeof(float))));
   const Refitter refitter(weights, scale, metric, linear);
   std::vector<double> losses(weights.rows);
-  pool.ParallelFor(CeilDiv(weights.rows, rows), [&](std::size_t task, std::size_t) {
+  std::vector<Scratch> scratch(pool.size());
+  pool.ParallelFor(CeilDiv(weights.rows, rows), [&](std::size_t task, std::size_t worker) {
     const std::size_t first = task * rows;
     const std::size_t count = std::min(rows, weights.rows - first);
-    refitter.Rows(first, count, std::span(losses).subspan(first, count));
+    scratch[worker].Reserve(std::min(rows, weights.rows), weights.cols, groups);
+    refitter.Rows(first, count, scratch[worker], std::span(losses).subspan(first, count));
   });
   return losses;
 }

@@ -23,8 +23,14 @@ constexpr double kNextActivationExponent = 0.5;  // where the last of these is t
 constexpr std::array kWeightExponents = {0.0, 0.5, 1.0};
 constexpr double kActivationStep = 0.08;
 constexpr double kWeightStep = 0.25;
-constexpr std::size_t kSampleRows = 512;  // of a large linear
-constexpr std::size_t kMostStep = 8;
+// Rows of a large linear that the coarse grid looks at, and what then looks at its best.
+constexpr std::size_t kCoarseRows = 256;
+constexpr std::size_t kSampleRows = 512;
+constexpr std::size_t kMostStep = 8;  // from one row to the next, at kSampleRows
+constexpr std::size_t kFinalists = 2;
+// Rounding again on refitted scales gains up to 1 % and takes a time that grows with the square of
+// the inputs.
+constexpr std::size_t kMostInputsRoundedAgain = 1024;
 constexpr double kPublishedDamping = 0.01;
 
 // What was tried with one scale: one rounding a linear.
@@ -164,10 +170,11 @@ class Solver {
     Matrix<float> rows;
     double weight = 1;
   };
-  std::vector<Sample> SampleTargets() {
+  std::vector<Sample> SampleTargets(std::size_t rows) {
     std::vector<Sample> samples;
+    const std::size_t most = kMostStep * kSampleRows / rows;
     for (const MatrixView<const float>& target : targets_) {
-      const std::size_t step = std::clamp<std::size_t>(target.rows / kSampleRows, 1, kMostStep);
+      const std::size_t step = std::clamp<std::size_t>(target.rows / rows, 1, most);
       Sample sample{Matrix<float>(CeilDiv(target.rows, step), target.cols),
                     static_cast<double>(step)};
       ForRows(pool_, sample.rows.rows(), [&](std::size_t row) {
@@ -194,32 +201,46 @@ class Solver {
   void SearchScaleOf(Attempt& attempt) {
     const std::vector<float> profile = Tied(WeightProfile(pool_, {targets_, spec_}), problem_.tie);
     const std::vector<float> mean_abs = Tied(statistics_.mean_abs, problem_.tie);
-    const std::vector<Sample> samples = SampleTargets();
-    double least = FeedbackLoss(samples, identity_);
-    const auto consider = [&](const Exponents& exponents) {
-      Scale scale = TwoExponentScale(mean_abs, profile, exponents);
-      if (!Allows(scale)) return;
-      const double loss = FeedbackLoss(samples, scale);
-      if (!(loss < least)) return;
-      least = loss;
-      attempt.scale = std::move(scale);
-      attempt.exponents = exponents;
+    struct Candidate {
+      Exponents exponents;
+      Scale scale;
+      double loss = 0;
     };
-    for (const double a : kActivationExponents) {
-      for (const double b : kWeightExponents) {
-        if (a != 0 || b != 0) consider({a, b});
+    const auto by_loss = [](const Candidate& a, const Candidate& b) { return a.loss < b.loss; };
+    std::vector<Candidate> tried;
+    const auto consider = [&](const Exponents& exponents, const std::vector<Sample>& samples) {
+      Scale scale = exponents.activation == 0 && exponents.weight == 0
+                        ? identity_
+                        : TwoExponentScale(mean_abs, profile, exponents);
+      if (scale != identity_ && !Allows(scale)) return;
+      const double loss = FeedbackLoss(samples, scale);
+      tried.push_back({exponents, std::move(scale), loss});
+    };
+
+    const std::vector<Sample> few = SampleTargets(kCoarseRows);
+    const auto consider_weights = [&](double activation) {
+      for (const double weight : kWeightExponents) consider({activation, weight}, few);
+    };
+    for (const double activation : kActivationExponents) consider_weights(activation);
+    const double best = std::ranges::min_element(tried, by_loss)->exponents.activation;
+    if (best == kActivationExponents.back()) consider_weights(kNextActivationExponent);
+
+    const std::vector<Sample> samples = SampleTargets(kSampleRows);
+    std::ranges::stable_sort(tried, by_loss);
+    tried.resize(std::min(tried.size(), kFinalists));
+    for (Candidate& finalist : tried) finalist.loss = FeedbackLoss(samples, finalist.scale);
+    const Exponents center = std::ranges::min_element(tried, by_loss)->exponents;
+    for (const double step : {-kActivationStep, kActivationStep}) {
+      if (center.activation + step >= 0) {
+        consider({center.activation + step, center.weight}, samples);
       }
     }
-    if (attempt.exponents.activation == kActivationExponents.back()) {
-      for (const double b : kWeightExponents) consider({kNextActivationExponent, b});
-    }
-    const Exponents center = attempt.exponents;
-    for (const double step : {-kActivationStep, kActivationStep}) {
-      if (center.activation + step >= 0) consider({center.activation + step, center.weight});
-    }
     for (const double step : {-kWeightStep, kWeightStep}) {
-      if (center.weight + step >= 0) consider({center.activation, center.weight + step});
+      if (center.weight + step >= 0) consider({center.activation, center.weight + step}, samples);
     }
+    Candidate& least = *std::ranges::min_element(tried, by_loss);
+    attempt.scale = std::move(least.scale);
+    attempt.exponents = least.exponents;
   }
 
   Attempt WithFeedback() {
@@ -237,13 +258,14 @@ class Solver {
     return attempt;
   }
 
-  // Scales refitted to the codes; then codes rounded again on those scales, refitted again: each
-  // row keeps the better.
+  // Scales refitted to the codes; in a narrow site codes rounded again on these and scales refitted
+  // again, of which each row keeps the better.
   quant::QuantizedLinear Refitted(MatrixView<const float> target, const Scale& scale,
                                   const quant::QuantizedLinear& rounded) {
     const RefitMetric metric{statistics_.gram, factor_.added};
     quant::QuantizedLinear best = CopyOf(rounded);
     const std::vector<double> losses = RefitScales(pool_, target, scale, metric, best);
+    if (target.cols > kMostInputsRoundedAgain) return best;
     quant::QuantizedLinear again = CopyOf(best);
     RoundWithFeedback(pool_, target, scale, factor_, again);
     KeepBetterRows(RefitScales(pool_, target, scale, metric, again), again, losses, best);

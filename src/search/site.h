@@ -61,8 +61,8 @@ struct SiteSolution {
 // 2. Scale: the identity, or what a search over the two exponents finds with less tr(D H D^T) after
 //    rounding with feedback, on some of the rows.
 // 3. Rounding with feedback of W* diag(s), in full ranges and in searched ones; each row keeps the
-//    better. Then group scales refitted to the codes, codes rounded again on these and refitted
-//    again (RefitScales), where that leaves less error on held-out tokens.
+//    better. Then group scales refitted to the codes (RefitScales), in a narrow site twice with
+//    codes rounded again in between, where that leaves less error on held-out tokens.
 // 4. Keep-best: the whole site by the sum over its linears, then each linear among what was tried
 //    with the site's scale.
 // Without held-out tokens the sketch stands in for them. The statistics, large as they are, are let
