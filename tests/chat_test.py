@@ -48,6 +48,14 @@ class Chat(CliTest):
         self.assertEqual(done.returncode, 0, done.stderr.decode())
         self.assertEqual(done.stdout.decode(), f"{first}\n{second}\n")
 
+    def test_narrow_keys_and_values_are_kept_too(self):
+        turns = ["One day, a girl", "Then she", "/stats"]
+        done = self.chat(turns, "--kv", "int8")
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        self.assertNotIn(" 0 of them kept", done.stderr.decode())
+        first = self.succeed("run", MODEL, "-p", turns[0], *GREEDY, "-q", "--kv", "int8").stdout
+        self.assertTrue(done.stdout.startswith(first), done.stdout)
+
     def test_a_turn_of_run(self):
         done = self.succeed("run", self.model, "-p", "One day, a girl", "--chat", *GREEDY, "-q")
         self.assertEqual(done.stdout.decode().rstrip("\n"), self.completion("One day, a girl"))

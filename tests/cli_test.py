@@ -219,7 +219,16 @@ class Reports(CliTest):
         self.assertLess(report["peak_resident_bytes"], 256 << 20)
         self.assertEqual(done.stdout.count(b"| decode |"), 4)
         self.assertGreater(report["weight_bytes"], 0)
+        config = json.loads((pathlib.Path(MODEL) / "config.json").read_text())
+        heads = 2 * config["num_hidden_layers"] * config["num_key_value_heads"]
+        for kv, head_bytes in (("exact", 4 * config["head_dim"]), ("f16", 2 * config["head_dim"]),
+                               ("int8", config["head_dim"] + 4)):
+            one = ["--prompt", "8", "--gen", "2", "--repeat", "1", "--precision", "f32"]
+            report = strict_json(self.succeed("bench", MODEL, *one, "--kv", kv, "--json",
+                                              "-").stdout)
+            self.assertEqual(report["kv_bytes_per_token"], heads * head_bytes)
         self.fails(1, ["context"], "bench", MODEL, "--prompt", "100000000")
+        self.fails(2, ["--kv"], "bench", MODEL, "--kv", "f32")
         self.fails(2, ["--batch"], "bench", MODEL, "--batch", "0")
 
     def test_run_and_inspect_and_tokenize(self):
@@ -227,6 +236,10 @@ class Reports(CliTest):
         first = strict_json(self.succeed(*run).stdout)
         self.assertEqual(first["new_tokens"], 8)
         self.assertEqual(strict_json(self.succeed(*run).stdout)["text"], first["text"])
+        for kv in ("exact", "f16", "int8"):  # 8 likely tokens, which rounding does not change
+            self.assertEqual(strict_json(self.succeed(*run, "--kv", kv).stdout)["text"],
+                             first["text"])
+        self.fails(2, ["--kv"], *run, "--kv", "f8")
         seen = strict_json(self.succeed("inspect", LLAMA, "--json", "-").stdout)
         self.assertEqual((seen["model_type"], seen["layers"]), ("llama", 2))
         ids = strict_json(self.succeed("tokenize", MODEL, "--text", "Once upon a time").stdout)
@@ -257,6 +270,15 @@ class Reports(CliTest):
         self.succeed("run", self.out, "-p", "Once", "-n", "2", "--activations", "int8")
         self.fails(2, ["--head"], "run", self.out, "-p", "x", "--head", "5")
         self.succeed("run", self.out, "-p", "Once", "-n", "2", "--head", "8")
+        # Keys and values of 16 and of 8 bits: the latter loses more, both little.
+        lost = [strict_json(self.succeed(
+            "eval", self.out, "--reference", self.out, "--precision", "f32", "--kv", kv, "--text",
+            TEXT, "--ctx", "64", "--max-tokens", "512", "--json", "-").stdout)["kl_mean_nats"]
+                for kv in ("exact", "f16", "int8")]
+        self.assertEqual(lost, sorted(lost))
+        self.assertLess(lost[0], lost[1])
+        self.assertLess(lost[2], 0.01)
+        self.fails(2, ["--kv"], "eval", self.out, "--text", TEXT, "--kv", "int4")
         self.fails(1, ["already quantized"], "quantize", self.out, "-o", self.work / "again")
         # Neither the number of threads nor a second run changes a byte.
         again = self.work / "same"

@@ -23,6 +23,10 @@ enum class ComputePrecision : std::uint8_t { kAuto, kF32, kBF16 };
 // in blocks of up to 128.
 enum class Activations : std::uint8_t { kExact, kInt8 };
 
+// What keys and values of past tokens are held in: kExact as ComputePrecision says, kF16, or kInt8
+// with a scale for each token and key head.
+enum class KvPrecision : std::uint8_t { kExact, kF16, kInt8 };
+
 // How a text becomes windows of `ctx` tokens.
 enum class Bos : std::uint8_t {
   kAuto,    // tokenized once with what the tokenizer adds by itself, at the very start
@@ -156,9 +160,10 @@ struct EvaluateOptions {
   std::optional<std::size_t> ctx = std::nullopt;  // none: 2048, or what the model takes
   Bos bos = Bos::kAuto;
   std::optional<std::size_t> max_tokens = std::nullopt;  // look at about this many tokens only
-  // Both of the model, not of the reference.
+  // All three of the model, not of the reference.
   Activations activations = Activations::kExact;
   int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
+  KvPrecision kv = KvPrecision::kExact;
 };
 
 // A figure with its 95 % bootstrap interval over windows.
@@ -272,7 +277,8 @@ struct GenerateOptions {
   Bos bos = Bos::kAuto;
   Activations activations = Activations::kExact;
   int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
-  bool chat = false;   // the prompt is a user's turn, put through the model's chat template
+  KvPrecision kv = KvPrecision::kExact;
+  bool chat = false;  // the prompt is a user's turn, put through the model's chat template
 };
 
 struct GenerateReport {
@@ -306,6 +312,7 @@ struct ChatOptions {
   Sampling sampling = {};
   Activations activations = Activations::kExact;
   int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
+  KvPrecision kv = KvPrecision::kExact;
 };
 
 struct ChatAnswer {
@@ -362,6 +369,7 @@ struct BenchOptions {
   std::size_t repeats = 5;
   Activations activations = Activations::kExact;
   int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
+  KvPrecision kv = KvPrecision::kExact;
 };
 
 // The median of all repeats, and the least and the most.
@@ -391,6 +399,7 @@ struct BenchReport {
   std::vector<BenchRow> rows;
   std::string arithmetic;               // "bf16", "f32" or "int8"
   std::size_t weight_bytes = 0;         // that each step reads
+  std::size_t kv_bytes_per_token = 0;   // of keys and values, in all layers
   double first_token_seconds = 0;       // to load it and answer a prompt of one token
   std::size_t peak_resident_bytes = 0;  // before the memory for measuring the machine was taken
   std::string markdown;

@@ -60,6 +60,7 @@ std::string ToJson(const BenchReport& report) {
   }
   return nlohmann::json{{"arithmetic", report.arithmetic},
                         {"weight_bytes", report.weight_bytes},
+                        {"kv_bytes_per_token", report.kv_bytes_per_token},
                         {"first_token_seconds", report.first_token_seconds},
                         {"peak_resident_bytes", report.peak_resident_bytes},
                         {"rows", rows}}
@@ -108,8 +109,8 @@ class Bencher {
 
   Status RunWith(std::size_t threads) {
     ThreadPool pool(threads);
-    AWQ_ASSIGN(const auto network, api::MakeNetwork(pool, model_, runtime_, options_.activations,
-                                                    options_.head_bits, positions()));
+    AWQ_ASSIGN(const auto network,
+               api::MakeNetwork(pool, model_, runtime_, api::ArithmeticOf(options_), positions()));
     AWQ_TRY(generate::Generate(*network, {{0}}, {.max_new_tokens = 1}));
     if (report_.rows.empty()) {  // before memory is taken to measure the machine
       report_.first_token_seconds = SecondsSince(start_);
@@ -119,6 +120,9 @@ class Bencher {
                          : network->precision() == kernels::Precision::kBF16 ? "bf16"
                                                                              : "f32";
     report_.weight_bytes = network->BlockWork().weight_bytes + network->HeadWork().weight_bytes;
+    report_.kv_bytes_per_token =
+        transformer::KvCache::Bytes(network->config(), network->precision(),
+                                    {network->config().num_hidden_layers, 1, 1, network->kv()});
     speed::SpeedTest test(pool, *network, options_.repeats);
     const std::size_t prompt = options_.prompt_tokens.front();
     for (const std::size_t tokens : options_.prompt_tokens) {

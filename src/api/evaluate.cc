@@ -89,6 +89,7 @@ Result<EvaluateReport> Evaluate(const EvaluateOptions& options, const Runtime& r
     run.precision = api::ResolvePrecision(runtime.precision);
     AWQ_ASSIGN(run.packed, api::ToPacked(options.activations, *model));
     AWQ_ASSIGN(run.head_bits, api::ReadHeadBits(options.head_bits));
+    run.kv = api::ToKvType(options.kv);
     run.progress = runtime.progress;
     AWQ_ASSIGN(const eval::EvalReport figures,
                eval::Evaluate(pool, *model, reference.get(), windows.ids.view(), run));

@@ -43,16 +43,29 @@ Result<int> ReadHeadBits(int bits) {
   return MakeError(ErrorCode::kInvalidArgument, "head_bits is {}: expected 16, 8 or 4", bits);
 }
 
+transformer::KvType ToKvType(KvPrecision kv) {
+  switch (kv) {
+    case KvPrecision::kF16:
+      return transformer::KvType::kF16;
+    case KvPrecision::kInt8:
+      return transformer::KvType::kInt8;
+    case KvPrecision::kExact:
+      break;
+  }
+  return transformer::KvType::kExact;
+}
+
 Result<std::unique_ptr<transformer::Network>> MakeNetwork(ThreadPool& pool,
                                                           const checkpoint::StoredModel& model,
                                                           const Runtime& runtime,
-                                                          Activations activations, int head_bits,
+                                                          const Arithmetic& arithmetic,
                                                           std::size_t positions) {
   transformer::NetworkOptions options;
   options.precision = ResolvePrecision(runtime.precision);
   options.positions = positions;
-  AWQ_ASSIGN(options.packed, ToPacked(activations, model));
-  AWQ_ASSIGN(options.head_bits, ReadHeadBits(head_bits));
+  AWQ_ASSIGN(options.packed, ToPacked(arithmetic.activations, model));
+  AWQ_ASSIGN(options.head_bits, ReadHeadBits(arithmetic.head_bits));
+  options.kv = ToKvType(arithmetic.kv);
   return transformer::Network::Create(pool, model, options);
 }
 

@@ -18,16 +18,28 @@ namespace awq::api {
 
 math::Precision ResolvePrecision(ComputePrecision wanted);
 
-// The arithmetic that running commands let choose, for a network of so many positions.
+// What running commands let choose.
+struct Arithmetic {
+  Activations activations = Activations::kExact;
+  int head_bits = 16;
+  KvPrecision kv = KvPrecision::kExact;
+};
+template <class Options>
+Arithmetic ArithmeticOf(const Options& options) {
+  return {options.activations, options.head_bits, options.kv};
+}
+
+// For a network of so many positions.
 Result<std::unique_ptr<transformer::Network>> MakeNetwork(ThreadPool& pool,
                                                           const checkpoint::StoredModel& model,
                                                           const Runtime& runtime,
-                                                          Activations activations, int head_bits,
+                                                          const Arithmetic& arithmetic,
                                                           std::size_t positions);
 // Error: kInt8 for a model that has no linears for it.
 Result<kernels::Packed> ToPacked(Activations activations, const checkpoint::StoredModel& model);
 // Error: neither 16, 8 nor 4.
 Result<int> ReadHeadBits(int bits);
+transformer::KvType ToKvType(KvPrecision kv);
 
 text::BosMode ToBosMode(Bos bos);
 

@@ -17,12 +17,13 @@ struct Flags {
 void Show(std::FILE* out, const std::string& model, const BenchReport& report) {
   fmt::print(
       out,
-      "{}: {}, {} of weights a step; first token after {:.2f} s; {} at the peak (file pages "
+      "{}: {}, {} of weights a step, {} of keys and values a token; first token after {:.2f} s; {} "
+      "at the peak (file pages "
       "included)\n\n{}\nMedians of repeats, [least, most]. Share: of what this machine read "
       "right before and after each repeat.\nOf oneDNN: of its product of the prompt with one "
       "matrix of this model, likewise.\n",
-      model, report.arithmetic, Bytes(report.weight_bytes), report.first_token_seconds,
-      Bytes(report.peak_resident_bytes), report.markdown);
+      model, report.arithmetic, Bytes(report.weight_bytes), Bytes(report.kv_bytes_per_token),
+      report.first_token_seconds, Bytes(report.peak_resident_bytes), report.markdown);
 }
 
 int Run(Flags& flags) {
@@ -61,7 +62,7 @@ Action AddBench(CLI::App& app) {
   command.add_option("--repeat", options.repeats, "Times that each figure is measured")
       ->check(WholeNumber(1))
       ->capture_default_str();
-  AddArithmetic(command, options.activations, options.head_bits);
+  AddArithmetic(command, options.activations, options.head_bits, options.kv);
   return [flags] { return Run(*flags); };
 }
 

@@ -242,7 +242,7 @@ void AddModel(CLI::App& command, std::string& model, const char* help) {
   command.add_option("MODEL", model, help)->check(NotEmpty())->required();
 }
 
-void AddArithmetic(CLI::App& command, Activations& activations, int& head_bits) {
+void AddArithmetic(CLI::App& command, Activations& activations, int& head_bits, KvPrecision& kv) {
   command
       .add_option_function<std::string>(
           "--activations",
@@ -255,6 +255,18 @@ void AddArithmetic(CLI::App& command, Activations& activations, int& head_bits) 
   command.add_option("--head", head_bits, "Bits of the output head: 16, or rounded to 8 or 4")
       ->check(CLI::IsMember({16, 8, 4}))
       ->capture_default_str();
+  command
+      .add_option_function<std::string>(
+          "--kv",
+          [&kv](const std::string& name) {
+            kv = name == "int8"  ? KvPrecision::kInt8
+                 : name == "f16" ? KvPrecision::kF16
+                                 : KvPrecision::kExact;
+          },
+          "What keys and values of past tokens are held in: exact, as computed (bf16 or f32); "
+          "f16; or int8, rounded to 8 bits")
+      ->check(CLI::IsMember({"exact", "f16", "int8"}))
+      ->default_str("exact");
 }
 
 Bos ParseBos(const std::string& name) {

@@ -118,7 +118,8 @@ inline constexpr const char* kAnyModel =
 inline constexpr const char* kPlainModel =
     "A Hugging Face model directory, a .gguf file, or ORG/NAME[@REVISION]";
 void AddModel(CLI::App& command, std::string& model, const char* help);
-void AddArithmetic(CLI::App& command, Activations& activations, int& head_bits);
+// --activations, --head, --kv.
+void AddArithmetic(CLI::App& command, Activations& activations, int& head_bits, KvPrecision& kv);
 Bos ParseBos(const std::string& name);
 
 // Control characters escaped: names come from files, and a terminal obeys what it is sent.

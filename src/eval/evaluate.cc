@@ -31,10 +31,10 @@ class Runner {
     if (!is_reference) {
       network_options.packed = options.packed;
       network_options.head_bits = options.head_bits;
+      network_options.kv = options.kv;
     }
     AWQ_ASSIGN(std::unique_ptr<Network> network, Network::Create(pool, source, network_options));
-    return std::unique_ptr<Runner>(
-        new Runner(source, std::move(network), options.precision, ctx, batch_windows));
+    return std::unique_ptr<Runner>(new Runner(source, std::move(network), ctx, batch_windows));
   }
 
   const model::ModelConfig& config() const { return source_.config(); }
@@ -70,12 +70,12 @@ class Runner {
   }
 
  private:
-  Runner(const model::WeightSource& source, std::unique_ptr<Network> network,
-         kernels::Precision precision, std::size_t ctx, std::size_t batch_windows)
+  Runner(const model::WeightSource& source, std::unique_ptr<Network> network, std::size_t ctx,
+         std::size_t batch_windows)
       : source_(source),
         network_(std::move(network)),
         batch_windows_(batch_windows),
-        cache_(source.config(), precision, {1, batch_windows, ctx}) {}
+        cache_(source.config(), network_->precision(), {1, batch_windows, ctx, network_->kv()}) {}
 
   const model::WeightSource& source_;
   std::unique_ptr<Network> network_;

@@ -26,7 +26,7 @@ class BatchDecoder {
         sequences_(sequences),
         options_(options),
         cache_(network.config(), network.precision(),
-               {network.config().num_hidden_layers, sequences.rows, sequences.cols}),
+               {network.config().num_hidden_layers, sequences.rows, sequences.cols, network.kv()}),
         last_(sequences.rows, network.config().hidden_size) {
     for (std::size_t s = 0; s < sequences.rows; ++s) {
       samplers_.emplace_back(options.sampler, options.first_stream + s);

@@ -19,7 +19,8 @@ class Session::Decoder {
  public:
   explicit Decoder(Network& network)
       : network_(network),
-        cache_(network.config(), network.precision(), {network.config().num_hidden_layers, 1, 0}),
+        cache_(network.config(), network.precision(),
+               {network.config().num_hidden_layers, 1, 0, network.kv()}),
         logits_(1, network.config().vocab_size) {}
 
   Network& network() { return network_; }

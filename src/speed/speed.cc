@@ -36,9 +36,10 @@ class Sequences {
   Sequences(Network& network, std::size_t count, std::size_t capacity_tokens)
       : network_(network),
         cache_(network.config(), network.precision(),
-               {network.config().num_hidden_layers, count, capacity_tokens}),
+               {network.config().num_hidden_layers, count, capacity_tokens, network.kv()}),
         logits_(count, network.config().vocab_size),
-        row_bytes_(KvCache::Bytes(network.config(), network.precision(), {1, 1, 1})) {}
+        row_bytes_(KvCache::Bytes(network.config(), network.precision(), {1, 1, 1, network.kv()})) {
+  }
 
   // A prompt for one of them, from position 0 on, to the logits of its last token.
   Status Fill(std::span<const std::int32_t> prompt, std::size_t slot) {

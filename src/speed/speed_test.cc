@@ -59,6 +59,20 @@ TEST_F(SpeedOfSmallModel, AStepReadsAllWeightsOnceAndWhatEachSequenceHolds) {
   EXPECT_EQ(speed->share_of_product, 0);
 }
 
+TEST_F(SpeedOfSmallModel, CachedBytesAreThoseOfTheTypeThatHoldsThem) {
+  const model::ModelConfig& config = source_.config();
+  const std::size_t row_bytes = config.head_dim + sizeof(float);  // codes and a scale
+  const auto network = transformer::Network::Create(
+      pool_, source_, {.positions = kPositions, .kv = transformer::KvType::kInt8});
+  ASSERT_TRUE(network);
+  const auto speed = SpeedTest(pool_, **network, 1).Decode(5, 1, 2);
+  ASSERT_TRUE(speed);
+  const auto cached = static_cast<double>(2 * config.num_hidden_layers *
+                                          config.num_key_value_heads * row_bytes * 2 * 6);
+  EXPECT_NEAR(speed->bytes_per_second / (speed->tokens_per_second.median / 2),
+              4 * (BlockWeights() + HeadWeights()) + cached, 1e-3);
+}
+
 TEST(Summarize, MediansOfRatesAndOfSharesOfWhatWasAround) {
   const Repeat slow{.tokens = 10,
                     .bytes = 100,

@@ -19,17 +19,6 @@ void ForTokens(ThreadPool& pool, std::size_t tokens, Body body) {
   });
 }
 
-template <class T>
-void StoreRow(std::span<const float> row, MatrixView<T> cached, std::size_t position) {
-  AWQ_CHECK_LT(position, cached.rows);
-  const std::span<T> to(cached.row(position), cached.cols);
-  if constexpr (std::is_same_v<T, BF16>) {
-    math::Convert(row, to);
-  } else {
-    std::copy(row.begin(), row.end(), to.begin());
-  }
-}
-
 }  // namespace
 
 std::size_t PreparedBlock::owned_bytes() const {
@@ -121,11 +110,10 @@ void BlockRunner::MakeAttended(const PreparedBlock& block, Place place, const Ba
   block.linear(Role::kV).Apply(pool_, input, values);
   NormAndRotate(block.norm(Role::kQNorm), queries);
   NormAndRotate(block.norm(Role::kKNorm), keys);
-  if (precision_ == kernels::Precision::kBF16) {
-    StoreInCache<BF16>(place.cache_layer, cache, keys, values);
-  } else {
-    StoreInCache<float>(place.cache_layer, cache, keys, values);
-  }
+  ForTokens(pool_, tokens, [&](std::size_t t) {
+    cache.Store({place.cache_layer, tokens_[t].slot, tokens_[t].position}, {keys.row(t), keys.cols},
+                {values.row(t), values.cols});
+  });
 
   const MatrixView<float> attended = Take(3, tokens, config_.q_width());
   Attend(pool_, {&config_, place.cache_layer, config_.sliding_window[place.layer]}, batch, cache,
@@ -162,16 +150,6 @@ void BlockRunner::NormAndRotate(const std::vector<float>& norm, MatrixView<float
       if (!norm.empty()) math::RmsNorm(head, norm, eps, head);
       math::Rotate(head, rope_.cosines(position), rope_.sines(position));
     }
-  });
-}
-
-template <class T>
-void BlockRunner::StoreInCache(std::size_t cache_layer, KvCache& cache,
-                               MatrixView<const float> keys, MatrixView<const float> values) {
-  ForTokens(pool_, keys.rows, [&](std::size_t t) {
-    const auto [slot, position] = tokens_[t];
-    StoreRow({keys.row(t), keys.cols}, cache.Keys<T>(cache_layer, slot), position);
-    StoreRow({values.row(t), values.cols}, cache.Values<T>(cache_layer, slot), position);
   });
 }
 

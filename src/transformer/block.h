@@ -82,9 +82,6 @@ class BlockRunner {
                  kernels::Activations& to);
   void ListTokens(const Batch& batch, std::size_t rows, const KvCache& cache);
   void NormAndRotate(const std::vector<float>& norm, MatrixView<float> heads);
-  template <class T>
-  void StoreInCache(std::size_t cache_layer, KvCache& cache, MatrixView<const float> keys,
-                    MatrixView<const float> values);
   MatrixView<float> Take(std::size_t which, std::size_t rows, std::size_t cols);
 
   ThreadPool& pool_;

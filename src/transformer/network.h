@@ -24,6 +24,8 @@ struct NetworkOptions {
   // Of the output head: 16, or 8 or 4, to which it is rounded (to nearest, in groups) when it is
   // loaded.
   int head_bits = 16;
+  // Of the caches that are made for it.
+  KvType kv = KvType::kExact;
 };
 
 // Thread contract: one caller at a time. The source and the pool must outlive it.
@@ -37,6 +39,7 @@ class Network {
   kernels::Precision precision() const { return options_.precision; }
   std::size_t positions() const { return options_.positions; }
   kernels::Packed packed() const { return options_.packed; }
+  KvType kv() const { return options_.kv; }
 
   // What a token makes of weights: those of the blocks that are kept, or of the head.
   struct Work {

@@ -30,11 +30,11 @@ using Cut = std::vector<std::size_t>;  // tokens of each call, one after another
 
 Matrix<float> LogitsInCalls(ThreadPool& pool, const model::WeightSource& source,
                             const std::vector<std::int32_t>& tokens, Precision precision,
-                            const Cut& cut) {
+                            const Cut& cut, KvType kv = KvType::kExact) {
   auto network = Network::Create(pool, source, {precision, tokens.size(), SIZE_MAX});
   EXPECT_TRUE(network);
   const model::ModelConfig& config = source.config();
-  KvCache cache(config, precision, {config.num_hidden_layers, 1, tokens.size()});
+  KvCache cache(config, precision, {config.num_hidden_layers, 1, tokens.size(), kv});
   Matrix<float> logits(tokens.size(), config.vocab_size);
   std::size_t done = 0;
   for (std::size_t count : cut) {
@@ -129,6 +129,39 @@ TEST(Network, BF16StaysNearF32) {
   EXPECT_GT(difference, 0);
   // Cached decoding in bf16 differs from the whole sequence by the same kind of error at most.
   ExpectClose(LogitsInCalls(pool, source, tokens, Precision::kBF16, Cut(kTokens, 1)), bf16, 0.1);
+}
+
+double RmsDifference(const Matrix<float>& a, const Matrix<float>& b) {
+  Matrix<float> difference(a.rows(), a.cols());
+  for (std::size_t i = 0; i < a.size(); ++i) difference.data()[i] = a.data()[i] - b.data()[i];
+  return Rms(difference);
+}
+
+TEST(Network, NarrowKeysAndValuesStayNearExactOnes) {
+  ThreadPool pool(2);
+  const std::vector<std::int32_t> tokens = Tokens(kTokens, 1);
+  // Of a value's size: rounding to 11 bits, .58 of a half step's 2^-11 on average; and steps of
+  // 1/127 of the largest of 8, which is twice their root mean square.
+  const struct {
+    KvType type;
+    double error;
+  } kinds[] = {{KvType::kF16, 0.58 * 0x1p-11}, {KvType::kInt8, 2.0 / 127 / std::sqrt(12.0)}};
+  for (const Variant& variant : Variants()) {
+    SCOPED_TRACE(variant.name);
+    model::ModelConfig config = testing::SmallConfig();
+    variant.change(config);
+    const testing::RandomModel source(config);
+    const Matrix<float> exact = LogitsInCalls(pool, source, tokens, Precision::kF32, {kTokens});
+    for (const auto& [type, error] : kinds) {
+      for (const Cut& cut : {Cut{kTokens}, Cut(kTokens, 1), Cut{3, 64, 1, 70, 2, 10}}) {
+        const double difference =
+            RmsDifference(LogitsInCalls(pool, source, tokens, Precision::kF32, cut, type), exact);
+        // Keys and values in each of 2 blocks; sharp attention amplifies a few times.
+        EXPECT_LT(difference, 4 * std::sqrt(4.0) * error * Rms(exact));
+        EXPECT_GT(difference, 0.1 * error * Rms(exact));
+      }
+    }
+  }
 }
 
 // Three sequences at different positions in one batch, one of them a single token.
