@@ -88,9 +88,35 @@ class Usage(CliTest):
         done = self.fail_to_quantize(1, [missing], MODEL, "--calib", missing)
         self.assertEqual(len(done.stderr.splitlines()), 1, "said before anything else")
 
-    def test_unknown_instruction_set_is_refused(self):
-        environment = dict(os.environ, AWQ_FORCE_ISA="z80")
-        self.fails(1, ["z80"], "inspect", LLAMA, env=environment)
+    def test_instruction_sets(self):
+        """One list of names; any that this CPU has can be chosen, and bench says which one ran."""
+        run = ["run", MODEL, "-p", "Once", "-n", "4", "--precision", "f32", "-q"]
+        unknown = dict(os.environ, AWQ_FORCE_ISA="z80")
+        listed = self.fails(1, ["AWQ_FORCE_ISA=z80", "expected baseline, "], "inspect", LLAMA,
+                            env=unknown).stderr.decode()
+        names = listed.split("expected ")[1].strip().split(", ")
+        self.fails(2, ["--isa", *names], *run, "--isa", "z80")
+        self.fails(2, ["--isa"], *run, "--isa", "")
+        text = self.succeed(*run, "--isa", "baseline", env=unknown).stdout  # the flag goes first
+        lacking = set()
+        for name in names:
+            variable = dict(os.environ, AWQ_FORCE_ISA=name)
+            done = awq(*run, "--isa", name)
+            if done.returncode == 0:
+                self.assertEqual(done.stdout, text, name)
+                bench = ["bench", MODEL, "--prompt", "2", "--gen", "1", "--repeat", "1", "--json", "-"]
+                for how in ({"env": variable}, {}):
+                    flag = [] if how else ["--isa", name]
+                    report = strict_json(self.succeed(*bench, *flag, **how).stdout)
+                    self.assertEqual(report["instruction_set"], name)
+                continue
+            lacking.add(name)
+            self.fails(1, [f"lacks the instruction set {name}; it has", "baseline"], *run, "--isa",
+                       name)
+            self.fails(1, [f"AWQ_FORCE_ISA={name}", "lacks"], "inspect", LLAMA, env=variable)
+        self.assertTrue(lacking >= {"neon", "dotprod"} or lacking >= {"avx2", "avx512"}, lacking)
+        for command in ("chat", "eval", "compare", "quantize"):
+            self.fails(2, ["--isa", "z80"], command, MODEL, "--isa", "z80")
 
 
 class Reports(CliTest):

@@ -398,6 +398,7 @@ struct BenchRow {
 struct BenchReport {
   std::vector<BenchRow> rows;
   std::string arithmetic;               // "bf16", "f32" or "int8"
+  std::string instruction_set;          // that packed weights are multiplied with
   std::size_t weight_bytes = 0;         // that each step reads
   std::size_t kv_bytes_per_token = 0;   // of keys and values, in all layers
   double first_token_seconds = 0;       // to load it and answer a prompt of one token
@@ -505,8 +506,12 @@ struct VerifyReport {
 std::vector<std::string> ReaderNames();  // "vllm", "sglang", ...
 Result<VerifyReport> Verify(const VerifyOptions& options, const Runtime& runtime = {});
 
-// Why this program cannot run as it was asked to (an instruction set forced by AWQ_FORCE_ISA that
-// the CPU lacks). Commands call it first.
-Status CheckEnvironment();
+// Sets of instructions, of all CPUs: "baseline", "neon", "avx2", ...
+std::vector<std::string> InstructionSets();
+// The one that our own loops run on from now on, in all of this process; a loop that is not
+// compiled for it runs on the best below. "" leaves that to the environment variable AWQ_FORCE_ISA,
+// and where that is empty, to the CPU. To be called before anything else. Error: there is no such
+// set, or this CPU lacks it.
+Status UseInstructionSet(const std::string& name);
 
 }  // namespace awq

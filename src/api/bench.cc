@@ -9,6 +9,7 @@
 #include "api/runtime.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/isa.h"
 #include "base/memory.h"
 #include "generate/generate.h"
 #include "speed/speed.h"
@@ -59,6 +60,7 @@ std::string ToJson(const BenchReport& report) {
                     {"share_of_product", row.share_of_product}});
   }
   return nlohmann::json{{"arithmetic", report.arithmetic},
+                        {"instruction_set", report.instruction_set},
                         {"weight_bytes", report.weight_bytes},
                         {"kv_bytes_per_token", report.kv_bytes_per_token},
                         {"first_token_seconds", report.first_token_seconds},
@@ -119,6 +121,7 @@ class Bencher {
     report_.arithmetic = network->packed() == kernels::Packed::kInt8         ? "int8"
                          : network->precision() == kernels::Precision::kBF16 ? "bf16"
                                                                              : "f32";
+    report_.instruction_set = IsaName(ActiveIsa());
     report_.weight_bytes = network->BlockWork().weight_bytes + network->HeadWork().weight_bytes;
     report_.kv_bytes_per_token =
         transformer::KvCache::Bytes(network->config(), network->precision(),

@@ -9,10 +9,9 @@
 
 namespace awq {
 
-Status CheckEnvironment() {
-  if (const auto isa = SelectIsa(); !isa) return isa.error();
-  return {};
-}
+std::vector<std::string> InstructionSets() { return IsaNames(); }
+
+Status UseInstructionSet(const std::string& name) { return UseIsa(name); }
 
 namespace api {
 

@@ -3,28 +3,47 @@
 
 #include <awq/result.h>
 
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace awq {
 
-enum class Isa : unsigned char { kBaseline, kAvx2, kAvx512 };
+// Those of one architecture stand in their order: each has all that the one before it has.
+enum class Isa : unsigned char {
+  kBaseline,
+  kNeon,
+  kDotprod,
+  kAvx2,
+  kAvx512,
+  kAvx512Vnni,
+  kAvx512Bf16,
+};
 
-std::string_view IsaName(Isa isa);  // "baseline", "avx2", "avx512"
+std::string_view IsaName(Isa isa);    // "baseline", "neon", "avx512vnni", ...
+std::vector<std::string> IsaNames();  // of all, whatever the CPU
 
-// The best this CPU has, or what the environment variable AWQ_FORCE_ISA names. Error: a name that
-// does not exist or that this CPU lacks.
-Result<Isa> SelectIsa();
+// The set of that name; of "", the best that this CPU has. Error: a name that does not exist
+// (kInvalidArgument), or that this CPU lacks (kUnsupported).
+Result<Isa> SelectIsa(std::string_view name);
 
-// SelectIsa() or, where that fails, the baseline; the command line reports the error at start.
+// The loops run on SelectIsa(name) from now on; "" leaves that to the environment variable
+// AWQ_FORCE_ISA. Tables are picked once, so this comes before the first loop or not at all.
+Status UseIsa(std::string_view name);
+
+// What UseIsa chose. Without it, UseIsa("") or, where that fails, the baseline.
 Isa ActiveIsa();
+
+// ActiveIsa() and the sets below it that this CPU has, best first; the baseline is the last.
+std::vector<Isa> UsableIsas();
 
 }  // namespace awq
 
-// Of the tables named `table` that awq_isa_objects made, one in each set's namespace, that of
-// `isa`.
+// Of the tables named `table` that awq_isa_objects made, one in each set's namespace, the best for
+// `isa` of those that every folder has.
 #if defined(__x86_64__)
 #define AWQ_TABLE_FOR(isa, table)               \
-  ((isa) == ::awq::Isa::kAvx512 ? avx512::table \
+  ((isa) >= ::awq::Isa::kAvx512 ? avx512::table \
    : (isa) == ::awq::Isa::kAvx2 ? avx2::table   \
                                 : baseline::table)
 #else

@@ -74,9 +74,10 @@ int RunApp(int argc, const char* const* argv) {
     app.exit(error);
     return 2;
   }
-  if (const Status usable = CheckEnvironment(); !usable) return Fail(usable.error());
   for (const auto& [command, action] : commands) {
-    if (command->parsed()) return Perform(action);
+    if (!command->parsed()) continue;
+    const Status usable = UseInstructionSet(ChosenIsa(*command));
+    return usable ? Perform(action) : Fail(usable.error());
   }
   return 2;
 }

@@ -60,6 +60,13 @@ RuntimeFlags::RuntimeFlags(CLI::App& command, bool with_threads) {
   command.add_option("--precision", precision_, "Arithmetic: f32, bf16 or what suits the CPU")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}))
       ->capture_default_str();
+  command.add_option("--isa", isa_, "Instruction set of our own loops; else the best of this CPU")
+      ->check(CLI::IsMember(InstructionSets()));
+}
+
+std::string ChosenIsa(const CLI::App& command) {
+  const CLI::Option* isa = command.get_option_no_throw("--isa");
+  return isa == nullptr || isa->count() == 0 ? "" : isa->results().back();
 }
 
 Runtime RuntimeFlags::Make(ProgressSink& progress) const {

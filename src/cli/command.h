@@ -33,7 +33,7 @@ Action AddInspect(CLI::App& app);
 Action AddVerify(CLI::App& app);
 Action AddPull(CLI::App& app);
 
-// --threads, unless the command has a list of its own, --precision and a progress bar.
+// --threads, unless the command has a list of its own, --precision, --isa and a progress bar.
 class RuntimeFlags {
  public:
   explicit RuntimeFlags(CLI::App& command, bool with_threads = true);
@@ -42,7 +42,11 @@ class RuntimeFlags {
  private:
   std::size_t threads_ = 0;
   std::string precision_ = "auto";
+  std::string isa_;
 };
+
+// What --isa says; "" without it.
+std::string ChosenIsa(const CLI::App& command);
 
 // A flag that names a file to write a report to; - is standard output.
 class FileFlag {

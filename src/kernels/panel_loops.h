@@ -82,6 +82,14 @@ namespace baseline {
 extern const Int8Loops kInt8Loops;
 extern const ExactLoops kExactLoops;
 }  // namespace baseline
+namespace neon {
+extern const Int8Loops kInt8Loops;
+extern const ExactLoops kExactLoops;
+}  // namespace neon
+namespace dotprod {
+extern const Int8Loops kInt8Loops;
+extern const ExactLoops kExactLoops;
+}  // namespace dotprod
 namespace avx2 {
 extern const Int8Loops kInt8Loops;
 extern const ExactLoops kExactLoops;

@@ -5,28 +5,37 @@
 namespace awq::kernels {
 namespace {
 
-std::vector<PanelRow> FindRows() {
-  std::vector<PanelRow> rows;
+PanelRow RowOf(Isa isa) {
+  const std::string_view name = IsaName(isa);
+  switch (isa) {
 #if defined(__x86_64__)
-  const Isa active = ActiveIsa();
-  const bool has_vnni = active == Isa::kAvx512 && __builtin_cpu_supports("avx512vnni");
-  if (has_vnni && __builtin_cpu_supports("avx512bf16")) {
-    rows.push_back({"avx512bf16", &avx512bf16::kInt8Loops, &avx512bf16::kExactLoops});
-  }
-  if (has_vnni) rows.push_back({"avx512vnni", &avx512vnni::kInt8Loops, &avx512vnni::kExactLoops});
-  if (active == Isa::kAvx512) {
-    rows.push_back({"avx512", &avx512::kInt8Loops, &avx512::kExactLoops});
-  }
-  if (active != Isa::kBaseline) rows.push_back({"avx2", &avx2::kInt8Loops, &avx2::kExactLoops});
+    case Isa::kAvx512Bf16:
+      return {name, &avx512bf16::kInt8Loops, &avx512bf16::kExactLoops};
+    case Isa::kAvx512Vnni:
+      return {name, &avx512vnni::kInt8Loops, &avx512vnni::kExactLoops};
+    case Isa::kAvx512:
+      return {name, &avx512::kInt8Loops, &avx512::kExactLoops};
+    case Isa::kAvx2:
+      return {name, &avx2::kInt8Loops, &avx2::kExactLoops};
+#elif defined(__aarch64__)
+    case Isa::kDotprod:
+      return {name, &dotprod::kInt8Loops, &dotprod::kExactLoops};
+    case Isa::kNeon:
+      return {name, &neon::kInt8Loops, &neon::kExactLoops};
 #endif
-  rows.push_back({"baseline", &baseline::kInt8Loops, &baseline::kExactLoops});
-  return rows;
+    default:
+      return {name, &baseline::kInt8Loops, &baseline::kExactLoops};
+  }
 }
 
 }  // namespace
 
 const std::vector<PanelRow>& PanelRows() {
-  static const std::vector<PanelRow> rows = FindRows();
+  static const std::vector<PanelRow> rows = [] {
+    std::vector<PanelRow> found;
+    for (const Isa isa : UsableIsas()) found.push_back(RowOf(isa));
+    return found;
+  }();
   return rows;
 }
 

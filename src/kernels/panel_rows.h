@@ -1,6 +1,7 @@
 // The sets of instructions that have loops over packed weights: one row each.
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include "kernels/panel_loops.h"
@@ -8,12 +9,12 @@
 namespace awq::kernels {
 
 struct PanelRow {
-  const char* name;  // for messages and tests
+  std::string_view name;  // IsaName
   const Int8Loops* int8;
   const ExactLoops* exact;
 };
 
-// Those that this CPU has, best first.
+// Those of UsableIsas(), best first.
 const std::vector<PanelRow>& PanelRows();
 
 }  // namespace awq::kernels
