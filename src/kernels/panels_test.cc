@@ -7,6 +7,7 @@
 #include <random>
 #include <utility>
 
+#include "kernels/test_panels.h"
 #include "quant/group.h"
 
 namespace awq::kernels {
@@ -57,27 +58,6 @@ const std::vector<Shape> kShapes = {
     {17, 96, 24, 8, true}, {16, 64, 32, 5}, {9, 128, 128, 6, false, DType::kBF16},
 };
 
-// In double, from the codes as they are: what the activations lose is not counted.
-struct Expected {
-  double value = 0;
-  double magnitude = 0;  // of the terms
-};
-
-Expected Expect(const quant::QuantizedLinear& linear, std::size_t row,
-                const std::vector<std::int8_t>& x, const std::vector<float>& x_scales,
-                std::size_t block_inputs) {
-  Expected expected;
-  const std::size_t group = linear.in_features() / linear.groups();
-  for (std::size_t k = 0; k < linear.in_features(); ++k) {
-    const int code = linear.codes(row, k) - linear.zeros(row, k / group);
-    const double term = code * x[k] * static_cast<double>(linear.scales(row, k / group)) *
-                        static_cast<double>(x_scales[k / block_inputs]);
-    expected.value += term;
-    expected.magnitude += std::fabs(term);
-  }
-  return expected;
-}
-
 TEST(Panels, EverySetOfInstructionsGivesTheSameSum) {
   ThreadPool pool(2);
   for (const Shape& shape : kShapes) {
@@ -106,10 +86,9 @@ TEST(Panels, EverySetOfInstructionsGivesTheSameSum) {
         baseline::kInt8Loops.quantize(rows.row(t), blocks, panels.block_inputs(), codes.data(),
                                       scales.data(), sums.data());
         for (std::size_t r = 0; r < shape.out; ++r) {
-          const Expected want = Expect(linear, r, codes, scales, panels.block_inputs());
-          // Of each block the conversion and two products, and a sum for each: half a unit each.
-          const double bound = (static_cast<double>(blocks) + 3) * 0x1p-24 * want.magnitude;
-          ASSERT_NEAR(first(t, r), want.value, bound) << shape.out << " " << shape.in << " " << t;
+          const Expected want = ExpectInt8(linear, r, codes, scales);
+          ASSERT_NEAR(first(t, r), want.value, want.error)
+              << shape.out << " " << shape.in << " " << t;
         }
       }
     }
@@ -117,27 +96,6 @@ TEST(Panels, EverySetOfInstructionsGivesTheSameSum) {
 }
 
 // Activations as they are, or rounded to bf16: against the codes and them in double.
-struct Bound {
-  double value = 0;
-  double error = 0;
-};
-
-Bound ExpectExact(const quant::QuantizedLinear& linear, std::size_t row, const float* x) {
-  const std::size_t group = linear.in_features() / linear.groups();
-  double value = 0;
-  double magnitude = 0;  // of what is added up: codes and zero points apart
-  for (std::size_t k = 0; k < linear.in_features(); ++k) {
-    const double factor = static_cast<double>(x[k]) * linear.scales(row, k / group);
-    const int zero = linear.zeros(row, k / group);
-    value += (linear.codes(row, k) - zero) * factor;
-    magnitude += (linear.codes(row, k) + zero) * std::fabs(factor);
-  }
-  // Every input is in a product and in sums of at most its group, then of all groups; beside these
-  // the zero point's product, its sum and the scale's.
-  const double roundings = static_cast<double>(group + linear.groups()) + 6;
-  return {value, roundings * 0x1p-24 * magnitude};
-}
-
 TEST(Panels, ActivationsAsTheyAre) {
   ThreadPool pool(2);
   for (const Shape& shape : kShapes) {
@@ -158,7 +116,7 @@ TEST(Panels, ActivationsAsTheyAre) {
           panels.Apply(pool, x, y);
           for (std::size_t t = 0; t < tokens; ++t) {
             for (std::size_t r = 0; r < shape.out; ++r) {
-              const Bound want = ExpectExact(linear, r, is_f32 ? rows.row(t) : rounded.row(t));
+              const Expected want = ExpectExact(linear, r, is_f32 ? rows.row(t) : rounded.row(t));
               ASSERT_NEAR(y(t, r), want.value, want.error)
                   << set.name << " " << is_f32 << " " << shape.out << " " << shape.in << " " << t;
             }
