@@ -15,6 +15,11 @@ function(awq_isa_objects target)
       set(flags_avx512vnni ${flags_avx512} -mavx512vnni)
       set(flags_avx512bf16 ${flags_avx512vnni} -mavx512bf16)
     endif()
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64" AND ISA_DOTS)
+    # Every such CPU has NEON, and the compiler uses it in the baseline, too.
+    list(APPEND isas neon dotprod)
+    set(flags_neon -DAWQ_NEON)
+    set(flags_dotprod -DAWQ_NEON -march=armv8.2-a+dotprod)
   endif()
   foreach(isa ${isas})
     add_library(${target}_${isa} OBJECT ${ISA_UNPARSED_ARGUMENTS})
@@ -33,8 +38,8 @@ endfunction()
 #   *_bench.cc  one Google Benchmark program each
 #   *_fuzz.cc   one libFuzzer program each; without libFuzzer, a test that replays its corpus
 #   main.cc     left to the folder itself
-#   *_isa.cc    compiled once per instruction set (see awq_isa_objects); with DOTS also for
-#               avx512vnni and avx512bf16, the sets with dot products of narrow numbers
+#   *_isa.cc    compiled once per instruction set (see awq_isa_objects); with DOTS also for those that
+#               matter to dot products of narrow numbers: avx512vnni, avx512bf16; neon, dotprod
 # so that a file on disk cannot be left out. DEPS is the house rule of who may include whom;
 # tools/check_layers.py reads it from the same line.
 function(awq_module name)

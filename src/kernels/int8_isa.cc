@@ -2,6 +2,8 @@
 // compiler's own intrinsics.
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(AWQ_NEON)
+#include <arm_neon.h>
 #endif
 
 #include "kernels/panel_isa.h"
@@ -10,8 +12,14 @@
 namespace awq::kernels::AWQ_ISA {
 namespace {
 
-// The codes of eight inputs for kLanes rows; Add adds their products with a token's inputs to the
-// lanes of two sums, whose own sum is what counts.
+// The codes of eight inputs for kLanes rows, as a set has them: Add adds their products with a
+// token's inputs to two sums, of which Sum makes the rows' own. kLess has been taken off each code.
+template <std::int32_t less>
+struct CodesLess {
+  static constexpr std::int32_t kLess = less;
+  static Integers Sum(const Integers* sums) { return sums[0] + sums[1]; }
+};
+
 #if defined(__AVX2__)
 
 #if defined(__AVX512BW__)
@@ -43,7 +51,7 @@ Bytes Four(const std::int8_t* x) { return Broadcast(Load<std::int32_t>(x)); }
 #if defined(__AVX512VNNI__)
 
 template <std::size_t kBits>
-struct Codes {
+struct Codes : CodesLess<0> {
   explicit Codes(const std::uint8_t* from) {
     const auto words = Load<Bytes>(from);
     first = kBits == 4 ? Low(words) : words;
@@ -67,7 +75,7 @@ Integers Products(Bytes first, Bytes second, Bytes x, Bytes next, short factor) 
 }
 
 template <std::size_t kBits>
-struct Codes {
+struct Codes : CodesLess<0> {
   explicit Codes(const std::uint8_t* from)
       : first(Load<Bytes>(from)), second(kBits == 4 ? first : Load<Bytes>(from + 4 * kPanelRows)) {}
   void Add(const std::int8_t* x, Integers* sums) const {
@@ -83,10 +91,49 @@ struct Codes {
 };
 
 #endif
+#elif defined(AWQ_NEON)
+
+// These sets multiply signed bytes.
+template <std::size_t kBits>
+struct Codes : CodesLess<kBits == 4 ? 0 : 128> {
+  explicit Codes(const std::uint8_t* from) {
+    const uint8x16_t bytes = vld1q_u8(from);
+    if constexpr (kBits == 4) {
+      first = vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(0x0f)));
+      second = vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));
+    } else {
+      const uint8x16_t less = vdupq_n_u8(Codes::kLess);
+      first = vreinterpretq_s8_u8(vsubq_u8(bytes, less));
+      second = vreinterpretq_s8_u8(vsubq_u8(vld1q_u8(from + 4 * kPanelRows), less));
+    }
+  }
+#if defined(__ARM_FEATURE_DOTPROD)
+  void Add(const std::int8_t* x, Integers* sums) const {
+    const int8x8_t eight = vld1_s8(x);
+    sums[0] = vdotq_lane_s32(sums[0], first, eight, 0);
+    sums[1] = vdotq_lane_s32(sums[1], second, eight, 1);
+  }
+#else
+  // Two products of at most 128 and 127 are added in 16 bits. The first two rows' go to one sum,
+  // the others' to the second, two lanes a row.
+  void Add(const std::int8_t* x, Integers* sums) const {
+    const int8x8_t four = vreinterpret_s8_s32(vdup_n_s32(Load<std::int32_t>(x)));
+    const int8x8_t next = vreinterpret_s8_s32(vdup_n_s32(Load<std::int32_t>(x + 4)));
+    const int16x8_t low = vmull_s8(vget_low_s8(first), four);
+    const int16x8_t high = vmull_s8(vget_high_s8(first), four);
+    sums[0] = vpadalq_s16(sums[0], vmlal_s8(low, vget_low_s8(second), next));
+    sums[1] = vpadalq_s16(sums[1], vmlal_s8(high, vget_high_s8(second), next));
+  }
+  static Integers Sum(const Integers* sums) { return vpaddq_s32(sums[0], sums[1]); }
+#endif
+  int8x16_t first;
+  int8x16_t second;
+};
+
 #else
 
 template <std::size_t kBits>
-struct Codes {
+struct Codes : CodesLess<0> {
   explicit Codes(const std::uint8_t* from) {
     constexpr std::size_t kPerWord = 32 / kBits;
     for (std::size_t n = 0; n < 8; ++n) {
@@ -116,7 +163,7 @@ void MultiplyRows(const Int8Panel& p, std::size_t first_token, std::size_t first
   std::size_t b = 0;
   for (std::size_t g = 0; g < w.groups; ++g) {
     const Floats scale = ReadScales(w, g, first_row);
-    const Integers zero = ReadZeros(w, g, first_row);
+    const Integers zero = ReadZeros(w, g, first_row) - Codes<kBits>::kLess;
     for (const std::size_t end = b + blocks_per_group; b < end; ++b, x += p.block_inputs) {
       Integers sums[kTokens][2] = {};
       for (std::size_t i = 0; i < p.block_inputs; i += 8, codes += kBits * kPanelRows) {
@@ -127,7 +174,7 @@ void MultiplyRows(const Int8Panel& p, std::size_t first_token, std::size_t first
       }
       for (std::size_t t = 0; t < kTokens; ++t) {
         const std::size_t at = (first_token + t) * blocks + b;
-        const Integers all = sums[t][0] + sums[t][1] - zero * p.x_sums[at];
+        const Integers all = Codes<kBits>::Sum(sums[t]) - zero * p.x_sums[at];
         y[t] += __builtin_convertvector(all, Floats) * (scale * p.x_scales[at]);
       }
     }

@@ -4,6 +4,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(AWQ_NEON)
+#include <arm_neon.h>
 #endif
 
 #include "kernels/panel_loops.h"
@@ -18,6 +20,9 @@ constexpr std::size_t kTile = kMostTokens;
 #elif defined(__AVX2__)
 constexpr std::size_t kLanes = 8;
 constexpr std::size_t kTile = 4;
+#elif defined(AWQ_NEON)
+constexpr std::size_t kLanes = 4;
+constexpr std::size_t kTile = kMostTokens;
 #else
 constexpr std::size_t kLanes = 4;
 constexpr std::size_t kTile = 4;
@@ -53,6 +58,10 @@ Floats ReadScales(const PanelWeights& w, std::size_t group, std::size_t first_ro
   const auto bits = Load<__m128i>(from);
   if (!w.scales_are_bf16) return _mm256_cvtph_ps(bits);
   return reinterpret_cast<Floats>(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+#elif defined(AWQ_NEON)
+  const uint16x4_t bits = vld1_u16(from);
+  if (!w.scales_are_bf16) return vcvt_f32_f16(vreinterpret_f16_u16(bits));
+  return vreinterpretq_f32_u32(vshll_n_u16(bits, 16));
 #else
   using Halves [[gnu::vector_size(kLanes * sizeof(std::uint16_t))]] = std::uint16_t;
   const Words words = __builtin_convertvector(Load<Halves>(from), Words);
@@ -70,6 +79,9 @@ Integers ReadZeros(const PanelWeights& w, std::size_t group, std::size_t first_r
 #elif defined(__AVX2__)
   return reinterpret_cast<Integers>(
       _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+#elif defined(AWQ_NEON)
+  const uint8x8_t bytes = vreinterpret_u8_u32(vdup_n_u32(Load<std::uint32_t>(from)));
+  return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(bytes))));
 #else
   using Octets [[gnu::vector_size(kLanes)]] = std::uint8_t;
   return __builtin_convertvector(Load<Octets>(from), Integers);
