@@ -12,7 +12,7 @@ function(awq_script_test name label)
     ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
 endfunction()
 
-foreach(test cli chat verify interruption hub hub_hostile)
+foreach(test usage cli chat verify interruption hub hub_hostile)
   awq_script_test(${test} cli ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/${test}_test.py
     $<TARGET_FILE:awq>)
 endforeach()

@@ -17,18 +17,13 @@ struct Flags {
 void Show(std::FILE* out, const std::string& model, const BenchReport& report) {
   fmt::print(
       out,
-      "{}: {} on {}, {} of weights a step, {} of keys and values a token; first token after {:.2f} s; "
-      "{} at the peak (file pages included)
-
-{}
-Medians of repeats, [least, most]. Share: of what "
-      "this machine read right before and after each repeat.
-Of oneDNN: of its product of the "
-      "prompt with one matrix of this model, likewise.
-",
+      "{}: {} on {}, {} of weights a step, {} of keys and values a token; first token after {:.2f} "
+      "s; {} at the peak (file pages included)\n\n{}\nMedians of repeats, [least, most]. Share: of "
+      "what this machine read right before and after each repeat.\nOf oneDNN: of its product of "
+      "the prompt with one matrix of this model, likewise.\n",
       model, report.arithmetic, report.instruction_set, Bytes(report.weight_bytes),
-      Bytes(report.kv_bytes_per_token),
-      report.first_token_seconds, Bytes(report.peak_resident_bytes), report.markdown);
+      Bytes(report.kv_bytes_per_token), report.first_token_seconds,
+      Bytes(report.peak_resident_bytes), report.markdown);
 }
 
 int Run(Flags& flags) {
