@@ -286,7 +286,9 @@ Status DirectoryWriter::WriteTensor(const std::string& name, std::span<const std
                      state_->output.string(), name, bytes.size(), offset_bytes, info.size_bytes);
   }
   const std::size_t shard = place->second.shard;
-  AWQ_TRY(state_->files[shard].Write(info.offset_bytes + offset_bytes, bytes));
+  const std::size_t at_bytes = info.offset_bytes + offset_bytes;
+  AWQ_TRY(state_->files[shard].Write(at_bytes, bytes));
+  state_->files[shard].StartSync(at_bytes, bytes.size());
   const std::lock_guard lock(state_->mutex);
   state_->unsynced[shard] = true;
   std::size_t& written = state_->written_bytes[name];

@@ -248,6 +248,12 @@ Status OutputFile::Write(std::size_t offset_bytes, std::span<const std::byte> by
   return {};
 }
 
+void OutputFile::StartSync(std::size_t offset_bytes, std::size_t size_bytes) const {
+  AWQ_CHECK(descriptor_ >= 0);
+  (void)sync_file_range(descriptor_, static_cast<off_t>(offset_bytes),
+                        static_cast<off_t>(size_bytes), SYNC_FILE_RANGE_WRITE);
+}
+
 Status OutputFile::Sync() {
   AWQ_CHECK(descriptor_ >= 0);
   if (fdatasync(descriptor_) != 0) return SystemError(path_, "write it to the disk", errno);

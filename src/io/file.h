@@ -64,6 +64,9 @@ class OutputFile {
   // the error says how much is missing. Contents up to there are kept, new ones are zero.
   Status Preallocate(std::size_t size_bytes);
   Status Write(std::size_t offset_bytes, std::span<const std::byte> bytes);
+  // Asks the system to begin with these bytes' way to the disk, so that Sync() has less to wait
+  // for. No promise: Sync() makes that.
+  void StartSync(std::size_t offset_bytes, std::size_t size_bytes) const;
   Status Sync();
   Status Close();
 

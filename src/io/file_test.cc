@@ -197,6 +197,7 @@ TEST_F(FileTest, WritesAtOffsetsInAnyOrder) {
     ASSERT_TRUE(file->Preallocate(12).ok());
     EXPECT_EQ(fs::file_size(path), 12U);
     ASSERT_TRUE(file->Write(6, Bytes("world")).ok());
+    file->StartSync(6, 100);  // also past the end
     ASSERT_TRUE(file->Write(0, Bytes("hello ")).ok());
     OutputFile moved = std::move(*file);
     ASSERT_TRUE(moved.Sync().ok());
