@@ -176,9 +176,9 @@ std::vector<std::uint8_t> ReferenceCodes(const Matrix<float>& weights, const Gra
 
 TEST(RoundWithFeedback, IsThePublishedGptq) {
   ThreadPool pool(2);
-  for (const std::size_t in : {64U, 192U, 320U}) {
+  for (const std::size_t in : {36U, 64U, 172U, 192U, 320U}) {
     for (const bool symmetric : {false, true}) {
-      const quant::Spec spec{3, 32, symmetric};
+      const quant::Spec spec{3, in % 32 == 0 ? std::size_t{32} : std::size_t{4}, symmetric};
       const Matrix<float> weights = NormalMatrix(70, in, 9);
       const SiteStatistics statistics = Correlated(pool, 2 * in, in, 11);
       const GramFactor factor = FactorGram(pool, statistics.gram, 0.01);
