@@ -38,6 +38,15 @@ Status SetText(CURLU* url, std::string_view text) {
   return {};
 }
 
+// A name, or an address in brackets: what %XX may have hidden in a host is not read the same way by
+// all who read it.
+bool IsHost(std::string_view host) {
+  return !host.empty() && std::ranges::all_of(host, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+           std::string_view("-._[]:").find(c) != std::string_view::npos;
+  });
+}
+
 Result<Url> Read(CURLU* handle) {
   Url url;
   url.text = Part(handle, CURLUPART_URL);
@@ -45,7 +54,7 @@ Result<Url> Read(CURLU* handle) {
   std::string host = Part(handle, CURLUPART_HOST);
   std::ranges::transform(host, host.begin(),
                          [](char c) { return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c; });
-  if ((scheme != "http" && scheme != "https") || host.empty()) {
+  if ((scheme != "http" && scheme != "https") || !IsHost(host)) {
     return MakeError(ErrorCode::kInvalidArgument, "{}: expected https://HOST or http://HOST",
                      Shown(url.text));
   }

@@ -25,7 +25,8 @@ TEST(Url, OriginIsSchemeHostAndPort) {
 TEST(Url, RefusesWhatItCannotVouchFor) {
   for (const char* text :
        {"", "huggingface.co", "ftp://x", "file:///etc/passwd", "https://", "https://u@x",
-        "https://u:p@x", "https://huggingface.co@evil.org", "http://a b", "http://x/\r\nEvil: 1"}) {
+        "https://u:p@x", "https://huggingface.co@evil.org", "http://a b", "http://x/\r\nEvil: 1",
+        "https://x%D2", "https:/x%D2", "https://x%2Fy"}) {
     EXPECT_FALSE(ParseUrl(text).ok()) << text;
   }
   EXPECT_FALSE(ParseUrl("http://x/" + std::string(20000, 'a')).ok());
