@@ -47,14 +47,22 @@ bool IsHost(std::string_view host) {
   });
 }
 
+// Who connects reads the text once more: it must not name another host then.
+bool ReadsAlike(const std::string& text, std::string_view host) {
+  const Handle again(curl_url(), &curl_url_cleanup);
+  return curl_url_set(again.get(), CURLUPART_URL, text.c_str(), 0) == CURLUE_OK &&
+         Part(again.get(), CURLUPART_HOST) == host;
+}
+
 Result<Url> Read(CURLU* handle) {
   Url url;
   url.text = Part(handle, CURLUPART_URL);
   const std::string scheme = Part(handle, CURLUPART_SCHEME);
   std::string host = Part(handle, CURLUPART_HOST);
+  const bool alike = ReadsAlike(url.text, host);
   std::ranges::transform(host, host.begin(),
                          [](char c) { return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c; });
-  if ((scheme != "http" && scheme != "https") || !IsHost(host)) {
+  if ((scheme != "http" && scheme != "https") || !IsHost(host) || !alike) {
     return MakeError(ErrorCode::kInvalidArgument, "{}: expected https://HOST or http://HOST",
                      Shown(url.text));
   }
