@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "testing/loops.h"
+
 namespace awq::kernels {
 namespace {
 
@@ -17,13 +19,7 @@ constexpr std::size_t kOut = 70;  // more than two tasks of rows
 constexpr std::size_t kIn = 96;
 constexpr std::size_t kTokens = 6;
 
-std::vector<float> Random(std::size_t n, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(n);
-  for (float& x : values) x = normal(random);
-  return values;
-}
+using testing::NormalFloats;
 
 Matrix<float> AsMatrix(const std::vector<float>& values, std::size_t cols) {
   Matrix<float> m(values.size() / cols, cols);
@@ -63,7 +59,7 @@ void ExpectApplies(const Linear& linear, Precision precision, const std::vector<
     return static_cast<double>(precision == Precision::kBF16 ? ToFloat(ToBF16(value)) : value);
   };
   for (std::size_t tokens : {std::size_t{1}, kTokens}) {
-    const Matrix<float> x = AsMatrix(Random(tokens * kIn, 3), kIn);
+    const Matrix<float> x = AsMatrix(NormalFloats(tokens * kIn, 3), kIn);
     Activations input(precision);
     input.Assign(pool, x.view());
     Matrix<float> y(tokens, kOut);
@@ -97,7 +93,7 @@ TEST_P(LinearOf, DenseWeightsOfEveryTypeAtAnyAddress) {
   for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     for (std::size_t shift : {0U, 1U, 2U}) {
       SCOPED_TRACE(std::string(DTypeName(dtype)) + " shifted by " + std::to_string(shift));
-      const Stored stored(dtype, Random(kOut * kIn, 1), shift);
+      const Stored stored(dtype, NormalFloats(kOut * kIn, 1), shift);
       const Linear linear = Linear::FromDense(pool, stored.view, GetParam());
       EXPECT_EQ(linear.out_features(), kOut);
       EXPECT_EQ(linear.in_features(), kIn);
@@ -112,8 +108,8 @@ TEST_P(LinearOf, DenseWeightsOfEveryTypeAtAnyAddress) {
 
 TEST_P(LinearOf, Bias) {
   ThreadPool pool(2);
-  const Stored stored(DType::kF32, Random(kOut * kIn, 1), 0);
-  const std::vector<float> bias = Random(kOut, 2);
+  const Stored stored(DType::kF32, NormalFloats(kOut * kIn, 1), 0);
+  const std::vector<float> bias = NormalFloats(kOut, 2);
   Linear linear = Linear::FromDense(pool, stored.view, GetParam());
   linear.set_bias(bias);
   ExpectApplies(linear, GetParam(), stored.values, bias);
@@ -121,7 +117,7 @@ TEST_P(LinearOf, Bias) {
 
 TEST_P(LinearOf, FloatsAreOwned) {
   ThreadPool pool(2);
-  const std::vector<float> weights = Random(kOut * kIn, 4);
+  const std::vector<float> weights = NormalFloats(kOut * kIn, 4);
   const Linear linear = Linear::FromFloats(pool, AsMatrix(weights, kIn), GetParam());
   ExpectApplies(linear, GetParam(), weights, {});
 }
@@ -152,7 +148,7 @@ TEST_P(LinearOf, QuantizedWeightsAreWhatTheirFormulaSays) {
 
 TEST_P(LinearOf, RowsMadeOneAtATimeAreRowsAssigned) {
   ThreadPool pool(3);
-  const Matrix<float> rows = AsMatrix(Random(101 * 33, 6), 33);
+  const Matrix<float> rows = AsMatrix(NormalFloats(101 * 33, 6), 33);
   Activations assigned(GetParam());
   assigned.Assign(pool, rows.view());
   Activations made(GetParam());
@@ -195,8 +191,8 @@ TEST(Linear, PackedWithInt8ActivationsIsNearTheDenseOne) {
   ThreadPool pool(2);
   constexpr std::size_t kGroup = 32;
   const quant::QuantizedLinear weight = FourBits(kGroup);
-  const std::vector<float> bias = Random(kOut, 6);
-  const Matrix<float> x = AsMatrix(Random(kTokens * kIn, 8), kIn);
+  const std::vector<float> bias = NormalFloats(kOut, 6);
+  const Matrix<float> x = AsMatrix(NormalFloats(kTokens * kIn, 8), kIn);
   for (const Precision precision : {Precision::kF32, Precision::kBF16}) {
     if (precision == Precision::kBF16 && !math::HasFastBF16()) continue;
     Linear packed = Linear::FromQuantized(pool, weight, precision, Packed::kInt8);
@@ -224,7 +220,7 @@ TEST(Linear, PackedWithInt8ActivationsIsNearTheDenseOne) {
       }
     }
     // A dense linear reads the same activations as ever.
-    const std::vector<float> floats = Random(kOut * kIn, 2);
+    const std::vector<float> floats = NormalFloats(kOut * kIn, 2);
     const Stored stored(DType::kF32, floats, 0);
     const Linear dense = Linear::FromDense(pool, stored.view, precision);
     Activations plain(precision);

@@ -6,11 +6,10 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <random>
-#include <string_view>
 #include <vector>
 
 #include "math/vector_loops.h"
+#include "testing/loops.h"
 
 namespace awq::math {
 namespace {
@@ -18,53 +17,24 @@ namespace {
 constexpr double kUnit = 0x1p-24;  // half the distance from 1 to the next float
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-struct Table {
-  std::string_view name;
-  const VectorLoops* loops;
-};
+using testing::NormalFloats;
+using Table = testing::Table<VectorLoops>;
 
 std::vector<Table> TablesOfThisCpu() {
-  std::vector<Table> tables = {{"baseline", &baseline::kVectorLoops}};
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    tables.push_back({"avx2", &avx2::kVectorLoops});
+  std::vector<Table> tables;
+  for (const Isa isa : testing::IsasOfThisCpu()) {
+    tables.push_back({IsaName(isa), &AWQ_TABLE_FOR(isa, kVectorLoops)});
   }
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-    tables.push_back({"avx512", &avx512::kVectorLoops});
-  }
-#endif
   return tables;
+}
+
+template <class Run>
+std::vector<float> SameOnAll(Run run) {
+  return testing::SameOnAll(TablesOfThisCpu(), run);
 }
 
 // Around the 16 lanes, around two registers, and long.
 const std::vector<std::size_t> kLengths = {1, 2, 7, 15, 16, 17, 31, 32, 33, 47, 64, 100, 1000};
-
-std::vector<float> Random(std::size_t n, unsigned seed, float deviation = 1) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0, deviation);
-  std::vector<float> values(n);
-  for (float& x : values) x = normal(random);
-  return values;
-}
-
-std::vector<std::uint32_t> BitsOf(const std::vector<float>& values) {
-  std::vector<std::uint32_t> bits;
-  for (float x : values) bits.push_back(std::bit_cast<std::uint32_t>(x));
-  return bits;
-}
-
-// Runs `loop` on every table and expects the bits that the baseline gives; returns those values.
-template <class Run>
-std::vector<float> SameOnAll(Run run) {
-  std::vector<float> first;
-  for (const Table& table : TablesOfThisCpu()) {
-    const std::vector<float> values = run(*table.loops);
-    if (first.empty()) first = values;
-    EXPECT_EQ(BitsOf(values), BitsOf(first)) << table.name;
-  }
-  return first;
-}
 
 TEST(VectorLoops, EveryHalfBecomesTheFloatThatItIs) {
   std::vector<std::uint16_t> halves(65536);
@@ -127,8 +97,8 @@ TEST(VectorLoops, FloatsAreRoundedToTheNearestHalf) {
 
 TEST(VectorLoops, DotIsTheSumOfProducts) {
   for (std::size_t n : kLengths) {
-    const std::vector<float> a = Random(n, 1);
-    const std::vector<float> b = Random(n, 2);
+    const std::vector<float> a = NormalFloats(n, 1);
+    const std::vector<float> b = NormalFloats(n, 2);
     std::vector<std::uint16_t> a16(n);
     std::vector<std::uint16_t> b16(n);
     double sum = 0;
@@ -156,8 +126,8 @@ TEST(VectorLoops, DotIsTheSumOfProducts) {
 
 TEST(VectorLoops, ElementwiseLoopsRoundEachOperationOnce) {
   for (std::size_t n : kLengths) {
-    const std::vector<float> x = Random(n, 3);
-    const std::vector<float> w = Random(n, 4);
+    const std::vector<float> x = NormalFloats(n, 3);
+    const std::vector<float> w = NormalFloats(n, 4);
     const auto added = SameOnAll([&](const VectorLoops& loops) {
       std::vector<float> to = w;
       loops.add(x.data(), to.data(), n);
@@ -230,7 +200,7 @@ TEST(VectorLoops, ExpBeyondItsRange) {
 
 TEST(VectorLoops, ExpSumAddsWhatItWrites) {
   for (std::size_t n : kLengths) {
-    const std::vector<float> x = Random(n, 5, 3);
+    const std::vector<float> x = NormalFloats(n, 5, 3);
     const auto result = SameOnAll([&](const VectorLoops& loops) {
       std::vector<float> out(n + 1);
       out[n] = loops.exp_sum(x.data(), 0.5F, 2.0F, out.data(), n);
@@ -245,8 +215,8 @@ TEST(VectorLoops, ExpSumAddsWhatItWrites) {
 
 TEST(VectorLoops, SiluMulAgainstDouble) {
   for (std::size_t n : kLengths) {
-    const std::vector<float> gate = Random(n, 6, 20);
-    const std::vector<float> up = Random(n, 7);
+    const std::vector<float> gate = NormalFloats(n, 6, 20);
+    const std::vector<float> up = NormalFloats(n, 7);
     const auto out = SameOnAll([&](const VectorLoops& loops) {
       std::vector<float> values(n);
       loops.silu_mul(gate.data(), up.data(), values.data(), n);
@@ -264,8 +234,8 @@ TEST(VectorLoops, SiluMulAgainstDouble) {
 
 TEST(VectorLoops, RotateTurnsPairs) {
   for (std::size_t half : {1U, 4U, 8U, 16U, 24U, 32U, 64U}) {
-    const std::vector<float> x = Random(2 * half, 8);
-    const std::vector<float> angles = Random(half, 9);
+    const std::vector<float> x = NormalFloats(2 * half, 8);
+    const std::vector<float> angles = NormalFloats(half, 9);
     std::vector<float> cosines;
     std::vector<float> sines;
     for (float angle : angles) {
@@ -288,7 +258,7 @@ TEST(VectorLoops, RotateTurnsPairs) {
 
 TEST(Vector, ConvertReadsUnalignedBytesOfEveryFloatType) {
   const std::size_t n = 2500;  // more than two of the pieces that are moved at a time
-  const std::vector<float> values = Random(n, 10);
+  const std::vector<float> values = NormalFloats(n, 10);
   for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     const std::size_t element = ElementBytes(dtype);
     std::vector<std::byte> bytes(n * element + 1);
@@ -320,8 +290,8 @@ TEST(Vector, ConvertReadsUnalignedBytesOfEveryFloatType) {
 
 TEST(Vector, RmsNormAgainstDouble) {
   for (std::size_t n : kLengths) {
-    const std::vector<float> x = Random(n, 11);
-    const std::vector<float> weight = Random(n, 12);
+    const std::vector<float> x = NormalFloats(n, 11);
+    const std::vector<float> weight = NormalFloats(n, 12);
     double mean = 0;
     for (float value : x) mean += static_cast<double>(value) * static_cast<double>(value);
     mean /= static_cast<double>(n);
@@ -340,7 +310,7 @@ TEST(Vector, RmsNormAgainstDouble) {
 TEST(Vector, SoftmaxSumsToOneAndStandsAnyRange) {
   for (std::size_t n : kLengths) {
     for (float offset : {0.0F, 1e4F, -1e4F}) {
-      std::vector<float> x = Random(n, 13, 4);
+      std::vector<float> x = NormalFloats(n, 13, 4);
       for (float& value : x) value += offset;
       const std::vector<float> scores = x;
       Softmax(x, 0.25F);
@@ -362,7 +332,7 @@ TEST(Vector, SoftmaxSumsToOneAndStandsAnyRange) {
 TEST(Vector, LogSumExpStandsAnyRange) {
   for (std::size_t n : {1U, 17U, 1000U, 1025U, 5000U}) {
     for (float offset : {0.0F, 3e4F, -3e4F}) {
-      std::vector<float> x = Random(n, 14, 4);
+      std::vector<float> x = NormalFloats(n, 14, 4);
       for (float& value : x) value += offset;
       double largest = -std::numeric_limits<double>::infinity();
       for (float value : x) largest = std::max(largest, static_cast<double>(value));
@@ -378,8 +348,8 @@ TEST(Vector, LogSumExpStandsAnyRange) {
 
 TEST(Vector, KlDivergenceAgainstDouble) {
   for (std::size_t n : {1U, 17U, 1024U, 5000U}) {
-    const std::vector<float> p = Random(n, 15, 3);
-    std::vector<float> q = Random(n, 16, 0.1F);
+    const std::vector<float> p = NormalFloats(n, 15, 3);
+    std::vector<float> q = NormalFloats(n, 16, 0.1F);
     for (std::size_t i = 0; i < n; ++i) q[i] += p[i] + 700;  // a shift changes nothing
     double p_sum = 0;
     double q_sum = 0;

@@ -7,20 +7,12 @@
 #include <random>
 #include <vector>
 
+#include "testing/loops.h"
+
 namespace awq::quant {
 namespace {
 
-std::vector<Isa> IsasOfThisCpu() {
-  std::vector<Isa> isas = {Isa::kBaseline};
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) isas.push_back(Isa::kAvx2);
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-    isas.push_back(Isa::kAvx512);
-  }
-#endif
-  return isas;
-}
+using testing::IsasOfThisCpu;
 
 // The definition in group.h, one element at a time, with the C library's rounding.
 struct Reference {

@@ -6,14 +6,11 @@
 #include "base/isa.h"
 #include "math/matmul.h"
 #include "search/feedback_loops.h"
+#include "search/for_rows.h"
 
 namespace awq::search {
 namespace {
 
-// Of one task: many, as each reads the whole factor, and yet something for every worker.
-constexpr std::size_t kTasks = 16;
-constexpr std::size_t kLeastRows = 64;
-constexpr std::size_t kMostRows = 256;
 constexpr std::size_t kBlock = 128;
 
 const FeedbackLoops& Loops() { return AWQ_TABLE_FOR(ActiveIsa(), kFeedbackLoops); }
@@ -176,8 +173,7 @@ std::vector<double> RoundWithFeedback(ThreadPool& pool, MatrixView<const float> 
   const Ordered ordered(factor, scale, linear.spec.group_size);
   std::vector<double> losses(weights.rows);
   std::vector<Scratch> scratch(pool.size());
-  const std::size_t rows =
-      RoundUp(std::clamp(weights.rows / kTasks, kLeastRows, kMostRows), kFeedbackLanes);
+  const std::size_t rows = RoundUp(RowsPerLongTask(weights.rows), kFeedbackLanes);
   pool.ParallelFor(CeilDiv(weights.rows, rows), [&](std::size_t task, std::size_t worker) {
     const std::size_t first = task * rows;
     const std::size_t count = std::min(rows, weights.rows - first);

@@ -6,15 +6,12 @@
 #include "base/checked.h"
 #include "math/matmul.h"
 #include "math/vector.h"
+#include "search/for_rows.h"
 
 namespace awq::search {
 namespace {
 
-// Of one task: many, as each reads the whole Gram matrix, and yet something for every worker.
-constexpr std::size_t kTasks = 16;
-constexpr std::size_t kLeastRows = 64;
-constexpr std::size_t kMostRows = 256;
-// What their systems take at most.
+// What the systems of one task take at most.
 constexpr std::size_t kSystemBytes = std::size_t{4} << 20;
 constexpr int kMostSweeps = 16;
 constexpr float kSmallestHalf = 0x1p-24F;
@@ -141,7 +138,7 @@ std::vector<double> RefitScales(ThreadPool& pool, MatrixView<const float> weight
   const std::size_t groups = linear.groups();
   AWQ_CHECK_LE(groups, kMostRefittedGroups);
   const std::size_t rows =
-      std::min(std::clamp(weights.rows / kTasks, kLeastRows, kMostRows),
+      std::min(RowsPerLongTask(weights.rows),
                std::max(std::size_t{1}, kSystemBytes / (groups * groups * sizeof(float))));
   const Refitter refitter(weights, scale, metric, linear);
   std::vector<double> losses(weights.rows);

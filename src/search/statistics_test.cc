@@ -9,6 +9,7 @@
 #include <random>
 
 #include "search/statistics_loops.h"
+#include "testing/loops.h"
 
 namespace awq::search {
 namespace {
@@ -181,14 +182,9 @@ TEST(Statistics, EveryInstructionSetGivesTheSameBits) {
     return result;
   };
   const std::vector<float> want = gather(baseline::kStatisticsLoops);
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) {
-    EXPECT_EQ(gather(avx2::kStatisticsLoops), want);
+  for (const Isa isa : testing::IsasOfThisCpu()) {
+    EXPECT_EQ(gather(AWQ_TABLE_FOR(isa, kStatisticsLoops)), want) << IsaName(isa);
   }
-  if (__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
-    EXPECT_EQ(gather(avx512::kStatisticsLoops), want);
-  }
-#endif
 }
 
 }  // namespace

@@ -6,9 +6,9 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <random>
-#include <string_view>
 #include <vector>
+
+#include "testing/loops.h"
 
 namespace awq::transformer {
 namespace {
@@ -17,44 +17,20 @@ constexpr double kUnit = 0x1p-24;  // half the distance from 1 to the next float
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-struct Table {
-  std::string_view name;
-  const NarrowLoops* loops;
-};
+using testing::NormalFloats;
+using Table = testing::Table<NarrowLoops>;
 
 std::vector<Table> TablesOfThisCpu() {
-  std::vector<Table> tables = {{"baseline", &baseline::kNarrowLoops}};
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    tables.push_back({"avx2", &avx2::kNarrowLoops});
+  std::vector<Table> tables;
+  for (const Isa isa : testing::IsasOfThisCpu()) {
+    tables.push_back({IsaName(isa), &AWQ_TABLE_FOR(isa, kNarrowLoops)});
   }
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-    tables.push_back({"avx512", &avx512::kNarrowLoops});
-  }
-#endif
   return tables;
 }
 
-// Runs `loop` on every table and expects the bits that the baseline gives; returns those values.
 template <class Run>
 std::vector<float> SameOnAll(Run run) {
-  std::vector<float> first;
-  for (const Table& table : TablesOfThisCpu()) {
-    const std::vector<float> values = run(*table.loops);
-    if (first.empty()) first = values;
-    EXPECT_EQ(std::memcmp(values.data(), first.data(), first.size() * sizeof(float)), 0)
-        << table.name;
-  }
-  return first;
-}
-
-std::vector<float> Random(std::size_t n, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(n);
-  for (float& x : values) x = normal(random);
-  return values;
+  return testing::SameOnAll(TablesOfThisCpu(), run);
 }
 
 // Rows of both kinds, with the floats that they stand for.
@@ -68,7 +44,7 @@ struct Held {
 
 Held Hold(std::size_t tokens, std::size_t head_dim, bool int8) {
   Held held;
-  const std::vector<float> x = Random(tokens * head_dim, 1);
+  const std::vector<float> x = NormalFloats(tokens * head_dim, 1);
   held.values.resize(x.size());
   if (int8) {
     held.codes.resize(x.size());
@@ -109,7 +85,7 @@ void ForShapes(Use use) {
 
 TEST(NarrowRows, CodesAreTheNearestOfTheLargestOver127) {
   for (const std::size_t n : {1U, 7U, 16U, 33U, 128U}) {
-    const std::vector<float> x = Random(n, 2);
+    const std::vector<float> x = NormalFloats(n, 2);
     float most = 0;
     for (const float each : x) most = std::max(most, std::abs(each));
     const std::vector<float> back = SameOnAll([&](const NarrowLoops& loops) {
@@ -195,7 +171,7 @@ TEST(NarrowRows, ScoresAreTheProductsWithAllKeys) {
   ForShapes([](const Held& held, std::size_t tokens) {
     const std::size_t head_dim = held.rows.head_dim;
     for (const std::size_t heads : kHeadCounts) {
-      const std::vector<float> queries = Random(heads * head_dim, 3);
+      const std::vector<float> queries = NormalFloats(heads * head_dim, 3);
       const std::size_t stride = tokens + 5;  // what is between must stay
       const std::vector<float> scores = SameOnAll([&](const NarrowLoops& loops) {
         std::vector<float> to(heads * stride, -1.0F);
@@ -231,7 +207,7 @@ TEST(NarrowRows, MixesAreTheWeightedSumsOfAllValues) {
     const std::size_t head_dim = held.rows.head_dim;
     for (const std::size_t heads : kHeadCounts) {
       const std::size_t stride = tokens + 3;
-      const std::vector<float> weights = Random(heads * stride, 4);
+      const std::vector<float> weights = NormalFloats(heads * stride, 4);
       const std::vector<float> mixed = SameOnAll([&](const NarrowLoops& loops) {
         std::vector<float> to(heads * head_dim, 9.0F);
         loops.mix(held.rows, tokens, weights.data(), stride, heads, to.data());

@@ -109,6 +109,12 @@ TEST(Network, AnyCutOfASequenceGivesTheSameLogits) {
   }
 }
 
+double RmsDifference(const Matrix<float>& a, const Matrix<float>& b) {
+  Matrix<float> difference(a.rows(), a.cols());
+  for (std::size_t i = 0; i < a.size(); ++i) difference.data()[i] = a.data()[i] - b.data()[i];
+  return Rms(difference);
+}
+
 TEST(Network, BF16StaysNearF32) {
   if (!math::HasFastBF16()) GTEST_SKIP() << "this CPU has no bf16 instructions";
   ThreadPool pool(2);
@@ -116,25 +122,14 @@ TEST(Network, BF16StaysNearF32) {
   const testing::RandomModel source(testing::SmallConfig(), DType::kBF16);
   const Matrix<float> f32 = LogitsInCalls(pool, source, tokens, Precision::kF32, {kTokens});
   const Matrix<float> bf16 = LogitsInCalls(pool, source, tokens, Precision::kBF16, {kTokens});
-  double sum = 0;
-  for (std::size_t i = 0; i < f32.size(); ++i) {
-    const double difference = static_cast<double>(f32.data()[i] - bf16.data()[i]);
-    sum += difference * difference;
-  }
   // The weights are bf16 already. What is rounded: 4 inputs, queries, keys, values and attention
   // weights in each of 2 blocks, and the head's input: 17 errors of 2^-9, .58 of that on average.
   // Independent errors add in squares; sharp attention amplifies them a few times.
-  const double difference = std::sqrt(sum / static_cast<double>(f32.size()));
+  const double difference = RmsDifference(f32, bf16);
   EXPECT_LT(difference, 4 * std::sqrt(17.0) * 0.58 * 0x1p-9 * Rms(f32));
   EXPECT_GT(difference, 0);
   // Cached decoding in bf16 differs from the whole sequence by the same kind of error at most.
   ExpectClose(LogitsInCalls(pool, source, tokens, Precision::kBF16, Cut(kTokens, 1)), bf16, 0.1);
-}
-
-double RmsDifference(const Matrix<float>& a, const Matrix<float>& b) {
-  Matrix<float> difference(a.rows(), a.cols());
-  for (std::size_t i = 0; i < a.size(); ++i) difference.data()[i] = a.data()[i] - b.data()[i];
-  return Rms(difference);
 }
 
 TEST(Network, NarrowKeysAndValuesStayNearExactOnes) {
