@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "checkpoint/reader.h"
 #include "eval/evaluate.h"
 #include "io/file.h"
@@ -37,12 +38,16 @@ class Rounded final : public model::PackedSource {
     q.codes = Matrix<std::uint8_t>(out_features, in_features_);
     q.scales = Matrix<float>(out_features, in_features_ / kRtn.group_size);
     q.zeros = Matrix<std::uint8_t>(out_features, in_features_ / kRtn.group_size);
-    const quant::GroupQuantizer quantizer(kRtn);
-    for (std::size_t n = 0; n < out_features; ++n) {
-      quantizer.QuantizeRow(weights_.data() + n * in_features_, nullptr, in_features_,
-                            q.codes.row(n), q.scales.row(n), q.zeros.row(n));
-    }
+    AWQ_TRY(UnpackRows(0, q));
     return q;
+  }
+  Status UnpackRows(std::size_t first_row, quant::QuantizedLinear& rows) const override {
+    const quant::GroupQuantizer quantizer(kRtn);
+    for (std::size_t n = 0; n < rows.out_features(); ++n) {
+      quantizer.QuantizeRow(weights_.data() + (first_row + n) * in_features_, nullptr, in_features_,
+                            rows.codes.row(n), rows.scales.row(n), rows.zeros.row(n));
+    }
+    return {};
   }
   quant::Spec spec() const override { return kRtn; }
   std::size_t stored_bytes() const override { return weights_.size() / 2; }

@@ -140,6 +140,16 @@ Result<Linear> Linear::Rounded(ThreadPool& pool, const TensorView& weight, Preci
   return linear;
 }
 
+Result<Linear> Linear::FromRows(ThreadPool& pool, const quant::Spec& spec, const Shape& shape,
+                                Precision precision, const Panels::ReadRows& read) {
+  Linear linear;
+  linear.out_features_ = shape[0];
+  linear.in_features_ = shape[1];
+  linear.precision_ = precision;
+  AWQ_ASSIGN(linear.panels_, Panels::FromRows(pool, spec, shape, read));
+  return linear;
+}
+
 Linear Linear::FromQuantized(ThreadPool& pool, const quant::QuantizedLinear& weight,
                              Precision precision, Packed packed) {
   Linear linear;

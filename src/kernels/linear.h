@@ -78,6 +78,9 @@ class Linear {
   // But for Packed::kDense, and where panels can hold them, the codes stay as they are.
   static Linear FromQuantized(ThreadPool& pool, const quant::QuantizedLinear& weight,
                               Precision precision, Packed packed = Packed::kDense);
+  // The same, as Panels::FromRows. Precondition: Panels::CanHold.
+  static Result<Linear> FromRows(ThreadPool& pool, const quant::Spec& spec, const Shape& shape,
+                                 Precision precision, const Panels::ReadRows& read);
   // Dense weights rounded to nearest (Panels::Rounded); only for activations that are not
   // Packed::kDense.
   static Result<Linear> Rounded(ThreadPool& pool, const TensorView& weight, Precision precision,

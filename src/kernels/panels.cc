@@ -27,11 +27,22 @@ std::size_t GroupSize(const quant::QuantizedLinear& linear) {
   return linear.in_features() / std::max<std::size_t>(1, linear.groups());
 }
 
+std::size_t GroupSize(const quant::Spec& spec, std::size_t in_features) {
+  return spec.group_size == 0 ? in_features : spec.group_size;
+}
+
 }  // namespace
 
 bool Panels::CanHold(const quant::QuantizedLinear& linear) {
-  return linear.spec.bits <= kMostBits && !linear.spec.act_order && linear.groups() > 0 &&
-         GroupSize(linear) % 8 == 0 && linear.spec.scale_dtype != DType::kF32;
+  quant::Spec spec = linear.spec;
+  spec.group_size = GroupSize(linear);
+  return linear.groups() > 0 && CanHold(spec, linear.in_features());
+}
+
+bool Panels::CanHold(const quant::Spec& spec, std::size_t in_features) {
+  const std::size_t group_size = GroupSize(spec, in_features);
+  return spec.bits <= kMostBits && !spec.act_order && group_size > 0 && group_size % 8 == 0 &&
+         in_features % group_size == 0 && spec.scale_dtype != DType::kF32;
 }
 
 Panels::Panels(std::size_t out_features, std::size_t in_features, const quant::Spec& spec,
@@ -54,11 +65,39 @@ Panels::Panels(ThreadPool& pool, const quant::QuantizedLinear& linear)
   });
 }
 
+Result<Panels> Panels::FromRows(ThreadPool& pool, const quant::Spec& spec, const Shape& shape,
+                                const ReadRows& read) {
+  AWQ_CHECK(CanHold(spec, shape[1]));
+  const auto [out, in] = std::pair(shape[0], shape[1]);
+  Panels panels(out, in, spec, GroupSize(spec, in));
+  const auto stripe_of = [&](std::size_t rows) {
+    return quant::QuantizedLinear{spec,
+                                  {rows, panels.in_features()},
+                                  {rows, panels.groups()},
+                                  {rows, panels.groups()}};
+  };
+  std::vector<quant::QuantizedLinear> stripes(pool.size());
+  const std::size_t tasks = CeilDiv(out, quant::kStripeRows);
+  const auto fill = [&](std::size_t task, std::size_t worker) -> Status {
+    const std::size_t first = task * quant::kStripeRows;
+    const std::size_t rows = std::min(quant::kStripeRows, out - first);
+    quant::QuantizedLinear& stripe = stripes[worker];
+    if (stripe.out_features() != rows) stripe = stripe_of(rows);
+    AWQ_TRY(read(first, stripe));
+    for (std::size_t row = 0; row < rows; row += kPanelRows) {
+      panels.FillPanel(stripe, row, (first + row) / kPanelRows);
+    }
+    return {};
+  };
+  AWQ_TRY(TryParallelFor(pool, tasks, fill));
+  return panels;
+}
+
 Result<Panels> Panels::Rounded(ThreadPool& pool, const TensorView& weight, const quant::Spec& spec,
                                std::string_view name) {
   const std::size_t out = weight.shape[0];
   const std::size_t in = weight.shape[1];
-  Panels panels(out, in, spec, spec.group_size == 0 ? in : spec.group_size);
+  Panels panels(out, in, spec, GroupSize(spec, in));
   const quant::GroupQuantizer quantizer(spec);
   std::atomic<bool> fits = true;
   pool.ParallelFor(panels.panels(), [&](std::size_t panel, std::size_t) {

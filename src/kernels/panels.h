@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 
@@ -21,8 +22,14 @@ class Panels {
   static constexpr int kMostBits = 8;
   // Codes of up to kMostBits in groups of a multiple of 8, in order, with scales of 16 bits.
   static bool CanHold(const quant::QuantizedLinear& linear);
+  static bool CanHold(const quant::Spec& spec, std::size_t in_features);
   // Precondition: CanHold.
   Panels(ThreadPool& pool, const quant::QuantizedLinear& linear);
+  // The same of a linear whose rows are read a stripe at a time, from any thread: read(first_row,
+  // rows) fills `rows`, whose sizes are right. Its first error is passed on.
+  using ReadRows = std::function<Status(std::size_t first_row, quant::QuantizedLinear& rows)>;
+  static Result<Panels> FromRows(ThreadPool& pool, const quant::Spec& spec, const Shape& shape,
+                                 const ReadRows& read);
   // Dense weights [out, in] rounded to nearest, 16 rows at a time. Preconditions: 16-bit scales,
   // groups of a multiple of 8, and what quant::CheckSpec asks for. Error: a weight that is not
   // finite, or a group whose scale is beyond its type; `name` is the tensor's.

@@ -7,6 +7,7 @@
 #include <random>
 #include <utility>
 
+#include "base/error.h"
 #include "kernels/test_panels.h"
 #include "quant/group.h"
 
@@ -93,6 +94,45 @@ TEST(Panels, EverySetOfInstructionsGivesTheSameSum) {
       }
     }
   }
+}
+
+// Stripes of 128 rows, the last one with what remains, give what the whole linear gives.
+TEST(Panels, FromRowsReadAStripeAtATime) {
+  ThreadPool pool(2);
+  for (const std::size_t out : {1U, 15U, 127U, 128U, 129U, 256U, 300U}) {
+    const quant::QuantizedLinear linear = RandomLinear({out, 64, 32}, 9);
+    const auto copy = [&](std::size_t first, auto from, auto& to) {
+      std::copy_n(from.row(first), to.size(), to.data());
+    };
+    const auto read = [&](std::size_t first, quant::QuantizedLinear& rows) -> Status {
+      EXPECT_EQ(first % quant::kStripeRows, 0U);
+      EXPECT_EQ(rows.out_features(), std::min(quant::kStripeRows, out - first));
+      copy(first, linear.codes.view(), rows.codes);
+      copy(first, linear.scales.view(), rows.scales);
+      copy(first, linear.zeros.view(), rows.zeros);
+      return {};
+    };
+    const auto panels = Panels::FromRows(pool, linear.spec, {out, 64}, read);
+    ASSERT_TRUE(panels.ok());
+    Int8Activations x;
+    x.Assign(pool, RandomRows(3, 64, 5), panels->block_inputs());
+    Matrix<float> y(3, out);
+    Matrix<float> want(3, out);
+    panels->Apply(pool, x, y);
+    Panels(pool, linear).Apply(pool, x, want);
+    EXPECT_TRUE(std::ranges::equal(y.span(), want.span())) << out;
+  }
+}
+
+TEST(Panels, AStripeThatCannotBeReadIsAnError) {
+  ThreadPool pool(2);
+  const auto panels = Panels::FromRows(pool, {.bits = 4, .group_size = 32}, {512, 64},
+                                       [](std::size_t first, quant::QuantizedLinear&) -> Status {
+                                         if (first < 256) return {};
+                                         return MakeError(ErrorCode::kCorrupt, "row {}", first);
+                                       });
+  ASSERT_FALSE(panels.ok());
+  EXPECT_EQ(panels.error().message, "row 256");
 }
 
 // Activations as they are, or rounded to bf16: against the codes and them in double.

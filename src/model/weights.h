@@ -20,6 +20,9 @@ class PackedSource {
  public:
   virtual ~PackedSource() = default;
   virtual Result<quant::QuantizedLinear> Unpack() const = 0;
+  // Rows [first_row, first_row + rows.out_features()) of one without act_order; the sizes of `rows`
+  // are right, first_row is a multiple of quant::kStripeRows. From any thread.
+  virtual Status UnpackRows(std::size_t first_row, quant::QuantizedLinear& rows) const = 0;
   virtual quant::Spec spec() const = 0;  // group_size is that of this linear
   virtual std::size_t stored_bytes() const = 0;
 };

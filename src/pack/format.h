@@ -46,7 +46,7 @@ struct PackedPart {
 
 // A linear is packed and unpacked in stripes of whole rows (output features), which begin at
 // multiples of this: no word of any layout then belongs to two stripes.
-inline constexpr std::size_t kStripeRows = 128;
+inline constexpr std::size_t kStripeRows = quant::kStripeRows;
 
 // Some rows of a QuantizedLinear, from row `first` on.
 template <class Code, class Scale>

@@ -36,6 +36,9 @@ struct QuantizedLinear {
   std::size_t groups() const { return scales.cols(); }
 };
 
+// What takes a linear a stripe of rows at a time begins at multiples of this.
+inline constexpr std::size_t kStripeRows = 128;
+
 // Dequantizes rows [first_row, first_row + out.rows) to floats; exact where scales have
 // 16 bits: the product of an integer below 256 and such a number is a float.
 void Dequantize(const QuantizedLinear& linear, std::size_t first_row, MatrixView<float> out);

@@ -28,11 +28,39 @@ std::size_t PreparedBlock::owned_bytes() const {
   return bytes;
 }
 
+bool PreparedBlock::owns_all() const {
+  for (std::size_t role = 0; role < model::kRoles; ++role) {
+    const bool is_there = linears[role].out_features() != 0;
+    if (is_there && !memory[role] && linears[role].owned_bytes() == 0) return false;
+  }
+  return true;
+}
+
 std::vector<float> ToFloats(const TensorView& tensor) {
   std::vector<float> values(tensor.elements());
   math::Convert(tensor, std::span<float>(values));
   return values;
 }
+
+namespace {
+
+// A packed linear that is not made dense is never whole in any other form.
+Result<kernels::Linear> PreparePacked(ThreadPool& pool, const model::Linear& linear,
+                                      kernels::Precision precision, kernels::Packed packed) {
+  const model::PackedSource& source = *linear.packed;
+  const Shape shape = {linear.out_features, linear.in_features};
+  if (packed != kernels::Packed::kDense && kernels::Panels::CanHold(source.spec(), shape[1])) {
+    return kernels::Linear::FromRows(
+        pool, source.spec(), shape, precision,
+        [&](std::size_t first_row, quant::QuantizedLinear& rows) {
+          return source.UnpackRows(first_row, rows);
+        });
+  }
+  AWQ_ASSIGN(const quant::QuantizedLinear unpacked, source.Unpack());
+  return kernels::Linear::FromQuantized(pool, unpacked, precision, packed);
+}
+
+}  // namespace
 
 Result<PreparedBlock> Prepare(ThreadPool& pool, const model::BlockWeights& weights,
                               kernels::Precision precision, kernels::Packed packed) {
@@ -42,8 +70,7 @@ Result<PreparedBlock> Prepare(ThreadPool& pool, const model::BlockWeights& weigh
     if (!weights.linears[role]) continue;
     const model::Linear& linear = *weights.linears[role];
     if (linear.is_packed()) {
-      AWQ_ASSIGN(const quant::QuantizedLinear unpacked, linear.packed->Unpack());
-      block.linears[role] = kernels::Linear::FromQuantized(pool, unpacked, precision, packed);
+      AWQ_ASSIGN(block.linears[role], PreparePacked(pool, linear, precision, packed));
     } else {
       block.linears[role] = kernels::Linear::FromDense(pool, linear.weight, precision);
       // Used where it lies, so that must stay.

@@ -29,6 +29,7 @@ struct PreparedBlock {
   const std::vector<float>& norm(Role role) const { return norms[static_cast<std::size_t>(role)]; }
   std::vector<float>& norm(Role role) { return norms[static_cast<std::size_t>(role)]; }
   std::size_t owned_bytes() const;
+  bool owns_all() const;  // nothing is used where the source has it
 };
 
 // Views of `weights` may be kept: its source must outlive the block.

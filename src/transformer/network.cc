@@ -66,6 +66,7 @@ Status Network::Load() {
   AWQ_ASSIGN(const quant::Spec spec, HeadSpec(options_.head_bits, config().hidden_size));
   AWQ_ASSIGN(head_,
              kernels::Linear::Rounded(pool_, head, options_.precision, spec, "the output head"));
+  source_.ReleaseAll();
   return {};
 }
 
@@ -92,6 +93,7 @@ Result<const PreparedBlock*> Network::Block(std::size_t layer) {
   if (kept_[layer]) return kept_[layer].get();
   AWQ_ASSIGN(const model::BlockWeights weights, source_.Block(layer));
   AWQ_ASSIGN(passing_, Prepare(pool_, weights, options_.precision, options_.packed));
+  if (passing_.owns_all()) source_.Release(layer);  // else the pages count twice
   const std::size_t bytes = passing_.owned_bytes();
   if (bytes <= options_.keep_bytes && kept_bytes_ <= options_.keep_bytes - bytes) {
     kept_[layer] = std::make_unique<PreparedBlock>(std::move(passing_));
