@@ -74,8 +74,8 @@ class MappedSource final : public model::PackedSource {
   Status UnpackRows(std::size_t first_row, quant::QuantizedLinear& rows) const override {
     const std::vector<TensorView> views = Views();
     AWQ_TRY(pack::CheckParts(format_, form_, views, module_));
-    return pack::UnpackRows(format_, form_, views,
-                            {first_row, rows.codes, rows.scales, rows.zeros}, module_);
+    return pack::UnpackRows(format_, form_, views, {first_row, rows.codes, rows.scales, rows.zeros},
+                            module_);
   }
   quant::Spec spec() const override { return form_.spec; }
   std::size_t stored_bytes() const override {

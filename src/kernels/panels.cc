@@ -15,6 +15,9 @@ namespace awq::kernels {
 namespace {
 
 constexpr std::size_t kPanelsPerTask = 4;
+// Of a row's inputs, before the next row's are filled in: what is written stays in the nearest
+// cache.
+constexpr std::size_t kEightsAtATime = 64;
 
 std::size_t BlockInputs(std::size_t group_size) {
   for (std::size_t inputs = kMostBlockInputs; inputs > 8; inputs -= 8) {
@@ -71,10 +74,8 @@ Result<Panels> Panels::FromRows(ThreadPool& pool, const quant::Spec& spec, const
   const auto [out, in] = std::pair(shape[0], shape[1]);
   Panels panels(out, in, spec, GroupSize(spec, in));
   const auto stripe_of = [&](std::size_t rows) {
-    return quant::QuantizedLinear{spec,
-                                  {rows, panels.in_features()},
-                                  {rows, panels.groups()},
-                                  {rows, panels.groups()}};
+    return quant::QuantizedLinear{
+        spec, {rows, panels.in_features()}, {rows, panels.groups()}, {rows, panels.groups()}};
   };
   std::vector<quant::QuantizedLinear> stripes(pool.size());
   const std::size_t tasks = CeilDiv(out, quant::kStripeRows);
@@ -131,22 +132,39 @@ std::size_t Panels::bytes() const {
   return codes_.size() + scales_.size() * sizeof(std::uint16_t) + zeros_.size();
 }
 
+// Each four bytes of a row to their place, kPanelRows further than the last four's.
+void Panels::FillRow(const std::uint8_t* codes, std::size_t eights, std::uint8_t* to) const {
+  constexpr std::size_t kStep = 4 * kPanelRows;
+  for (std::size_t i = 0; i < eights; ++i, codes += 8, to += kStep) {
+    std::uint64_t eight;
+    std::memcpy(&eight, codes, sizeof(eight));
+    if (bits_ == 4) eight |= eight >> 28;  // the second four to the high halves
+    const auto low = static_cast<std::uint32_t>(eight);
+    std::memcpy(to, &low, sizeof(low));
+    if (bits_ == 4) continue;
+    const auto high = static_cast<std::uint32_t>(eight >> 32);
+    std::memcpy(to += kStep, &high, sizeof(high));
+  }
+}
+
 void Panels::FillPanel(const quant::QuantizedLinear& linear, std::size_t first_row,
                        std::size_t panel) {
   std::uint8_t* codes = codes_.data() + panel * panel_code_bytes();
   std::uint16_t* scales = scales_.data() + panel * kPanelRows * groups();
   std::uint8_t* zeros = zeros_.data() + panel * kPanelRows * groups();
+  const std::size_t rows = std::min(kPanelRows, linear.out_features() - first_row);
+  if (rows < kPanelRows) std::fill_n(codes, panel_code_bytes(), std::uint8_t{0});
+  const std::size_t eights = in_features_ / 8;
+  for (std::size_t first = 0; first < eights; first += kEightsAtATime) {
+    const std::size_t count = std::min(kEightsAtATime, eights - first);
+    for (std::size_t r = 0; r < rows; ++r) {
+      const std::uint8_t* from = linear.codes.row(first_row + r) + 8 * first;
+      FillRow(from, count, codes + (first * bits_ / 4 * kPanelRows + r) * 4);
+    }
+  }
   for (std::size_t r = 0; r < kPanelRows; ++r) {
     const std::size_t row = first_row + r;
-    const bool is_there = row < linear.out_features();
-    for (std::size_t i = 0; i < in_features_ / 8; ++i) {
-      std::uint32_t halves[2] = {};  // four codes each: one a byte
-      if (is_there) std::memcpy(halves, linear.codes.row(row) + 8 * i, sizeof(halves));
-      if (bits_ == 4) halves[0] |= halves[1] << 4;
-      for (std::size_t part = 0; part < bits_ / 4; ++part) {
-        std::memcpy(codes + ((i * bits_ / 4 + part) * kPanelRows + r) * 4, &halves[part], 4);
-      }
-    }
+    const bool is_there = r < rows;
     for (std::size_t g = 0; g < groups(); ++g) {
       const float scale = is_there ? linear.scales(row, g) : 0;
       scales[g * kPanelRows + r] = scales_are_bf16_ ? ToBF16(scale).bits : ToF16(scale).bits;

@@ -54,6 +54,7 @@ class Panels {
          std::size_t group_size);
   // From rows [first_row, first_row + 16), as far as there are such.
   void FillPanel(const quant::QuantizedLinear& linear, std::size_t first_row, std::size_t panel);
+  void FillRow(const std::uint8_t* codes, std::size_t eights, std::uint8_t* to) const;
   PanelWeights WeightsOf(std::size_t panel) const;
   // multiply(weights, first_token, outputs) for each panel, up to kMostTokens tokens at a time.
   template <class Multiply>

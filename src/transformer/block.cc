@@ -50,11 +50,10 @@ Result<kernels::Linear> PreparePacked(ThreadPool& pool, const model::Linear& lin
   const model::PackedSource& source = *linear.packed;
   const Shape shape = {linear.out_features, linear.in_features};
   if (packed != kernels::Packed::kDense && kernels::Panels::CanHold(source.spec(), shape[1])) {
-    return kernels::Linear::FromRows(
-        pool, source.spec(), shape, precision,
-        [&](std::size_t first_row, quant::QuantizedLinear& rows) {
-          return source.UnpackRows(first_row, rows);
-        });
+    return kernels::Linear::FromRows(pool, source.spec(), shape, precision,
+                                     [&](std::size_t first_row, quant::QuantizedLinear& rows) {
+                                       return source.UnpackRows(first_row, rows);
+                                     });
   }
   AWQ_ASSIGN(const quant::QuantizedLinear unpacked, source.Unpack());
   return kernels::Linear::FromQuantized(pool, unpacked, precision, packed);
