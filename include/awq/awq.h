@@ -20,12 +20,21 @@ namespace awq {
 enum class ComputePrecision : std::uint8_t { kAuto, kF32, kBF16 };
 
 // What packed linears are multiplied by: kExact as ComputePrecision says, kInt8 rounded to 8 bits
-// in blocks of up to 128.
-enum class Activations : std::uint8_t { kExact, kInt8 };
+// in blocks of up to 128; kAuto is kInt8 where the model has packed linears that take it, unless
+// ComputePrecision::kF32 is asked for.
+enum class Activations : std::uint8_t { kAuto, kExact, kInt8 };
 
 // What keys and values of past tokens are held in: kExact as ComputePrecision says, kF16, or kInt8
 // with a scale for each token and key head.
 enum class KvPrecision : std::uint8_t { kExact, kF16, kInt8 };
+
+// What is computed with fewer bits than ComputePrecision has. docs/kernels.md has what each costs.
+struct Arithmetic {
+  Activations activations = Activations::kAuto;
+  // Of the output head: 16, as it is, or rounded to 8 or 4. None: 8 where kAuto would be kInt8.
+  std::optional<int> head_bits = std::nullopt;
+  KvPrecision kv = KvPrecision::kExact;
+};
 
 // How a text becomes windows of `ctx` tokens.
 enum class Bos : std::uint8_t {
@@ -160,10 +169,8 @@ struct EvaluateOptions {
   std::optional<std::size_t> ctx = std::nullopt;  // none: 2048, or what the model takes
   Bos bos = Bos::kAuto;
   std::optional<std::size_t> max_tokens = std::nullopt;  // look at about this many tokens only
-  // All three of the model, not of the reference.
-  Activations activations = Activations::kExact;
-  int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
-  KvPrecision kv = KvPrecision::kExact;
+  // Of the model, not of the reference.
+  Arithmetic arithmetic = {.activations = Activations::kExact, .head_bits = 16};
 };
 
 // A figure with its 95 % bootstrap interval over windows.
@@ -275,9 +282,7 @@ struct GenerateOptions {
   Sampling sampling = {};
   // kAuto: what the tokenizer adds; kWindow: BOS, whatever the tokenizer adds; kNever: nothing.
   Bos bos = Bos::kAuto;
-  Activations activations = Activations::kExact;
-  int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
-  KvPrecision kv = KvPrecision::kExact;
+  Arithmetic arithmetic = {};
   bool chat = false;  // the prompt is a user's turn, put through the model's chat template
 };
 
@@ -310,9 +315,7 @@ struct ChatOptions {
   std::size_t max_new_tokens = 512;   // of one answer
   std::size_t context_tokens = 8192;  // of the whole conversation; cut to what the model takes
   Sampling sampling = {};
-  Activations activations = Activations::kExact;
-  int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
-  KvPrecision kv = KvPrecision::kExact;
+  Arithmetic arithmetic = {};
 };
 
 struct ChatAnswer {
@@ -367,9 +370,7 @@ struct BenchOptions {
   std::vector<std::size_t> batch = {1};                 // a row of decode for each
   std::vector<std::size_t> threads = {};                // all of it for each; empty: Runtime's
   std::size_t repeats = 5;
-  Activations activations = Activations::kExact;
-  int head_bits = 16;  // the output head rounded to 8 or 4 bits, or as it is
-  KvPrecision kv = KvPrecision::kExact;
+  Arithmetic arithmetic = {};
 };
 
 // The median of all repeats, and the least and the most.

@@ -112,7 +112,7 @@ class Bencher {
   Status RunWith(std::size_t threads) {
     ThreadPool pool(threads);
     AWQ_ASSIGN(const auto network,
-               api::MakeNetwork(pool, model_, runtime_, api::ArithmeticOf(options_), positions()));
+               api::MakeNetwork(pool, model_, runtime_, options_.arithmetic, positions()));
     AWQ_TRY(generate::Generate(*network, {{0}}, {.max_new_tokens = 1}));
     if (report_.rows.empty()) {  // before memory is taken to measure the machine
       report_.first_token_seconds = SecondsSince(start_);

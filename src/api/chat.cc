@@ -41,8 +41,8 @@ Result<std::unique_ptr<Chat>> Chat::Open(const ChatOptions& options, const Runti
     AWQ_ASSIGN(parts->end_tokens, api::EndTokens(model, *parts->tokenizer));
     const std::size_t positions =
         std::min<std::size_t>(model.config().max_position_embeddings, options.context_tokens);
-    AWQ_ASSIGN(parts->network, api::MakeNetwork(parts->pool, model, runtime,
-                                                api::ArithmeticOf(options), positions));
+    AWQ_ASSIGN(parts->network,
+               api::MakeNetwork(parts->pool, model, runtime, options.arithmetic, positions));
     parts->session = std::make_unique<generate::Session>(*parts->network);
     std::unique_ptr<Chat> chat(new Chat(std::move(parts)));
     chat->Reset();

@@ -87,9 +87,11 @@ Result<EvaluateReport> Evaluate(const EvaluateOptions& options, const Runtime& r
                                 runtime));
     eval::EvalOptions run;
     run.precision = api::ResolvePrecision(runtime.precision);
-    AWQ_ASSIGN(run.packed, api::ToPacked(options.activations, *model));
-    AWQ_ASSIGN(run.head_bits, api::ReadHeadBits(options.head_bits));
-    run.kv = api::ToKvType(options.kv);
+    AWQ_ASSIGN(const api::ModelArithmetic arithmetic,
+               api::Resolve(options.arithmetic, runtime.precision, *model));
+    run.packed = arithmetic.packed;
+    run.head_bits = arithmetic.head_bits;
+    run.kv = arithmetic.kv;
     run.progress = runtime.progress;
     AWQ_ASSIGN(const eval::EvalReport figures,
                eval::Evaluate(pool, *model, reference.get(), windows.ids.view(), run));

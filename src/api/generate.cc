@@ -61,7 +61,7 @@ Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& r
     AWQ_ASSIGN(const std::vector<std::int32_t> prompt, PromptTokens(options, *model, *tokenizer));
     const std::size_t limit = model->config().max_position_embeddings;
     AWQ_ASSIGN(const auto network,
-               api::MakeNetwork(pool, *model, runtime, api::ArithmeticOf(options),
+               api::MakeNetwork(pool, *model, runtime, options.arithmetic,
                                 std::min(limit, prompt.size() + options.max_new_tokens)));
 
     generate::GenerateOptions run;

@@ -21,25 +21,14 @@ math::Precision ResolvePrecision(ComputePrecision wanted) {
   return bf16 ? math::Precision::kBF16 : math::Precision::kF32;
 }
 
-Result<kernels::Packed> ToPacked(Activations activations, const checkpoint::StoredModel& model) {
-  const auto& quantization = model.quantization();
-  const bool some = quantization && std::ranges::any_of(quantization->groups, [](const auto& each) {
-                      return each.spec.bits <= kernels::Panels::kMostBits && !each.spec.act_order;
-                    });
-  if (activations == Activations::kExact) {
-    return some ? kernels::Packed::kExact : kernels::Packed::kDense;
-  }
-  if (some) return kernels::Packed::kInt8;
-  return MakeError(
-      ErrorCode::kUnsupported,
-      "{}: activations of 8 bits are for packed weights without act order, which this model "
-      "has not; leave --activations int8 out",
-      model.path().string());
-}
+namespace {
 
-Result<int> ReadHeadBits(int bits) {
-  if (bits == 16 || bits == 8 || bits == 4) return bits;
-  return MakeError(ErrorCode::kInvalidArgument, "head_bits is {}: expected 16, 8 or 4", bits);
+// Has linears whose codes are multiplied as they are.
+bool HasPanels(const checkpoint::StoredModel& model) {
+  const auto& quantization = model.quantization();
+  return quantization && std::ranges::any_of(quantization->groups, [](const auto& each) {
+           return each.spec.bits <= kernels::Panels::kMostBits && !each.spec.act_order;
+         });
 }
 
 transformer::KvType ToKvType(KvPrecision kv) {
@@ -54,6 +43,35 @@ transformer::KvType ToKvType(KvPrecision kv) {
   return transformer::KvType::kExact;
 }
 
+}  // namespace
+
+Result<ModelArithmetic> Resolve(const Arithmetic& arithmetic, ComputePrecision precision,
+                                const checkpoint::StoredModel& model) {
+  const bool some = HasPanels(model);
+  if (!some && arithmetic.activations == Activations::kInt8) {
+    return MakeError(
+        ErrorCode::kUnsupported,
+        "{}: activations of 8 bits are for packed weights without act order, which this model "
+        "has not; leave --activations int8 out",
+        model.path().string());
+  }
+  const bool rounds = some && precision != ComputePrecision::kF32;  // where nothing else is said
+  const bool int8 = arithmetic.activations == Activations::kAuto
+                        ? rounds
+                        : arithmetic.activations == Activations::kInt8;
+  const bool head_fits = model.config().hidden_size % 8 == 0;
+  const int head_bits = arithmetic.head_bits.value_or(rounds && head_fits ? 8 : 16);
+  if (head_bits != 16 && head_bits != 8 && head_bits != 4) {
+    return MakeError(ErrorCode::kInvalidArgument, "head_bits is {}: expected 16, 8 or 4",
+                     head_bits);
+  }
+  return ModelArithmetic{.packed = int8   ? kernels::Packed::kInt8
+                                   : some ? kernels::Packed::kExact
+                                          : kernels::Packed::kDense,
+                         .head_bits = head_bits,
+                         .kv = ToKvType(arithmetic.kv)};
+}
+
 Result<std::unique_ptr<transformer::Network>> MakeNetwork(ThreadPool& pool,
                                                           const checkpoint::StoredModel& model,
                                                           const Runtime& runtime,
@@ -62,9 +80,10 @@ Result<std::unique_ptr<transformer::Network>> MakeNetwork(ThreadPool& pool,
   transformer::NetworkOptions options;
   options.precision = ResolvePrecision(runtime.precision);
   options.positions = positions;
-  AWQ_ASSIGN(options.packed, ToPacked(arithmetic.activations, model));
-  AWQ_ASSIGN(options.head_bits, ReadHeadBits(arithmetic.head_bits));
-  options.kv = ToKvType(arithmetic.kv);
+  AWQ_ASSIGN(const ModelArithmetic resolved, Resolve(arithmetic, runtime.precision, model));
+  options.packed = resolved.packed;
+  options.head_bits = resolved.head_bits;
+  options.kv = resolved.kv;
   return transformer::Network::Create(pool, model, options);
 }
 

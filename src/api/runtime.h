@@ -18,28 +18,21 @@ namespace awq::api {
 
 math::Precision ResolvePrecision(ComputePrecision wanted);
 
-// What running commands let choose.
-struct Arithmetic {
-  Activations activations = Activations::kExact;
-  int head_bits = 16;
-  KvPrecision kv = KvPrecision::kExact;
-};
-template <class Options>
-Arithmetic ArithmeticOf(const Options& options) {
-  return {options.activations, options.head_bits, options.kv};
-}
-
 // For a network of so many positions.
 Result<std::unique_ptr<transformer::Network>> MakeNetwork(ThreadPool& pool,
                                                           const checkpoint::StoredModel& model,
                                                           const Runtime& runtime,
                                                           const Arithmetic& arithmetic,
                                                           std::size_t positions);
-// Error: kInt8 for a model that has no linears for it.
-Result<kernels::Packed> ToPacked(Activations activations, const checkpoint::StoredModel& model);
-// Error: neither 16, 8 nor 4.
-Result<int> ReadHeadBits(int bits);
-transformer::KvType ToKvType(KvPrecision kv);
+// What Arithmetic says of this model. Errors: kInt8 where no linears are for it; a head of neither
+// 16, 8 nor 4 bits.
+struct ModelArithmetic {
+  kernels::Packed packed = kernels::Packed::kDense;
+  int head_bits = 16;
+  transformer::KvType kv = transformer::KvType::kExact;
+};
+Result<ModelArithmetic> Resolve(const Arithmetic& arithmetic, ComputePrecision precision,
+                                const checkpoint::StoredModel& model);
 
 text::BosMode ToBosMode(Bos bos);
 

@@ -62,7 +62,7 @@ Action AddBench(CLI::App& app) {
   command.add_option("--repeat", options.repeats, "Times that each figure is measured")
       ->check(WholeNumber(1))
       ->capture_default_str();
-  AddArithmetic(command, options.activations, options.head_bits, options.kv);
+  AddArithmetic(command, options.arithmetic);
   return [flags] { return Run(*flags); };
 }
 

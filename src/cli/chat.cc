@@ -214,7 +214,7 @@ Action AddChat(CLI::App& app) {
       ->check(WholeNumber(2, 1 << 26))
       ->capture_default_str();
   AddSampling(command, options.sampling);
-  AddArithmetic(command, options.activations, options.head_bits, options.kv);
+  AddArithmetic(command, options.arithmetic);
   command.add_flag("-q,--quiet", flags->quiet, "Not why an answer ended");
   return [flags] { return Run(*flags); };
 }

@@ -249,26 +249,33 @@ void AddModel(CLI::App& command, std::string& model, const char* help) {
   command.add_option("MODEL", model, help)->check(NotEmpty())->required();
 }
 
-void AddArithmetic(CLI::App& command, Activations& activations, int& head_bits, KvPrecision& kv) {
+void AddArithmetic(CLI::App& command, Arithmetic& arithmetic) {
+  const bool exact = arithmetic.activations == Activations::kExact;
   command
       .add_option_function<std::string>(
           "--activations",
-          [&activations](const std::string& name) {
-            activations = name == "int8" ? Activations::kInt8 : Activations::kExact;
+          [&arithmetic](const std::string& name) {
+            arithmetic.activations = name == "int8"    ? Activations::kInt8
+                                     : name == "exact" ? Activations::kExact
+                                                       : Activations::kAuto;
           },
-          "What packed weights are multiplied by: exact, or int8, rounded to 8 bits")
-      ->check(CLI::IsMember({"exact", "int8"}))
-      ->default_str("exact");
-  command.add_option("--head", head_bits, "Bits of the output head: 16, or rounded to 8 or 4")
+          "What packed weights are multiplied by: exact; int8, rounded to 8 bits; or auto, int8 "
+          "where the model has such weights")
+      ->check(CLI::IsMember({"auto", "exact", "int8"}))
+      ->default_str(exact ? "exact" : "auto");
+  command
+      .add_option_function<int>(
+          "--head", [&arithmetic](int bits) { arithmetic.head_bits = bits; },
+          "Bits of the output head: 16, as it is, or rounded to 8 or 4")
       ->check(CLI::IsMember({16, 8, 4}))
-      ->capture_default_str();
+      ->default_str(exact ? "16" : "8 if the model is quantized, else 16");
   command
       .add_option_function<std::string>(
           "--kv",
-          [&kv](const std::string& name) {
-            kv = name == "int8"  ? KvPrecision::kInt8
-                 : name == "f16" ? KvPrecision::kF16
-                                 : KvPrecision::kExact;
+          [&arithmetic](const std::string& name) {
+            arithmetic.kv = name == "int8"  ? KvPrecision::kInt8
+                            : name == "f16" ? KvPrecision::kF16
+                                            : KvPrecision::kExact;
           },
           "What keys and values of past tokens are held in: exact, as computed (bf16 or f32); "
           "f16; or int8, rounded to 8 bits")

@@ -123,7 +123,7 @@ inline constexpr const char* kPlainModel =
     "A Hugging Face model directory, a .gguf file, or ORG/NAME[@REVISION]";
 void AddModel(CLI::App& command, std::string& model, const char* help);
 // --activations, --head, --kv.
-void AddArithmetic(CLI::App& command, Activations& activations, int& head_bits, KvPrecision& kv);
+void AddArithmetic(CLI::App& command, Arithmetic& arithmetic);
 Bos ParseBos(const std::string& name);
 
 // Control characters escaped: names come from files, and a terminal obeys what it is sent.

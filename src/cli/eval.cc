@@ -78,7 +78,7 @@ Action AddEval(CLI::App& app) {
   command.add_option("--ctx", options.ctx, "Tokens per window")
       ->check(WholeNumber(2, 1 << 24))
       ->default_str("2048");
-  AddArithmetic(command, options.activations, options.head_bits, options.kv);
+  AddArithmetic(command, options.arithmetic);
   AddBos(command, flags->bos)->capture_default_str();
   flags->max_tokens_given =
       command

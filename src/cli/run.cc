@@ -56,7 +56,7 @@ Action AddRun(CLI::App& app) {
                    "The prompt is a user's message, put through the model's chat template");
   AddMaxNewTokens(command, options.max_new_tokens, "New tokens at most");
   AddSampling(command, options.sampling);
-  AddArithmetic(command, options.activations, options.head_bits, options.kv);
+  AddArithmetic(command, options.arithmetic);
   command
       .add_option("--bos", flags->bos,
                   "auto: what the tokenizer adds; window: the prompt begins with BOS; never")
