@@ -17,25 +17,25 @@ void MultiplyRows(const ExactPanel& p, std::size_t first_token, std::size_t firs
   const std::size_t in = w.groups * w.group_inputs;
   const auto* x = static_cast<const float*>(p.x) + first_token * in;
   const std::uint8_t* codes = w.codes + first_row * 4;
-  constexpr std::uint32_t kMask = (1U << kBits) - 1;
   Floats y[kTokens] = {};
   for (std::size_t g = 0; g < w.groups; ++g) {
     Floats sums[kTokens][2] = {};
-    for (std::size_t i = 0; i < w.group_inputs / 8; ++i, codes += kBits * kPanelRows) {
-      __builtin_prefetch(codes + kAheadBytes);
+    for (std::size_t i = 0; i < w.group_inputs; i += RunOf(kBits)) {
+      ForParts<kBits>([&](auto which) __attribute__((always_inline)) {
+        constexpr std::size_t part = decltype(which)::kValue;
+        __builtin_prefetch(codes + part * kBits * kPanelRows + kAheadBytes);
 #pragma GCC unroll 8
-      for (std::size_t n = 0; n < 8; ++n) {
-        constexpr std::size_t kPerWord = 32 / kBits;
-        const auto words = Load<Words>(codes + n / kPerWord * 4 * kPanelRows);
-        const Words code = (words >> static_cast<std::uint32_t>(kBits * (n % kPerWord))) & kMask;
-        const Floats value =
-            __builtin_convertvector(reinterpret_cast<const Integers&>(code), Floats);
-        const std::size_t input = g * w.group_inputs + 8 * i + InputOf(kBits, n);
+        for (std::size_t n = 0; n < 8; ++n) {
+          const Words code = CodesOf<kBits>(codes, 8 * part + n);
+          const Floats value =
+              __builtin_convertvector(reinterpret_cast<const Integers&>(code), Floats);
 #pragma GCC unroll 8
-        for (std::size_t t = 0; t < kTokens; ++t) {
-          sums[t][n % 2] += value * x[t * in + input];
+          for (std::size_t t = 0; t < kTokens; ++t) {
+            sums[t][n % 2] += value * x[t * in + g * w.group_inputs + i + 8 * part + n];
+          }
         }
-      }
+      });
+      codes += RunOf(kBits) * kBits / 8 * kPanelRows;
     }
     const Floats scale = ReadScales(w, g, first_row);
     const Floats zero = __builtin_convertvector(ReadZeros(w, g, first_row), Floats);
@@ -58,12 +58,38 @@ constexpr std::uint16_t kCodesAsBF16[32] = {
     0x4130, 0x4140, 0x4150, 0x4160, 0x4170, 0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0,
     0x40c0, 0x40e0, 0x4100, 0x4110, 0x4120, 0x4130, 0x4140, 0x4150, 0x4160, 0x4170};
 
-// Codes of 8 bits go as two of 4, whose sums are added at a group's end.
+// In a run, the codes of inputs [8 part, 8 part + 8) as kSteps lookups of a pair of inputs each,
+// with the pair's place among kPairedInputs. Codes of 8 bits go as two of 4, whose sums are added
+// at a group's end: first the low halves of inputs 0 to 3, the high ones, then those of inputs 4
+// to 7.
+template <std::size_t kBits>
+struct Lookup {
+  static constexpr std::size_t kCount = kBits == 8 ? 2 * kSteps : kSteps;
+  static constexpr std::size_t PairOf(std::size_t step) {
+    return kBits == 8 ? step % kSteps / 2 * 2 + step / kSteps : step;
+  }
+  static Pairs Index(const std::uint8_t* run, std::size_t part, std::size_t step) {
+    constexpr std::size_t kStep = 4 * kPanelRows;
+    if constexpr (kBits == 3) {
+      const std::size_t four = 2 * part + step % 2;
+      const std::size_t byte = step / 2 * 8;
+      const Pairs low =
+          Load<Pairs>(run + part / 2 * kStep) >> static_cast<std::uint16_t>(byte + 2 * (four % 4));
+      const Pairs all = Load<Pairs>(run + 2 * kStep);
+      const Pairs high = byte + four < 2 ? all << static_cast<std::uint16_t>(2 - four)
+                                         : all >> static_cast<std::uint16_t>(byte + four - 2);
+      return (low & 3U) | (high & 4U);
+    } else {
+      return Load<Pairs>(run + step / kSteps * kStep) >>
+             static_cast<std::uint16_t>(4 * (step % kSteps));
+    }
+  }
+};
+
 template <std::size_t kTokens, std::size_t kBits>
 void MultiplyPairs(const ExactPanel& p, std::size_t first_token) {
   // One or two tokens alone would wait for their own sums.
   constexpr std::size_t kChains = kTokens <= 2 ? 4 : 2;
-  constexpr std::size_t kParts = kBits / 4;  // 64 bytes each, of eight inputs
   const __m512i table = _mm512_loadu_si512(kCodesAsBF16);
   const PanelWeights& w = p.weights;
   const std::size_t in = w.groups * w.group_inputs;
@@ -76,26 +102,28 @@ void MultiplyPairs(const ExactPanel& p, std::size_t first_token) {
     for (std::size_t t = 0; t < kTokens; ++t) {
       for (std::size_t c = 0; c < kChains; ++c) sums[t][c] = _mm512_setzero_ps();
     }
-    for (std::size_t i = 0; i < w.group_inputs; i += 8, codes += kBits * kPanelRows) {
-      __builtin_prefetch(codes + kAheadBytes);
+    for (std::size_t i = 0; i < w.group_inputs; i += RunOf(kBits)) {
+      ForParts<kBits>([&](auto which) __attribute__((always_inline)) {
+        constexpr std::size_t part = decltype(which)::kValue;
+        __builtin_prefetch(codes + part * kBits * kPanelRows + kAheadBytes);
 #pragma GCC unroll 8
-      for (std::size_t step = 0; step < kParts * kSteps; ++step) {
-        const std::size_t part = step / kSteps;
-        const std::size_t s = step % kSteps;
-        const std::size_t pair = kBits == 4 ? s : s / 2 * 2 + part;
-        const std::size_t chain = kBits == 4 ? s % kChains : (s % 2 + 2 * part) % kChains;
-        const Pairs index =
-            Load<Pairs>(codes + part * 4 * kPanelRows) >> static_cast<std::uint16_t>(4 * s);
-        const auto pairs = reinterpret_cast<__m512bh>(
-            _mm512_permutexvar_epi16(reinterpret_cast<__m512i>(index), table));
+        for (std::size_t step = 0; step < Lookup<kBits>::kCount; ++step) {
+          const Pairs index = Lookup<kBits>::Index(codes, part, step);
+          const std::size_t pair = Lookup<kBits>::PairOf(step);
+          const std::size_t chain =
+              kBits == 8 ? (step % 2 + 2 * (step / kSteps)) % kChains : step % kChains;
+          const auto pairs = reinterpret_cast<__m512bh>(
+              _mm512_permutexvar_epi16(reinterpret_cast<__m512i>(index), table));
 #pragma GCC unroll 8
-        for (std::size_t t = 0; t < kTokens; ++t) {
-          std::int32_t two;
-          __builtin_memcpy(&two, x + t * in + i + 2 * pair, sizeof(two));
-          const auto both = reinterpret_cast<__m512bh>(_mm512_set1_epi32(two));
-          sums[t][chain] = _mm512_dpbf16_ps(sums[t][chain], pairs, both);
+          for (std::size_t t = 0; t < kTokens; ++t) {
+            std::int32_t two;
+            __builtin_memcpy(&two, x + t * in + i + 8 * part + 2 * pair, sizeof(two));
+            const auto both = reinterpret_cast<__m512bh>(_mm512_set1_epi32(two));
+            sums[t][chain] = _mm512_dpbf16_ps(sums[t][chain], pairs, both);
+          }
         }
-      }
+      });
+      codes += RunOf(kBits) * kBits / 8 * kPanelRows;
     }
     x += w.group_inputs;
     const Floats scale = ReadScales(w, g, 0);
@@ -107,7 +135,7 @@ void MultiplyPairs(const ExactPanel& p, std::size_t first_token) {
         low = _mm512_add_ps(low, sums[t][2]);
         high = _mm512_add_ps(high, sums[t][3]);
       }
-      const __m512 weight = _mm512_set1_ps(kBits == 4 ? 1.0F : 16.0F);
+      const __m512 weight = _mm512_set1_ps(kBits == 8 ? 16.0F : 1.0F);
       __m512 sum = _mm512_fmadd_ps(high, weight, low);
       const __m512 x_sum = _mm512_set1_ps(p.x_sums[(first_token + t) * w.groups + g]);
       sum = _mm512_fnmadd_ps(zero, x_sum, sum);

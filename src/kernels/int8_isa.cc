@@ -12,8 +12,9 @@
 namespace awq::kernels::AWQ_ISA {
 namespace {
 
-// The codes of eight inputs for kLanes rows, as a set has them: Add adds their products with a
-// token's inputs to two sums, of which Sum makes the rows' own. kLess has been taken off each code.
+// The codes of the inputs [8 part, 8 part + 8) of a run for kLanes rows, as a set has them: Add
+// adds their products with a token's inputs to two sums, of which Sum makes the rows' own. kLess
+// has been taken off each code.
 template <std::int32_t less>
 struct CodesLess {
   static constexpr std::int32_t kLess = less;
@@ -24,8 +25,8 @@ struct CodesLess {
 
 #if defined(__AVX512BW__)
 using Bytes = __m512i;
-Bytes Low(Bytes v) { return _mm512_and_si512(v, _mm512_set1_epi8(0x0f)); }
-Bytes High(Bytes v) { return Low(_mm512_srli_epi16(v, 4)); }
+Bytes And(Bytes v, std::int8_t mask) { return _mm512_and_si512(v, _mm512_set1_epi8(mask)); }
+Bytes Or(Bytes a, Bytes b) { return _mm512_or_si512(a, b); }
 Bytes Broadcast(std::int32_t four) { return _mm512_set1_epi32(four); }
 #if !defined(__AVX512VNNI__)
 Bytes Pairs(Bytes codes, Bytes x) { return _mm512_maddubs_epi16(codes, x); }
@@ -36,8 +37,8 @@ Bytes Times(Bytes pairs, short factor) {
 #endif
 #else
 using Bytes = __m256i;
-Bytes Low(Bytes v) { return _mm256_and_si256(v, _mm256_set1_epi8(0x0f)); }
-Bytes High(Bytes v) { return Low(_mm256_srli_epi16(v, 4)); }
+Bytes And(Bytes v, std::int8_t mask) { return _mm256_and_si256(v, _mm256_set1_epi8(mask)); }
+Bytes Or(Bytes a, Bytes b) { return _mm256_or_si256(a, b); }
 Bytes Broadcast(std::int32_t four) { return _mm256_set1_epi32(four); }
 Bytes Pairs(Bytes codes, Bytes x) { return _mm256_maddubs_epi16(codes, x); }
 Bytes Add16(Bytes a, Bytes b) { return _mm256_add_epi16(a, b); }
@@ -46,16 +47,36 @@ Bytes Times(Bytes pairs, short factor) {
 }
 #endif
 
+Bytes Low(Bytes v) { return And(v, 0x0f); }
+Bytes High(Bytes v) {
+  using Shorts [[gnu::vector_size(sizeof(Bytes))]] = std::uint16_t;
+  return Low(reinterpret_cast<Bytes>(reinterpret_cast<Shorts>(v) >> 4));
+}
+
+// In a run of 3-bit codes, those of inputs [4 k, 4 k + 4).
+Bytes FourOfThreeBits(const std::uint8_t* run, std::size_t k) {
+  using Shorts [[gnu::vector_size(sizeof(Bytes))]] = std::uint16_t;
+  const auto low = Load<Shorts>(run + k / 4 * 4 * kPanelRows) >> static_cast<short>(2 * (k % 4));
+  const auto all = Load<Shorts>(run + 8 * kPanelRows);
+  const auto high = k < 2 ? all << static_cast<short>(2 - k) : all >> static_cast<short>(k - 2);
+  return Or(And(reinterpret_cast<Bytes>(low), 3), And(reinterpret_cast<Bytes>(high), 4));
+}
+
 Bytes Four(const std::int8_t* x) { return Broadcast(Load<std::int32_t>(x)); }
 
 #if defined(__AVX512VNNI__)
 
 template <std::size_t kBits>
 struct Codes : CodesLess<0> {
-  explicit Codes(const std::uint8_t* from) {
-    const auto words = Load<Bytes>(from);
-    first = kBits == 4 ? Low(words) : words;
-    second = kBits == 4 ? High(words) : Load<Bytes>(from + 4 * kPanelRows);
+  Codes(const std::uint8_t* run, std::size_t part) {
+    if constexpr (kBits == 3) {
+      first = FourOfThreeBits(run, 2 * part);
+      second = FourOfThreeBits(run, 2 * part + 1);
+    } else {
+      const auto words = Load<Bytes>(run);
+      first = kBits == 4 ? Low(words) : words;
+      second = kBits == 4 ? High(words) : Load<Bytes>(run + 4 * kPanelRows);
+    }
   }
   void Add(const std::int8_t* x, Integers* sums) const {
     sums[0] = reinterpret_cast<Integers>(
@@ -76,11 +97,18 @@ Integers Products(Bytes first, Bytes second, Bytes x, Bytes next, short factor) 
 
 template <std::size_t kBits>
 struct Codes : CodesLess<0> {
-  explicit Codes(const std::uint8_t* from)
-      : first(Load<Bytes>(from)), second(kBits == 4 ? first : Load<Bytes>(from + 4 * kPanelRows)) {}
+  Codes(const std::uint8_t* run, std::size_t part) {
+    if constexpr (kBits == 3) {
+      first = FourOfThreeBits(run, 2 * part);
+      second = FourOfThreeBits(run, 2 * part + 1);
+    } else {
+      first = kBits == 4 ? Low(Load<Bytes>(run)) : Load<Bytes>(run);
+      second = kBits == 4 ? High(Load<Bytes>(run)) : Load<Bytes>(run + 4 * kPanelRows);
+    }
+  }
   void Add(const std::int8_t* x, Integers* sums) const {
-    if constexpr (kBits == 4) {
-      sums[0] += Products(Low(first), High(first), Four(x), Four(x + 4), 1);
+    if constexpr (kBits < 8) {
+      sums[0] += Products(first, second, Four(x), Four(x + 4), 1);
     } else {
       sums[0] += Products(Low(first), Low(second), Four(x), Four(x + 4), 1);
       sums[1] += Products(High(first), High(second), Four(x), Four(x + 4), 16);
@@ -95,10 +123,22 @@ struct Codes : CodesLess<0> {
 
 // These sets multiply signed bytes.
 template <std::size_t kBits>
-struct Codes : CodesLess<kBits == 4 ? 0 : 128> {
-  explicit Codes(const std::uint8_t* from) {
-    const uint8x16_t bytes = vld1q_u8(from);
-    if constexpr (kBits == 4) {
+struct Codes : CodesLess<kBits == 8 ? 128 : 0> {
+  Codes(const std::uint8_t* from, std::size_t part) {
+    const uint8x16_t bytes = vld1q_u8(from + (kBits == 3 ? part / 2 * 4 * kPanelRows : 0));
+    if constexpr (kBits == 3) {
+      const uint8x16_t high = vld1q_u8(from + 8 * kPanelRows);
+      const auto four = [&](std::size_t k) {
+        const auto low_shift = static_cast<std::int8_t>(2 * (k % 4));
+        const auto high_shift = static_cast<std::int8_t>(k);
+        const uint8x16_t low = vshlq_u8(bytes, vdupq_n_s8(static_cast<std::int8_t>(-low_shift)));
+        const uint8x16_t bit = vshlq_u8(high, vdupq_n_s8(static_cast<std::int8_t>(2 - high_shift)));
+        return vreinterpretq_s8_u8(
+            vorrq_u8(vandq_u8(low, vdupq_n_u8(3)), vandq_u8(bit, vdupq_n_u8(4))));
+      };
+      first = four(2 * part);
+      second = four(2 * part + 1);
+    } else if constexpr (kBits == 4) {
       first = vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(0x0f)));
       second = vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));
     } else {
@@ -134,12 +174,9 @@ struct Codes : CodesLess<kBits == 4 ? 0 : 128> {
 
 template <std::size_t kBits>
 struct Codes : CodesLess<0> {
-  explicit Codes(const std::uint8_t* from) {
-    constexpr std::size_t kPerWord = 32 / kBits;
+  Codes(const std::uint8_t* run, std::size_t part) {
     for (std::size_t n = 0; n < 8; ++n) {
-      const auto words = Load<Words>(from + n / kPerWord * 4 * kPanelRows);
-      const auto shift = static_cast<std::uint32_t>(kBits * (n % kPerWord));
-      of[InputOf(kBits, n)] = reinterpret_cast<Integers>((words >> shift) & ((1U << kBits) - 1));
+      of[n] = reinterpret_cast<Integers>(CodesOf<kBits>(run, 8 * part + n));
     }
   }
   void Add(const std::int8_t* x, Integers* sums) const {
@@ -166,11 +203,15 @@ void MultiplyRows(const Int8Panel& p, std::size_t first_token, std::size_t first
     const Integers zero = ReadZeros(w, g, first_row) - Codes<kBits>::kLess;
     for (const std::size_t end = b + blocks_per_group; b < end; ++b, x += p.block_inputs) {
       Integers sums[kTokens][2] = {};
-      for (std::size_t i = 0; i < p.block_inputs; i += 8, codes += kBits * kPanelRows) {
-        __builtin_prefetch(codes + kAheadBytes);
-        const Codes<kBits> eight(codes);
+      for (std::size_t i = 0; i < p.block_inputs; i += RunOf(kBits)) {
+        ForParts<kBits>([&](auto which) __attribute__((always_inline)) {
+          constexpr std::size_t part = decltype(which)::kValue;
+          __builtin_prefetch(codes + part * kBits * kPanelRows + kAheadBytes);
+          const Codes<kBits> eight(codes, part);
 #pragma GCC unroll 8
-        for (std::size_t t = 0; t < kTokens; ++t) eight.Add(x + t * in + i, sums[t]);
+          for (std::size_t t = 0; t < kTokens; ++t) eight.Add(x + t * in + i + 8 * part, sums[t]);
+        });
+        codes += RunOf(kBits) * kBits / 8 * kPanelRows;
       }
       for (std::size_t t = 0; t < kTokens; ++t) {
         const std::size_t at = (first_token + t) * blocks + b;

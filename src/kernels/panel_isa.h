@@ -41,9 +41,25 @@ Vector Load(const void* from) {
   return vector;
 }
 
-// Of eight inputs, the place of the one whose code stands in so many bits further up.
-constexpr std::size_t InputOf(std::size_t bits, std::size_t place) {
-  return bits == 4 ? place / 2 + place % 2 * 4 : place;
+// Codes are laid out in runs of so many inputs.
+constexpr std::size_t RunOf(std::size_t bits) { return bits == 3 ? 32 : 8; }
+
+// The codes of input n of a run, for kLanes rows.
+template <std::size_t kBits>
+Words CodesOf(const std::uint8_t* run, std::size_t n) {
+  constexpr std::size_t kStep = 4 * kPanelRows;
+  const auto word = [&](std::size_t which, std::size_t shift) {
+    return Load<Words>(run + which * kStep) >> static_cast<std::uint32_t>(shift);
+  };
+  const std::size_t byte = 8 * (n % 4);
+  const std::size_t four = n / 4;
+  if constexpr (kBits == 3) {
+    return (word(four / 4, byte + 2 * (four % 4)) & 3U) | (word(2, byte + four) & 1U) << 2;
+  } else if constexpr (kBits == 4) {
+    return word(0, byte + 4 * four) & 0xfU;
+  } else {
+    return word(four, byte) & 0xffU;
+  }
 }
 
 // The scales of a group, as floats, and its zero points: kLanes rows of them. (GCC 12 widens
@@ -97,6 +113,17 @@ struct Count {
   static constexpr std::size_t kValue = n;
 };
 
+// body(Count<part>()) for each eight inputs of a run.
+template <std::size_t kBits, class Body>
+[[gnu::always_inline]] inline void ForParts(const Body& body) {
+  body(Count<0>());
+  if constexpr (RunOf(kBits) == 32) {
+    body(Count<1>());
+    body(Count<2>());
+    body(Count<3>());
+  }
+}
+
 // body(Count<n>(), first) for tiles of kTokens, then of half as many, down to one.
 template <std::size_t kTokens, class Body>
 void ForTiles(std::size_t tokens, std::size_t first, Body body) {
@@ -107,9 +134,10 @@ void ForTiles(std::size_t tokens, std::size_t first, Body body) {
 // The same for a panel's tokens: body(tile, bits, first), with the bits that codes are stored in.
 template <std::size_t kTokens, class Panel, class Body>
 void ForTilesOf(const Panel& panel, Body body) {
-  const bool is_four = panel.weights.bits == 4;
+  const std::size_t bits = panel.weights.bits;
   ForTiles<kTokens>(panel.outputs.tokens, 0, [&](auto tile, std::size_t first) {
-    return is_four ? body(tile, Count<4>(), first) : body(tile, Count<8>(), first);
+    if (bits == 4) return body(tile, Count<4>(), first);
+    return bits == 3 ? body(tile, Count<3>(), first) : body(tile, Count<8>(), first);
   });
 }
 

@@ -15,14 +15,17 @@ inline constexpr std::size_t kMostBlockInputs = 128;
 // 16 output rows of a linear.
 struct PanelWeights {
   // 4 bits: [in / 8][row][4], where byte b of a row has the code of input 8 i + b in its low half,
-  // and that of 8 i + 4 + b in the high one. 8 bits: [in / 4][row][4].
+  // and that of 8 i + 4 + b in the high one. 8 bits: [in / 4][row][4]. 3 bits: [in /
+  // 32][3][row][4], where bits 2 k of byte b have the low two bits of the code of input 32 i + 4 k
+  // + b in the first third, those of 32 i + 16 + 4 k + b in the second, and bit k its high bit in
+  // the last.
   const std::uint8_t* codes;
-  std::size_t bits;             // that a code is stored in: 4 or 8
+  std::size_t bits;             // that a code is stored in: 3, 4 or 8
   const std::uint16_t* scales;  // [groups][row], fp16 or bf16
   const std::uint8_t* zeros;    // [groups][row]
   bool scales_are_bf16;
   std::size_t groups;
-  std::size_t group_inputs;  // a multiple of 8
+  std::size_t group_inputs;  // a multiple of 8, or of 32 where bits are 3
 };
 
 // 16 columns of the outputs of up to kMostTokens tokens.
@@ -36,7 +39,7 @@ struct PanelOutputs {
 // the weights is one or several blocks.
 struct Int8Panel {
   PanelWeights weights;
-  std::size_t block_inputs;    // a multiple of 8, at most kMostBlockInputs
+  std::size_t block_inputs;    // as group_inputs, at most kMostBlockInputs
   const std::int8_t* x;        // [tokens][in]
   const float* x_scales;       // [tokens][blocks]
   const std::int32_t* x_sums;  // [tokens][blocks], of x

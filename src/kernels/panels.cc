@@ -15,15 +15,53 @@ namespace awq::kernels {
 namespace {
 
 constexpr std::size_t kPanelsPerTask = 4;
-// Of a row's inputs, before the next row's are filled in: what is written stays in the nearest
-// cache.
-constexpr std::size_t kEightsAtATime = 64;
+// Of a row, before the next row's are filled in: what is written stays in the nearest cache.
+constexpr std::size_t kInputsAtATime = 512;
+constexpr std::size_t kThreeBitRun = 32;  // inputs whose codes lie together
 
-std::size_t BlockInputs(std::size_t group_size) {
-  for (std::size_t inputs = kMostBlockInputs; inputs > 8; inputs -= 8) {
+// Codes of 2 bits are stored as those of 3, and where groups are too small for that, as those of 4.
+std::size_t StoredBits(int bits, std::size_t group_size) {
+  if (bits > 4) return 8;
+  return bits <= 3 && group_size % kThreeBitRun == 0 ? 3 : 4;
+}
+
+std::size_t BlockInputs(std::size_t group_size, std::size_t bits) {
+  const std::size_t run = bits == 3 ? kThreeBitRun : 8;
+  for (std::size_t inputs = kMostBlockInputs; inputs > run; inputs -= run) {
     if (group_size % inputs == 0) return inputs;
   }
-  return 8;
+  return run;
+}
+
+// A row's inputs to their place: each four bytes kStep further than the last four's.
+constexpr std::size_t kStep = 4 * kPanelRows;
+
+void FillFourBits(const std::uint8_t* codes, std::size_t inputs, std::uint8_t* to) {
+  for (std::size_t i = 0; i < inputs; i += 8, to += kStep) {
+    std::uint64_t eight;
+    std::memcpy(&eight, codes + i, sizeof(eight));
+    const auto both = static_cast<std::uint32_t>(eight | eight >> 28);
+    std::memcpy(to, &both, sizeof(both));
+  }
+}
+
+void FillEightBits(const std::uint8_t* codes, std::size_t inputs, std::uint8_t* to) {
+  for (std::size_t i = 0; i < inputs; i += 4, to += kStep) std::memcpy(to, codes + i, 4);
+}
+
+void FillThreeBits(const std::uint8_t* codes, std::size_t inputs, std::uint8_t* to) {
+  for (std::size_t i = 0; i < inputs; i += kThreeBitRun, to += 3 * kStep) {
+    std::uint32_t thirds[3] = {};
+    for (std::size_t k = 0; k < 8; ++k) {
+      std::uint32_t four;
+      std::memcpy(&four, codes + i + 4 * k, sizeof(four));
+      thirds[k / 4] |= (four & 0x03030303U) << 2 * (k % 4);
+      thirds[2] |= (four >> 2 & 0x01010101U) << k;
+    }
+    for (std::size_t third = 0; third < 3; ++third) {
+      std::memcpy(to + third * kStep, &thirds[third], 4);
+    }
+  }
 }
 
 std::size_t GroupSize(const quant::QuantizedLinear& linear) {
@@ -53,8 +91,8 @@ Panels::Panels(std::size_t out_features, std::size_t in_features, const quant::S
     : out_features_(out_features),
       in_features_(in_features),
       group_size_(group_size),
-      bits_(spec.bits <= 4 ? 4 : 8),
-      block_inputs_(BlockInputs(group_size)),
+      bits_(StoredBits(spec.bits, group_size)),
+      block_inputs_(BlockInputs(group_size, bits_)),
       scales_are_bf16_(spec.scale_dtype == DType::kBF16),
       codes_(panels() * panel_code_bytes()),
       scales_(panels() * kPanelRows * groups()),
@@ -132,19 +170,9 @@ std::size_t Panels::bytes() const {
   return codes_.size() + scales_.size() * sizeof(std::uint16_t) + zeros_.size();
 }
 
-// Each four bytes of a row to their place, kPanelRows further than the last four's.
-void Panels::FillRow(const std::uint8_t* codes, std::size_t eights, std::uint8_t* to) const {
-  constexpr std::size_t kStep = 4 * kPanelRows;
-  for (std::size_t i = 0; i < eights; ++i, codes += 8, to += kStep) {
-    std::uint64_t eight;
-    std::memcpy(&eight, codes, sizeof(eight));
-    if (bits_ == 4) eight |= eight >> 28;  // the second four to the high halves
-    const auto low = static_cast<std::uint32_t>(eight);
-    std::memcpy(to, &low, sizeof(low));
-    if (bits_ == 4) continue;
-    const auto high = static_cast<std::uint32_t>(eight >> 32);
-    std::memcpy(to += kStep, &high, sizeof(high));
-  }
+void Panels::FillRow(const std::uint8_t* codes, std::size_t inputs, std::uint8_t* to) const {
+  const auto fill = bits_ == 3 ? FillThreeBits : bits_ == 4 ? FillFourBits : FillEightBits;
+  fill(codes, inputs, to);
 }
 
 void Panels::FillPanel(const quant::QuantizedLinear& linear, std::size_t first_row,
@@ -154,12 +182,11 @@ void Panels::FillPanel(const quant::QuantizedLinear& linear, std::size_t first_r
   std::uint8_t* zeros = zeros_.data() + panel * kPanelRows * groups();
   const std::size_t rows = std::min(kPanelRows, linear.out_features() - first_row);
   if (rows < kPanelRows) std::fill_n(codes, panel_code_bytes(), std::uint8_t{0});
-  const std::size_t eights = in_features_ / 8;
-  for (std::size_t first = 0; first < eights; first += kEightsAtATime) {
-    const std::size_t count = std::min(kEightsAtATime, eights - first);
+  for (std::size_t first = 0; first < in_features_; first += kInputsAtATime) {
+    const std::size_t count = std::min(kInputsAtATime, in_features_ - first);
     for (std::size_t r = 0; r < rows; ++r) {
-      const std::uint8_t* from = linear.codes.row(first_row + r) + 8 * first;
-      FillRow(from, count, codes + (first * bits_ / 4 * kPanelRows + r) * 4);
+      FillRow(linear.codes.row(first_row + r) + first, count,
+              codes + first * bits_ / 8 * kPanelRows + r * 4);
     }
   }
   for (std::size_t r = 0; r < kPanelRows; ++r) {

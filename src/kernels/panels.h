@@ -40,7 +40,7 @@ class Panels {
   std::size_t in_features() const { return in_features_; }
   std::size_t group_inputs() const { return group_size_; }
   // What blocks of int8 activations must be: the largest divisor of a group up to kMostBlockInputs
-  // that is a multiple of 8.
+  // that is a multiple of 8, or of 32 where codes are stored in 3 bits.
   std::size_t block_inputs() const { return block_inputs_; }
   std::size_t bytes() const;
 
@@ -54,7 +54,7 @@ class Panels {
          std::size_t group_size);
   // From rows [first_row, first_row + 16), as far as there are such.
   void FillPanel(const quant::QuantizedLinear& linear, std::size_t first_row, std::size_t panel);
-  void FillRow(const std::uint8_t* codes, std::size_t eights, std::uint8_t* to) const;
+  void FillRow(const std::uint8_t* codes, std::size_t inputs, std::uint8_t* to) const;
   PanelWeights WeightsOf(std::size_t panel) const;
   // multiply(weights, first_token, outputs) for each panel, up to kMostTokens tokens at a time.
   template <class Multiply>
@@ -66,7 +66,7 @@ class Panels {
   std::size_t out_features_ = 0;
   std::size_t in_features_ = 0;
   std::size_t group_size_ = 0;
-  std::size_t bits_ = 4;  // that a code is stored in: 4 or 8
+  std::size_t bits_ = 4;  // that a code is stored in: 3, 4 or 8
   std::size_t block_inputs_ = 0;
   bool scales_are_bf16_ = false;
   // Panel after panel, as PanelWeights has them; rows beyond out_features are zero.
