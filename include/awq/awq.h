@@ -20,7 +20,7 @@ namespace awq {
 enum class ComputePrecision : std::uint8_t { kAuto, kF32, kBF16 };
 
 // What packed linears are multiplied by: kExact as ComputePrecision says, kInt8 rounded to 8 bits
-// in blocks of up to 128; kAuto is kInt8 where the model has packed linears that take it, unless
+// in blocks of up to 32; kAuto is kInt8 where the model has packed linears that take it, unless
 // ComputePrecision::kF32 is asked for.
 enum class Activations : std::uint8_t { kAuto, kExact, kInt8 };
 

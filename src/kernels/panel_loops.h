@@ -10,7 +10,7 @@ namespace awq::kernels {
 inline constexpr std::size_t kPanelRows = 16;
 inline constexpr std::size_t kMostTokens = 8;  // that one call takes
 // What one scale of a token's int8 inputs may cover.
-inline constexpr std::size_t kMostBlockInputs = 128;
+inline constexpr std::size_t kMostBlockInputs = 32;
 
 // 16 output rows of a linear.
 struct PanelWeights {
