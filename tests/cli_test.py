@@ -192,6 +192,20 @@ class Reports(CliTest):
         self.assertLess(report["kl_mean_nats"], 0.01)
         self.succeed("run", self.out, "-p", "Once", "-n", "2", "--activations", "int8")
         self.fails(2, ["--head"], "run", self.out, "-p", "x", "--head", "5")
+        # What is taken if nothing is said: int8 and a head of 8 bits where a model is quantized,
+        # unless fp32 is asked for or bytes are multiplied slowly.
+        def bench(model, *how):
+            report = strict_json(self.succeed("bench", model, "--prompt", "2", "--gen", "1",
+                                              "--repeat", "1", *how, "--json", "-").stdout)
+            return report["arithmetic"], report["weight_bytes"]
+        said = ["--activations", "int8", "--head", "8"]
+        self.assertEqual(bench(self.out, "--isa", "baseline"), bench(
+            self.out, "--activations", "exact", "--head", "16", "--isa", "baseline"))
+        if "avx2" in open("/proc/cpuinfo", encoding="ascii").read():
+            self.assertEqual(bench(self.out), bench(self.out, *said))
+            self.assertEqual(bench(self.out)[0], "int8")
+        self.assertEqual(bench(self.out, "--precision", "f32")[0], "f32")
+        self.assertNotEqual(bench(MODEL)[0], "int8")
         self.succeed("run", self.out, "-p", "Once", "-n", "2", "--head", "8")
         # Keys and values of 16 and of 8 bits: the latter loses more, both little.
         lost = [strict_json(self.succeed(

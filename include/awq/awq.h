@@ -21,7 +21,7 @@ enum class ComputePrecision : std::uint8_t { kAuto, kF32, kBF16 };
 
 // What packed linears are multiplied by: kExact as ComputePrecision says, kInt8 rounded to 8 bits
 // in blocks of up to 32; kAuto is kInt8 where the model has packed linears that take it, unless
-// ComputePrecision::kF32 is asked for.
+// ComputePrecision::kF32 is asked for or the CPU has only the baseline set.
 enum class Activations : std::uint8_t { kAuto, kExact, kInt8 };
 
 // What keys and values of past tokens are held in: kExact as ComputePrecision says, kF16, or kInt8

@@ -55,7 +55,8 @@ Result<ModelArithmetic> Resolve(const Arithmetic& arithmetic, ComputePrecision p
         "has not; leave --activations int8 out",
         model.path().string());
   }
-  const bool rounds = some && precision != ComputePrecision::kF32;  // where nothing else is said
+  // Where nothing else is said. Without vectors of bytes int8 is slower, not faster.
+  const bool rounds = some && precision != ComputePrecision::kF32 && ActiveIsa() != Isa::kBaseline;
   const bool int8 = arithmetic.activations == Activations::kAuto
                         ? rounds
                         : arithmetic.activations == Activations::kInt8;
