@@ -9,6 +9,7 @@
 
 #include "checkpoint/test_model.h"
 #include "pipeline/adapt.h"
+#include "pipeline/convert_plan.h"
 #include "testing/paths.h"
 
 namespace awq::pipeline {
@@ -188,6 +189,59 @@ TEST_F(ConvertTest, SaysWhatWouldChangeAndChangesItWhenTold) {
     }
   }
   EXPECT_GT(lost, 0U);
+}
+
+// A linear behind the items that are looked at first, alone.
+constexpr const char* kLate = "model.layers.1.self_attn.v_proj";
+
+void ExpectLate(const fs::path& path) {
+  const auto model = ModelDirectory::Open(path).value();
+  const auto plan = PlanConversion(*model, *pack::FindFormat("gptq"), DType::kF16);
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  const auto late = std::ranges::find_if(plan->items, [](const ConvertItem& item) {
+    return item.packed && item.packed->module == kLate;
+  });
+  ASSERT_NE(late, plan->items.end());
+  ASSERT_GE(late - plan->items.begin(), 16);
+}
+
+TEST_F(ConvertTest, OneLateZeroPointIsRefusedAndReported) {
+  TestModel model = Packed("gptq-v2", {4, 32, false, DType::kF16});
+  model.tensors.at(std::string(kLate) + ".qzeros").bytes[0] &= '\xf0';  // of feature 0
+  model.Write(Path("start"));
+  ExpectLate(Path("start"));
+  const auto refused = Run(Path("start"), Path("out"), "gptq");
+  ASSERT_FALSE(refused.ok());
+  for (const char* part : {"cannot hold 1 of its tensors", kLate, "1 zero points move"}) {
+    EXPECT_NE(refused.error().message.find(part), std::string::npos) << refused.error().message;
+  }
+  const auto changed = Run(Path("start"), Path("out"), "gptq", /*lossy=*/true);
+  ASSERT_TRUE(changed.ok()) << changed.error().message;
+  ASSERT_EQ(changed->changes.size(), 1U);
+  EXPECT_TRUE(changed->changes[0].starts_with(kLate)) << changed->changes[0];
+  EXPECT_EQ(changed->moved.zeros.count, 1U);
+}
+
+TEST_F(ConvertTest, OneLateScaleKeepsTheTypeOfAll) {
+  TestModel model = Packed("awq-gemm", {4, 32, false, DType::kF16});
+  model.config["torch_dtype"] = "bfloat16";
+  model.Write(Path("coarse"));
+  const F16 fine = ToF16(0x1.004p-7F);  // more bits than bf16 has
+  std::memcpy(model.tensors.at(std::string(kLate) + ".scales").bytes.data(), &fine, sizeof(fine));
+  model.Write(Path("start"));
+  ExpectLate(Path("start"));
+  for (const bool lossy : {false, true}) {
+    const fs::path there = Path(fmt::format("there {}", lossy));
+    const auto report = Run(Path("start"), there, "compressed-tensors", lossy);
+    ASSERT_TRUE(report.ok()) << report.error().message;
+    EXPECT_TRUE(report->lossless());
+    ASSERT_TRUE(Run(there, Path(fmt::format("back {}", lossy)), "awq-gemm").ok());
+    EXPECT_EQ(Tensors(Path(fmt::format("back {}", lossy))), Tensors(Path("start")));
+  }
+  // Without it, all have the model's own type.
+  ASSERT_TRUE(Run(Path("coarse"), Path("narrow"), "compressed-tensors").ok());
+  const auto narrow = ModelDirectory::Open(Path("narrow")).value();
+  EXPECT_EQ(narrow->Find(std::string(kLate) + ".weight_scale")->dtype, DType::kBF16);
 }
 
 TEST_F(ConvertTest, RefusesWhatIsNotQuantized) {
