@@ -142,32 +142,43 @@ std::pair<TensorView, GgufModel::Memory> GgufModel::Read(const io::GgufTensor& t
   return {{element.value_or(DType::kF32), tensor.shape, memory->span()}, memory};
 }
 
-Result<model::Linear> GgufModel::LinearAt(std::size_t layer, const model::LinearRow& row) const {
+model::Linear GgufModel::WithoutWeight(std::size_t layer, const model::LinearRow& row) const {
   model::Linear linear;
   linear.name = model::ModuleName(*config_.arch, layer, row.name);
   linear.out_features = model::Width(config_, row.out);
   linear.in_features = model::Width(config_, row.in);
-  const bool interleaved = Interleaved(row.role);
-  std::tie(linear.weight, linear.memory) =
-      Read(Tensor(GgufName(layer, row.role, "weight")), interleaved);
   if (model::HasBias(config_, row)) {
-    auto [bias, memory] = Read(Tensor(GgufName(layer, row.role, "bias")), interleaved);
+    auto [bias, memory] = Read(Tensor(GgufName(layer, row.role, "bias")), Interleaved(row.role));
     linear.bias = std::move(bias);
     linear.bias_memory = std::move(memory);
   }
   return linear;
 }
 
-Result<model::BlockWeights> GgufModel::Block(std::size_t layer) const {
+void GgufModel::ReadWeight(std::size_t layer, const model::LinearRow& row,
+                           model::Linear& linear) const {
+  std::tie(linear.weight, linear.memory) =
+      Read(Tensor(GgufName(layer, row.role, "weight")), Interleaved(row.role));
+}
+
+Result<model::BlockWeights> GgufModel::WithoutWeights(std::size_t layer) const {
   AWQ_TRY(CheckLayer(layer));
   model::BlockWeights block;
   for (const model::LinearRow& row : config_.arch->linears) {
-    AWQ_ASSIGN(block.linears[static_cast<std::size_t>(row.role)], LinearAt(layer, row));
+    block.linears[static_cast<std::size_t>(row.role)] = WithoutWeight(layer, row);
   }
   for (const model::NormRow& row : config_.arch->norms) {
     if (!model::IsPresent(config_, row)) continue;
     block.norms[static_cast<std::size_t>(row.role)] =
         Read(Tensor(GgufName(layer, row.role, "weight")), false).first;
+  }
+  return block;
+}
+
+Result<model::BlockWeights> GgufModel::Block(std::size_t layer) const {
+  AWQ_ASSIGN(model::BlockWeights block, WithoutWeights(layer));
+  for (const model::LinearRow& row : config_.arch->linears) {
+    ReadWeight(layer, row, block.linear(row.role));
   }
   return block;
 }

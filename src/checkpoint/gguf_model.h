@@ -31,6 +31,9 @@ class GgufModel final : public StoredModel {
 
   const model::ModelConfig& config() const override { return config_; }
   Result<model::BlockWeights> Block(std::size_t layer) const override;
+  // Block() whose linears have no weight yet, and what gives one of them its own.
+  Result<model::BlockWeights> WithoutWeights(std::size_t layer) const;
+  void ReadWeight(std::size_t layer, const model::LinearRow& row, model::Linear& linear) const;
   Result<TensorView> Embedding() const override;
   Result<TensorView> FinalNorm() const override;
   Result<TensorView> Head() const override;
@@ -75,7 +78,7 @@ class GgufModel final : public StoredModel {
   // The tensor as floats of some width, and the memory that it lies in if that is not the file's.
   std::pair<TensorView, Memory> Read(const io::GgufTensor& tensor, bool interleaved) const;
   TensorView Table(std::string_view name, Memory& memory) const;
-  Result<model::Linear> LinearAt(std::size_t layer, const model::LinearRow& row) const;
+  model::Linear WithoutWeight(std::size_t layer, const model::LinearRow& row) const;
 
   std::filesystem::path path_;
   std::optional<pack::Quantization> none_;  // its types are no format of pack::Formats()

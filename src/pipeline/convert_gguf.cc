@@ -76,7 +76,7 @@ class GgufConversion {
 
   // The block as it will be stored; adds to the changes, and before writing to what moved.
   Result<StoredBlock> Convert(std::size_t layer) {
-    AWQ_ASSIGN(const model::BlockWeights weights, model_.Block(layer));
+    AWQ_ASSIGN(const model::BlockWeights weights, model_.WithoutWeights(layer));
     StoredBlock block;
     const FoldPlan fold;  // nothing moves
     for (const model::LinearRow& row : config_.arch->linears) {
@@ -85,8 +85,10 @@ class GgufConversion {
       AWQ_ASSIGN(stored.bias, StoredBias(linear, row.role, fold));
       if (linear.bias) CountRounded(linear.name + ".bias", *linear.bias);
       if (!plan_.linear(row.role).quantized()) {
-        AWQ_ASSIGN(stored.dense, StoredWeight(pool_, linear, row.role, fold));
-        CountRounded(linear.name, linear.weight);
+        model::Linear dense = linear;
+        model_.ReadWeight(layer, row, dense);
+        AWQ_ASSIGN(stored.dense, StoredWeight(pool_, dense, row.role, fold));
+        CountRounded(linear.name, dense.weight);
         continue;
       }
       AWQ_ASSIGN(checkpoint::GgufModel::Codes codes, model_.CodesOf(pool_, layer, row, spec_));
