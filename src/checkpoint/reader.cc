@@ -426,6 +426,15 @@ void ModelDirectory::Release(std::size_t layer) const {
   }
 }
 
+void ModelDirectory::ReleaseBytes(std::span<const std::byte> bytes) const {
+  for (const io::SafetensorsFile& file : files_) {
+    const std::span<const std::byte> all = file.file()->bytes();
+    if (bytes.data() < all.data() || bytes.data() >= all.data() + all.size()) continue;
+    file.file()->Release(bytes);
+    return;
+  }
+}
+
 void ModelDirectory::ReleaseAll() const {
   for (const io::SafetensorsFile& file : files_) file.file()->Release(file.file()->bytes());
 }

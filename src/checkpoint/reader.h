@@ -42,6 +42,8 @@ class ModelDirectory final : public StoredModel {
   Result<TensorView> Head() const override;
   void Release(std::size_t layer) const override;
   void ReleaseAll() const override;
+  // Of a tensor, or a part of one, that Find() or Packed() gave.
+  void ReleaseBytes(std::span<const std::byte> bytes) const;
 
   // Nothing where the linear is not packed.
   Result<std::optional<PackedLinear>> Packed(std::size_t layer, const model::LinearRow& row) const;

@@ -126,11 +126,17 @@ void CopyLine(const void* from, std::size_t bytes, void* to) {
 // Calls body(first_word, words, first_code, codes) for every block.
 template <class Body>
 void ForEachBlock(std::size_t words, std::size_t codes, const Body& body) {
-  for (std::size_t word = 0; word < words; word += kBlockWords) {
-    for (std::size_t code = 0; code < codes; code += kLine) {
+  for (std::size_t code = 0; code < codes; code += kLine) {
+    for (std::size_t word = 0; word < words; word += kBlockWords) {
       body(word, std::min(kBlockWords, words - word), code, std::min(kLine, codes - code));
     }
   }
+}
+
+// How many codes on the next block's packed rows are, which are fetched meanwhile: a line of each
+// row is no pattern that the CPU guesses. 0 where none follows.
+std::size_t Ahead(std::size_t first, std::size_t codes) {
+  return first + 2 * kLine <= codes ? kLine : 0;
 }
 
 // codes [8 * words, n], row-major -> words from `first_word` on of packed rows [n, stride].
@@ -143,10 +149,13 @@ void PackWords(MatrixView<const std::uint8_t> codes, std::size_t first_word, std
                    CopyLine(codes.row(word * kPerWord + r) + first, count, block.codes[r].data());
                  }
                  PackBlock(block);
-                 for (std::size_t k = 0; k < count; ++k) {
-                   CopyLine(
-                       block.packed[k].data(), words * sizeof(std::uint32_t),
-                       packed + ((first + k) * stride + first_word + word) * sizeof(std::uint32_t));
+                 std::byte* line =
+                     packed + (first * stride + first_word + word) * sizeof(std::uint32_t);
+                 const std::size_t step = stride * sizeof(std::uint32_t);
+                 const std::size_t ahead = Ahead(first, codes.cols) * step;
+                 for (std::size_t k = 0; k < count; ++k, line += step) {
+                   __builtin_prefetch(line + ahead, 1);
+                   CopyLine(block.packed[k].data(), words * sizeof(std::uint32_t), line);
                  }
                });
 }
@@ -157,10 +166,13 @@ void UnpackWords(const std::byte* packed, std::size_t first_word, std::size_t st
   Block block;
   ForEachBlock(codes.rows / kPerWord, codes.cols,
                [&](std::size_t word, std::size_t words, std::size_t first, std::size_t count) {
-                 for (std::size_t k = 0; k < count; ++k) {
-                   CopyLine(
-                       packed + ((first + k) * stride + first_word + word) * sizeof(std::uint32_t),
-                       words * sizeof(std::uint32_t), block.packed[k].data());
+                 const std::byte* line =
+                     packed + (first * stride + first_word + word) * sizeof(std::uint32_t);
+                 const std::size_t step = stride * sizeof(std::uint32_t);
+                 const std::size_t ahead = Ahead(first, codes.cols) * step;
+                 for (std::size_t k = 0; k < count; ++k, line += step) {
+                   __builtin_prefetch(line + ahead);
+                   CopyLine(line, words * sizeof(std::uint32_t), block.packed[k].data());
                  }
                  UnpackBlock(block);
                  for (std::size_t r = 0; r < words * kPerWord; ++r) {

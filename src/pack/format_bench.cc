@@ -30,7 +30,8 @@ struct Stored {
 
 // One stripe after another, as a conversion has them.
 struct Stripe {
-  Matrix<std::uint8_t> codes{kStripeRows, kSize, 5};
+  Matrix<std::uint8_t> memory{kStripeRows, kSize + 64, 5};
+  MatrixView<std::uint8_t> codes = memory.view().Cols(0, kSize);
   Matrix<float> scales{kStripeRows, kSize / kGroup, RoundToF16(0.01F)};
   Matrix<std::uint8_t> zeros{kStripeRows, kSize / kGroup, 8};
 };

@@ -3,9 +3,11 @@
 #include <awq/version.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "base/checked.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "checkpoint/writer.h"
@@ -23,23 +25,27 @@ using checkpoint::ModelDirectory;
 using nlohmann::json;
 
 constexpr std::size_t kNamedTensors = 5;  // in a refusal
+constexpr std::size_t kLineBytes = 64;    // of a cache
 constexpr std::size_t kFirstItems = 16;   // that are checked before all are
 
 // Memory of one thread, kept from linear to linear.
 struct Scratch {
-  Matrix<std::uint8_t> codes;
+  Matrix<std::uint8_t> codes;  // wider, since rows that lie a power of two apart share a few lines
+  std::size_t in_features = 0;
   Matrix<float> scales;
   Matrix<std::uint8_t> zeros;
   std::vector<Buffer<std::byte>> parts;
 
   void Fit(const pack::Form& form) {
-    if (codes.cols() != form.in_features) codes = {pack::kStripeRows, form.in_features};
+    in_features = form.in_features;
+    const std::size_t width = RoundUp(in_features, kLineBytes) + kLineBytes;
+    if (codes.cols() != width) codes = {pack::kStripeRows, width};
     if (scales.cols() == form.groups()) return;
     scales = {pack::kStripeRows, form.groups()};
     zeros = {pack::kStripeRows, form.groups()};
   }
   pack::MutableRows Rows(std::size_t first, std::size_t count) {
-    return {first, codes.view().Rows(0, count), scales.view().Rows(0, count),
+    return {first, codes.view().Cols(0, in_features).Rows(0, count), scales.view().Rows(0, count),
             zeros.view().Rows(0, count)};
   }
 };
@@ -93,6 +99,32 @@ Result<Changes> Repack(const pack::Format& from, const pack::Format& to, const C
                            packed.module));
   }
   return changes;
+}
+
+// The items [first, last), linears between pieces that are copied, by their bytes: a copy only
+// writes, and one thread at a time can write into a file, so that the other has something to
+// compute.
+std::vector<std::size_t> Mixed(const std::vector<ConvertItem>& items, std::size_t first,
+                               std::size_t last) {
+  std::array<std::vector<std::size_t>, 2> kinds;
+  std::array<std::size_t, 2> total_bytes{};
+  for (std::size_t i = first; i < last; ++i) {
+    const std::size_t kind = items[i].packed ? 1 : 0;
+    kinds[kind].push_back(i);
+    total_bytes[kind] += items[i].size_bytes;
+  }
+  std::vector<std::size_t> mixed;
+  std::array<std::size_t, 2> taken{};
+  std::array<double, 2> taken_bytes{};
+  while (mixed.size() < last - first) {
+    const bool behind = taken_bytes[1] * static_cast<double>(total_bytes[0]) <=
+                        taken_bytes[0] * static_cast<double>(total_bytes[1]);
+    std::size_t kind = behind ? 1 : 0;
+    if (taken[kind] == kinds[kind].size()) kind = 1 - kind;
+    mixed.push_back(kinds[kind][taken[kind]++]);
+    taken_bytes[kind] += static_cast<double>(items[mixed.back()].size_bytes);
+  }
+  return mixed;
 }
 
 class Conversion {
@@ -206,14 +238,25 @@ class Conversion {
   template <class Body>
   Status ForItems(std::size_t first, std::size_t last, std::string_view stage, const Body& body) {
     changes_.assign(last - first, {});
+    const std::vector<std::size_t> order = Mixed(plan_.items, first, last);
     Report(options_.progress, stage, first, plan_.items.size(), "tensors");
     Status outcome =
-        TryParallelFor(pool_, last - first, [&](std::size_t i, std::size_t worker) -> Status {
-          AWQ_ASSIGN(changes_[i], body(first + i, scratch_[worker]));
+        TryParallelFor(pool_, order.size(), [&](std::size_t i, std::size_t worker) -> Status {
+          AWQ_ASSIGN(changes_[order[i] - first], body(order[i], scratch_[worker]));
+          Release(plan_.items[order[i]]);
           return {};
         });
-    model_.ReleaseAll();
+    model_.ReleaseAll();  // pages that two tensors share
     return outcome;
+  }
+
+  // Each thread its own: giving back a whole file's pages at the end takes as long as some of the
+  // work.
+  void Release(const ConvertItem& item) const {
+    if (!item.packed) {
+      return model_.ReleaseBytes(item.view.bytes.subspan(item.offset_bytes, item.size_bytes));
+    }
+    for (const TensorView& part : item.packed->parts) model_.ReleaseBytes(part.bytes);
   }
 
   Status Open() {

@@ -10,7 +10,7 @@
 namespace awq::pipeline {
 namespace {
 
-constexpr std::size_t kPieceBytes = std::size_t{16} << 20;
+constexpr std::size_t kPieceBytes = std::size_t{4} << 20;
 
 using checkpoint::ModelDirectory;
 using checkpoint::PackedLinear;

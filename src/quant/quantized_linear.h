@@ -37,7 +37,7 @@ struct QuantizedLinear {
 };
 
 // What takes a linear a stripe of rows at a time begins at multiples of this.
-inline constexpr std::size_t kStripeRows = 128;
+inline constexpr std::size_t kStripeRows = 256;
 
 // Dequantizes rows [first_row, first_row + out.rows) to floats; exact where scales have
 // 16 bits: the product of an integer below 256 and such a number is a float.
