@@ -225,7 +225,8 @@ class Reports(CliTest):
 
     def test_formats_and_convert(self):
         gemm = self.work / "gemm"
-        self.succeed("quantize", MODEL, "-o", gemm, "--method", "rtn", "--group-size", "32")
+        self.succeed("quantize", MODEL, "-o", gemm, "--method", "rtn", "--group-size", "32", "--format",
+                     "awq")
         nll = strict_json(self.succeed("eval", gemm, "--text", TEXT, "--ctx", "64", "--max-tokens",
                                        "128", "--json", "-").stdout)["nll_nats_per_token"]
         for name in ("compressed-tensors", "gptq-v2", "awq-gemv", "awq-gemv-fast", "llm-awq"):

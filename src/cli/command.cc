@@ -166,6 +166,18 @@ CLI::Validator Trimmed() {
       "");
 }
 
+void AddFormat(CLI::App& command, std::string& format, const std::string& help) {
+  command.add_option("--format", format, help)
+      ->transform(CLI::Validator(
+          [](std::string& name) {
+            if (name == "awq") name = "awq-gemm";
+            return std::string();
+          },
+          ""))
+      ->check(CLI::IsMember(FileFormats()))
+      ->capture_default_str();
+}
+
 CLI::Validator WholeNumber(std::uint64_t least, std::uint64_t most) {
   return CLI::Validator(
       [least, most](const std::string& text) {

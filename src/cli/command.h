@@ -102,6 +102,9 @@ class CalibrationFlags {
   CLI::Option* bos_given_ = nullptr;
 };
 
+// --format, of FileFormats(); "awq" is awq-gemm.
+void AddFormat(CLI::App& command, std::string& format, const std::string& help);
+
 // Refuses "", which an unset variable of a shell leaves.
 CLI::Validator NotEmpty();
 // Takes the spaces around each element of a list away.

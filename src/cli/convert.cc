@@ -77,9 +77,7 @@ Action AddConvert(CLI::App& app) {
                   "The directory to write, or X.gguf; must not exist")
       ->check(NotEmpty())
       ->required();
-  command.add_option("--format", options.format, "The file format to write")
-      ->check(CLI::IsMember(FileFormats()))
-      ->capture_default_str();
+  AddFormat(command, options.format, "The file format to write; awq is awq-gemm");
   command.add_flag("--lossy", options.lossy, "Change what the format cannot hold as it is");
   command.add_option("--shard-bytes", options.shard_bytes, "Begin another file past this size")
       ->check(WholeNumber(1))

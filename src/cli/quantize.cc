@@ -79,12 +79,10 @@ Action AddQuantize(CLI::App& app) {
       ->check(CLI::IsMember({"awq-plus", "awq-plus-polish", "awq", "gptq", "rtn"}))
       ->capture_default_str();
   command.add_flag("--polish", flags->polish, "The same as --method awq-plus-polish");
-  command
-      .add_option("--format", options.format,
-                  "The file format of the quantized linears; gptq needs --sym; gguf: one file, "
-                  "X.gguf")
-      ->check(CLI::IsMember(FileFormats()))
-      ->capture_default_str();
+  AddFormat(
+      command, options.format,
+      "The file format of the quantized linears; awq is awq-gemm; gptq needs --sym; gguf: one "
+      "file, X.gguf");
   command
       .add_option("--bits", options.bits,
                   "Bits per weight; the awq formats hold 4, gptq 2, 3, 4 and 8")
