@@ -205,6 +205,18 @@ void ExpectLate(const fs::path& path) {
   ASSERT_GE(late - plan->items.begin(), 16);
 }
 
+TEST_F(ConvertTest, ABadScaleNamesItsDirectory) {
+  TestModel model = Packed("gptq-v2", {4, 32, false, DType::kF16});
+  std::string& scales = model.tensors.at(std::string(kLate) + ".scales").bytes;
+  scales[0] = scales[1] = 0;
+  model.Write(Path("start"));
+  const auto refused = Run(Path("start"), Path("out"), "awq-gemm");
+  ASSERT_FALSE(refused.ok());
+  EXPECT_TRUE(refused.error().message.starts_with(Path("start").string() + ": " + kLate +
+                                                  ".scales: the scale of "))
+      << refused.error().message;
+}
+
 TEST_F(ConvertTest, OneLateZeroPointIsRefusedAndReported) {
   TestModel model = Packed("gptq-v2", {4, 32, false, DType::kF16});
   model.tensors.at(std::string(kLate) + ".qzeros").bytes[0] &= '\xf0';  // of feature 0

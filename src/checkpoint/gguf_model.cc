@@ -253,6 +253,7 @@ Result<GgufModel::Codes> GgufModel::CodesOf(ThreadPool& pool, std::size_t layer,
   const std::size_t group_size = spec.group_size == 0 ? columns : spec.group_size;
   const std::size_t groups = columns / group_size;
   const bool interleaved = Interleaved(row.role);
+  const std::string name = fmt::format("{} of {}", tensor.name, path_.string());  // in errors
   Codes codes{{spec, {rows, columns}, {rows, groups}, {rows, groups}}, {}};
   codes.linear.spec.group_size = group_size;
   std::vector<pack::RowChanges> changes(pool.size());
@@ -266,7 +267,7 @@ Result<GgufModel::Codes> GgufModel::CodesOf(ThreadPool& pool, std::size_t layer,
                            {codes.linear.scales.row(r), groups},
                            {codes.linear.zeros.row(r), groups},
                            group_size},
-                          tensor.name));
+                          name));
     changes[worker].Add(row_changes);
     return {};
   }));

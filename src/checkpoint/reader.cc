@@ -69,7 +69,8 @@ class MappedSource final : public model::PackedSource {
       : format_(format), form_(form), module_(std::move(module)), parts_(std::move(parts)) {}
 
   Result<quant::QuantizedLinear> Unpack() const override {
-    return pack::Unpack(format_, Views(), form_, module_);
+    return pack::Unpack(format_, Views(), form_,
+                        fmt::format("{}: {}", parts_[0].file->path().string(), module_));
   }
   Status UnpackRows(std::size_t first_row, quant::QuantizedLinear& rows) const override {
     const std::vector<TensorView> views = Views();
@@ -167,7 +168,8 @@ Status ModelDirectory::OpenFile(const fs::path& path) {
 Status ModelDirectory::OpenShards(const fs::path& index) {
   AWQ_ASSIGN(const std::string text, ReadSmall(index, kMaxIndexBytes));
   AWQ_ASSIGN(const auto weight_map, io::ParseIndex(text, index.string()));
-  std::map<std::string, std::size_t> shards;  // by file name
+  std::map<std::string, std::size_t> shards;     // by file name
+  std::map<std::string, std::string> elsewhere;  // tensor -> a file that holds it, too
   for (const auto& [tensor, file] : weight_map) {
     if (!shards.emplace(file, files_.size()).second) continue;
     AWQ_TRY(OpenFile(path_ / file));
@@ -175,7 +177,9 @@ Status ModelDirectory::OpenShards(const fs::path& index) {
       const auto entry = weight_map.find(info.name);
       if (entry == weight_map.end()) {
         extra_tensors_.push_back(info.name);  // in the file, but not in the index
-      } else if (entry->second == file) {
+      } else if (entry->second != file) {
+        elsewhere.emplace(info.name, file);
+      } else {
         tensors_[info.name] = {files_.size() - 1, info};
       }
     }
@@ -186,6 +190,12 @@ Status ModelDirectory::OpenShards(const fs::path& index) {
                        "{}: says that tensor {} is in {}, which does not hold it", index.string(),
                        tensor, file);
     }
+  }
+  if (!elsewhere.empty()) {
+    const auto& [tensor, file] = *elsewhere.begin();
+    return MakeError(ErrorCode::kCorrupt,
+                     "{}: tensor {} is there, but {} says that it is in {}; remove one of them",
+                     (path_ / file).string(), tensor, index.string(), weight_map.at(tensor));
   }
   return {};
 }
@@ -225,13 +235,16 @@ Status ModelDirectory::CheckStoredAs(const std::string& module, bool packed) con
         : ours         ? quantization_->excluded_by + " of config.json excludes the module"
                : fmt::format("by config.json the format is {}", quantization_->format->name));
   }
-  if (packed && !tensors_.contains(CodesName(*quantization_->format, module)) &&
-      tensors_.contains(module + ".weight")) {
+  if (!packed || !tensors_.contains(module + ".weight")) return {};
+  const std::string codes = CodesName(*quantization_->format, module);
+  if (tensors_.contains(codes)) {
     return MakeError(ErrorCode::kCorrupt,
-                     "{}: {} is not quantized, but {} of config.json does not exclude it",
-                     path_.string(), module, quantization_->excluded_by);
+                     "{}: {} is there as {}.weight and as {}; remove the one that is not meant",
+                     path_.string(), module, module, codes);
   }
-  return {};
+  return MakeError(ErrorCode::kCorrupt,
+                   "{}: {} is not quantized, but {} of config.json does not exclude it",
+                   path_.string(), module, quantization_->excluded_by);
 }
 
 Result<std::optional<pack::Form>> ModelDirectory::FormOf(const std::string& module,

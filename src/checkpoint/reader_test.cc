@@ -230,6 +230,8 @@ TEST(Reader, RefusesQuantizedDirectoriesThatContradictThemselves) {
   add("in_features 64 is no multiple of the group size 128")
       .config["quantization_config"]["group_size"] = 128;
   add("not 8-bit").config["quantization_config"]["bits"] = 8;
+  add(up + " is there as " + up + ".weight and as " + up + ".qweight")
+      .Add(up + ".weight", DType::kF16, {96, 64});
   TestModel& dense = add(up + " is not quantized, but modules_to_not_convert");
   for (const char* part : {".qweight", ".qzeros", ".scales"}) dense.tensors.erase(up + part);
   dense.Add(up + ".weight", DType::kF16, {96, 64});
@@ -237,6 +239,35 @@ TEST(Reader, RefusesQuantizedDirectoriesThatContradictThemselves) {
     const std::string error = ErrorOf(model);
     EXPECT_NE(error.find(expected), std::string::npos) << expected << "\n -> " << error;
   }
+}
+
+TEST(Reader, RefusesATensorOfTwoFiles) {
+  const TestModel model = MakeModel("llama");
+  const TemporaryDirectory directory;
+  const nlohmann::json index = model.WriteSharded(directory.path(), 2);
+  EXPECT_EQ(ErrorOf(directory.path()), "");
+  model.WriteShard(directory.path() / "part-1.safetensors");  // all of them
+  const std::string error = ErrorOf(directory.path());
+  EXPECT_NE(error.find("part-1.safetensors: tensor lm_head.weight is there, but"),
+            std::string::npos)
+      << error;
+  EXPECT_NE(error.find("says that it is in part-0.safetensors"), std::string::npos) << error;
+}
+
+TEST(Reader, ABadScaleNamesItsFile) {
+  TestModel model = MakeQuantizedModel("llama");
+  const std::string up = "model.layers.1.mlp.up_proj";
+  std::string& scales = model.tensors.at(up + ".scales").bytes;
+  scales[0] = scales[1] = 0;
+  const TemporaryDirectory directory;
+  model.Write(directory.path());
+  const auto opened = ModelDirectory::Open(directory.path());
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  const auto unpacked = (*opened)->Block(1)->linear(model::Role::kUp).packed->Unpack();
+  ASSERT_FALSE(unpacked.ok());
+  EXPECT_TRUE(unpacked.error().message.starts_with(
+      (directory.path() / "model.safetensors").string() + ": " + up + ".scales: the scale of "))
+      << unpacked.error().message;
 }
 
 // AutoGPTQ and AutoAWQ had a file of their own before config.json told it.

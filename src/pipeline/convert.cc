@@ -64,14 +64,15 @@ Status CheckInOrder(const pack::Form& form, std::span<const std::uint32_t> group
 
 // Reads, changes what must be, and packs into scratch.parts.
 Result<Changes> Repack(const pack::Format& from, const pack::Format& to, const ConvertItem& item,
-                       Scratch& scratch) {
+                       const std::string& directory, Scratch& scratch) {
   const checkpoint::PackedLinear& packed = *item.packed;
+  const std::string module = fmt::format("{}: {}", directory, packed.module);  // in errors
   const pack::Form& form = packed.form;
-  AWQ_TRY(pack::CheckParts(from, form, packed.parts, packed.module));
+  AWQ_TRY(pack::CheckParts(from, form, packed.parts, module));
   AWQ_ASSIGN(std::vector<std::uint32_t> group_of,
-             pack::UnpackOnce(from, form, packed.parts, packed.module));
+             pack::UnpackOnce(from, form, packed.parts, module));
   if (!item.target.spec.act_order) {
-    AWQ_TRY(CheckInOrder(form, group_of, packed.module, to));
+    AWQ_TRY(CheckInOrder(form, group_of, module, to));
     group_of.clear();
   }
   const std::vector<pack::PartInfo> parts = to.parts(item.target);
@@ -89,14 +90,14 @@ Result<Changes> Repack(const pack::Format& from, const pack::Format& to, const C
   Changes changes;
   for (std::size_t first = 0; first < form.out_features; first += pack::kStripeRows) {
     const auto rows = scratch.Rows(first, std::min(pack::kStripeRows, form.out_features - first));
-    AWQ_TRY(pack::UnpackRows(from, form, packed.parts, rows, packed.module));
+    AWQ_TRY(pack::UnpackRows(from, form, packed.parts, rows, module));
     if (adapts) {
       AWQ_ASSIGN(const Changes stripe, Adapt(item.target.spec.scale_dtype, to.least_zero,
-                                             form.spec.max_code(), rows, packed.module));
+                                             form.spec.max_code(), rows, module));
       changes.Add(stripe);
     }
     AWQ_TRY(pack::PackRows(to, item.target, {first, rows.codes, rows.scales, rows.zeros}, pointers,
-                           packed.module));
+                           module));
   }
   return changes;
 }
@@ -214,7 +215,7 @@ class Conversion {
     AWQ_TRY(ForItems(first, last, "checking", [&](std::size_t i, Scratch& scratch) {
       const ConvertItem& item = plan_.items[i];
       if (!item.packed || !DependsOnValues(item)) return Result<Changes>(Changes{});
-      return Repack(from(), to(), item, scratch);
+      return Repack(from(), to(), item, model_.path().string(), scratch);
     }));
     report_.moved = {};
     for (const Changes& changes : changes_) {
@@ -298,7 +299,7 @@ class Conversion {
                                    item.offset_bytes));
       return Changes{};
     }
-    AWQ_ASSIGN(const Changes changes, Repack(from(), to(), item, scratch));
+    AWQ_ASSIGN(const Changes changes, Repack(from(), to(), item, model_.path().string(), scratch));
     AWQ_CHECK(options_.lossy || !changes.any());  // MakePlan refused it
     const std::vector<pack::PartInfo> parts = to().parts(item.target);
     for (std::size_t i = 0; i < parts.size(); ++i) {
