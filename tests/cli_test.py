@@ -123,6 +123,47 @@ class Reports(CliTest):
                       ["--stop", ""], ["--top-k", "x"]):
             self.fails(2, [wrong[0]], "run", MODEL, "-p", "x", *wrong)
 
+    def test_many_prompts_are_what_each_is_alone(self):
+        prompts = ["Once upon a time there was a girl", "Once upon a time there was a dog", "The cat",
+                   "Once upon a time there was a girl"]
+        lines = self.work / "prompts.txt"
+        lines.write_text("\n".join(prompts) + "\n")
+        objects = self.work / "prompts.jsonl"
+        objects.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
+        args = ["-n", "16", "--precision", "f32", "--json", "-"]
+        alone = [strict_json(self.succeed("run", MODEL, "-p", prompt, *args).stdout)
+                 for prompt in prompts]
+        for file in (lines, objects):
+            for batch in (1, 3):
+                done = self.succeed("run", MODEL, "--prompts", file, "--batch", batch, *args)
+                report = strict_json(done.stdout)
+                self.assertEqual([text["text"] for text in report["texts"]],
+                                 [text["text"] for text in alone])
+                self.assertEqual(report["new_tokens"], sum(text["new_tokens"] for text in alone))
+                self.assertGreater(report["texts"][3]["reused_tokens"], 5)
+                self.assertEqual(report["reused_tokens"],
+                                 sum(text["reused_tokens"] for text in report["texts"]))
+                self.assertIn(b"of them reused", done.stderr)
+        shown = self.succeed("run", MODEL, "--prompts", lines, "-n", "16", "--precision", "f32").stdout
+        self.assertEqual(shown.decode(), "".join(f"{i + 1}: {text['text']}\n"
+                                                 for i, text in enumerate(alone)))
+
+    def test_prompts_that_cannot_be_run_are_named(self):
+        def file(name, text):
+            (self.work / name).write_text(text)
+            return self.work / name
+
+        for says, prompts in (
+                (["a.txt:2", "empty"], file("a.txt", "Once\n\nTwice\n")),
+                (["b.txt", "no prompts"], file("b.txt", "")),
+                (["c.jsonl:1", "\"prompt\""], file("c.jsonl", "{\"text\": \"x\"}\n")),
+                (["d.jsonl:2"], file("d.jsonl", "{\"prompt\": \"x\"}\n{\n")),
+                (["prompt 2", "context of 512"], file("e.txt", "Once\n" + "cat " * 600 + "\n"))):
+            with self.subTest(prompts=prompts):
+                self.fails(1, says, "run", MODEL, "--prompts", prompts)
+        self.fails(2, ["--prompts"], "run", MODEL, "-p", "x", "--batch", "2")
+        self.fails(2, ["--prompts"], "run", MODEL, "-p", "x", "--prompts", self.work / "a.txt")
+
     def test_bench(self):
         args = ["bench", MODEL, "--prompt", "8,3", "--gen", "2", "--batch", "1,3", "--repeat", "2",
                 "--threads", "1,2"]

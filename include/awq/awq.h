@@ -289,6 +289,7 @@ struct GenerateOptions {
 struct GenerateReport {
   std::string text;
   std::size_t prompt_tokens = 0;
+  std::size_t reused_tokens = 0;  // of the prompt, that had been run for another one
   std::size_t new_tokens = 0;
   // "end" (the model ended the text), "stop" (one of Sampling::stop), "length" (max_new_tokens),
   // "context" (the model takes no more tokens) or "stopped" (on_text returned false)
@@ -301,6 +302,34 @@ struct GenerateReport {
 // `on_text` receives whole UTF-8 characters as they come; it stops the run by returning false.
 Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& runtime = {},
                                 const std::function<bool(std::string_view)>& on_text = {});
+
+struct GenerateManyOptions {
+  GenerateOptions each;  // for every prompt; its own is not looked at
+  std::vector<std::string> prompts;
+  std::size_t batch = 8;  // that run at a time: where one ends, the next begins
+};
+
+struct GenerateManyReport {
+  std::vector<GenerateReport> texts;  // of each prompt, in their order; without json
+  std::size_t prompt_tokens = 0;      // of all together, as are the next two
+  std::size_t reused_tokens = 0;
+  std::size_t new_tokens = 0;
+  double seconds = 0;
+  std::size_t cache_bytes = 0;  // of keys and values, at the most
+  std::string json;
+};
+
+// One prompt a line of the file: in one named .jsonl, objects with a string "prompt"; in any other
+// the line itself. Error: no line, an empty one, one that is no such object; by its number.
+Result<std::vector<std::string>> ReadPrompts(const std::string& path);
+
+// Prompts that begin alike share what they begin with. Each draws random numbers of its own. The
+// texts come in the order of the prompts, each as soon as it and all before it are whole; `on_text`
+// stops the run by returning false, and what was not whole is "stopped". Error: a prompt that does
+// not fit, by its number (the first is 1); as Generate.
+Result<GenerateManyReport> GenerateMany(
+    const GenerateManyOptions& options, const Runtime& runtime = {},
+    const std::function<bool(std::size_t index, const GenerateReport& text)>& on_text = {});
 
 // --- Conversations ---
 

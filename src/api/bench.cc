@@ -124,8 +124,8 @@ class Bencher {
     report_.instruction_set = IsaName(ActiveIsa());
     report_.weight_bytes = network->BlockWork().weight_bytes + network->HeadWork().weight_bytes;
     report_.kv_bytes_per_token =
-        transformer::KvCache::Bytes(network->config(), network->precision(),
-                                    {network->config().num_hidden_layers, 1, 1, network->kv()});
+        network->config().num_hidden_layers *
+        transformer::KvCache::TokenBytes(network->config(), network->precision(), network->kv());
     speed::SpeedTest test(pool, *network, options_.repeats);
     const std::size_t prompt = options_.prompt_tokens.front();
     for (const std::size_t tokens : options_.prompt_tokens) {

@@ -19,7 +19,7 @@ namespace {
 constexpr std::size_t kBytesPerToken = 32;
 constexpr std::size_t kCacheBytes = std::size_t{1} << 30;
 constexpr std::size_t kFewestWindows = 8;
-constexpr std::size_t kLogitsBytes = std::size_t{32} << 20;  // see generate::GenerateBatch
+constexpr std::size_t kLogitsBytes = std::size_t{32} << 20;  // see generate::Engine
 constexpr std::size_t kKeepBytes = std::size_t{512} << 20;
 // Drawn at this temperature, the first tokens of stories15M and minimind2 differ in nearly every
 // window, and the text after them reads as usual.
@@ -161,10 +161,11 @@ Result<CalibrationTokens> FromModel(ThreadPool& pool, const model::WeightSource&
                                            .positions = options.sequence_tokens,
                                            .keep_bytes = kKeepBytes}));
   generate::BatchOptions batch;
-  batch.sampler = {
-      .temperature = 1.0F, .banned_tokens = NeverDrawn(config, tokenizer), .seed = options.seed};
-  batch.wide_tokens = kWideTokens;
-  batch.wide_temperature = kWideTemperature;
+  batch.sampler = {.temperature = 1.0F,
+                   .banned_tokens = NeverDrawn(config, tokenizer),
+                   .wide_tokens = kWideTokens,
+                   .wide_temperature = kWideTemperature,
+                   .seed = options.seed};
 
   CalibrationTokens tokens{
       Matrix<std::int32_t>(options.samples, options.sequence_tokens),
@@ -179,7 +180,7 @@ Result<CalibrationTokens> FromModel(ThreadPool& pool, const model::WeightSource&
       const std::size_t done = row * options.sequence_tokens + step * count;
       Report(options.progress, "writing text", done, tokens.ids.size(), "tokens");
     };
-    AWQ_TRY(generate::GenerateBatch(pool, *network, tokens.ids.view().Rows(row, count), batch));
+    AWQ_TRY(generate::GenerateBatch(*network, tokens.ids.view().Rows(row, count), batch));
   }
   return tokens;
 }

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <utility>
 
 #include "cli/command.h"
 
@@ -13,6 +14,8 @@ struct Flags {
   JsonFlag json;
   GenerateOptions options;
   std::string bos = "auto";
+  std::string prompts;  // a file
+  std::size_t batch = GenerateManyOptions().batch;
   bool quiet = false;
 };
 
@@ -26,10 +29,38 @@ void ShowSpeed(const GenerateReport& report) {
                                           : ""));
 }
 
+void ShowSpeed(const GenerateManyReport& report) {
+  PrintError(fmt::format("{}, {:.1f} tokens/s in {}; {}, {} of them reused; cache of {}\n",
+                         Counted(report.new_tokens, "new token"),
+                         PerSecond(report.new_tokens, report.seconds), Duration(report.seconds),
+                         Counted(report.prompt_tokens, "prompt token"), report.reused_tokens,
+                         Bytes(report.cache_bytes)));
+}
+
+int RunMany(Flags& flags) {
+  std::FILE* out = flags.json.readable();
+  const auto generate = [&](const Runtime& runtime,
+                            ProgressBar& progress) -> Result<GenerateManyReport> {
+    auto prompts = ReadPrompts(flags.prompts);
+    if (!prompts) return prompts.error();
+    const GenerateManyOptions options{flags.options, std::move(*prompts), flags.batch};
+    return GenerateMany(options, runtime, [&](std::size_t index, const GenerateReport& text) {
+      progress.Clear();
+      fmt::print(out, "{}: {}\n", index + 1, text.text);
+      return std::fflush(out) == 0;
+    });
+  };
+  return RunAndReport(flags.runtime, flags.json, generate,
+                      [&](std::FILE*, const GenerateManyReport& report) {
+                        if (!flags.quiet) ShowSpeed(report);
+                      });
+}
+
 int Run(Flags& flags) {
   std::FILE* out = flags.json.readable();
   NoteIdleSampling(flags.options.sampling);
   flags.options.bos = ParseBos(flags.bos);
+  if (!flags.prompts.empty()) return RunMany(flags);
   const auto generate = [&](const Runtime& runtime, ProgressBar& progress) {
     return Generate(flags.options, runtime, [&](std::string_view text) {
       progress.Clear();
@@ -51,7 +82,18 @@ Action AddRun(CLI::App& app) {
   auto flags = std::make_shared<Flags>(command);
   GenerateOptions& options = flags->options;
   AddModel(command, options.model, kAnyModel);
-  command.add_option("-p,--prompt", options.prompt, "The text to continue")->required();
+  CLI::Option_group& prompt = *command.add_option_group("Prompt");
+  prompt.add_option("-p,--prompt", options.prompt, "The text to continue");
+  CLI::Option* const prompts =
+      prompt
+          .add_option("--prompts", flags->prompts,
+                      "A file of prompts, one a line; in a .jsonl, objects with \"prompt\"")
+          ->check(NotEmpty());
+  prompt.require_option(1);
+  command.add_option("--batch", flags->batch, "Prompts of --prompts that are run at a time")
+      ->check(WholeNumber(1, 1 << 16))
+      ->capture_default_str()
+      ->needs(prompts);
   command.add_flag("--chat", options.chat,
                    "The prompt is a user's message, put through the model's chat template");
   AddMaxNewTokens(command, options.max_new_tokens, "New tokens at most");

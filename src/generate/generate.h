@@ -1,4 +1,4 @@
-// Decoding over a KV cache: one sequence for a reader, or many at once for calibration.
+// Decoding: one sequence for a reader, or many of equal length for calibration; both by an Engine.
 #pragma once
 
 #include <awq/result.h>
@@ -10,7 +10,6 @@
 #include <span>
 #include <vector>
 
-#include "base/threads.h"
 #include "generate/sampler.h"
 #include "tensor/tensor.h"
 #include "transformer/network.h"
@@ -37,16 +36,18 @@ struct GenerateReport {
   std::vector<std::int32_t> tokens;  // the new ones, without the end token
   StopReason stop = StopReason::kLength;
   std::size_t prompt_tokens = 0;
-  std::size_t reused_tokens = 0;  // of the prompt, that a Session had run before
-  double prefill_seconds = 0;     // until the first token's logits
+  std::size_t reused_tokens = 0;  // of the prompt, that had been run before
+  double prefill_seconds = 0;     // from its turn to the first token's logits
   double decode_seconds = 0;      // all after that
 };
 
 // Sees each new token as soon as it is drawn; false stops.
 using OnToken = std::function<bool(std::int32_t token)>;
 
-// One sequence whose keys and values stay: of the next prompt only what differs from this one and
-// its answer is run. The cache grows with the text. The network must outlive it.
+class Engine;
+
+// One sequence at a time, whose keys and values stay: of the next prompt only what differs from
+// this one and its answer is run. The network must outlive it.
 class Session {
  public:
   explicit Session(transformer::Network& network);
@@ -57,8 +58,7 @@ class Session {
                                   const GenerateOptions& options, const OnToken& on_token = {});
 
  private:
-  class Decoder;
-  std::unique_ptr<Decoder> decoder_;
+  std::unique_ptr<Engine> engine_;
 };
 
 // Error: an empty prompt, one that fills network.positions(), a token outside the vocabulary.
@@ -68,21 +68,17 @@ Result<GenerateReport> Generate(transformer::Network& network, std::span<const s
 struct BatchOptions {
   std::size_t given = 1;        // leading columns that are set already
   SamplerOptions sampler = {};  // what ends a sequence belongs into banned_tokens
-  // The first so many new tokens are drawn at wide_temperature, so that texts differ from the
-  // start.
-  std::size_t wide_tokens = 0;
-  float wide_temperature = 1;
   // Sequence i draws from stream first_stream + i: a caller that cuts a set of sequences into
   // batches passes how many came before.
   std::uint64_t first_stream = 0;
   std::function<void(std::size_t step, std::size_t steps)> on_step = {};  // after each column
 };
 
-// Fills columns [given, length) of sequences [n, length], all rows a step at a time. Memory: a KV
-// cache of n * length tokens, and up to 32 MiB of logits. The random numbers of a sequence do not
-// depend on n; its logits do in their last bits. Errors: given not in [1, length]; length beyond
-// network.positions(); a given token outside the vocabulary.
-Status GenerateBatch(ThreadPool& pool, transformer::Network& network,
-                     MatrixView<std::int32_t> sequences, const BatchOptions& options);
+// Fills columns [given, length) of sequences [n, length], all rows together. Memory: a KV cache of
+// n * length tokens (in whole pages), and up to 32 MiB of logits. The random numbers of a sequence
+// do not depend on n; its logits do in their last bits. Errors: given not in [1, length]; length
+// beyond network.positions(); a given token outside the vocabulary.
+Status GenerateBatch(transformer::Network& network, MatrixView<std::int32_t> sequences,
+                     const BatchOptions& options);
 
 }  // namespace awq::generate

@@ -168,7 +168,7 @@ TEST_F(Generation, ABatchAtTemperatureZeroIsEachSequenceAlone) {
     EXPECT_EQ(step, ++steps);
     EXPECT_EQ(total, 22U);
   };
-  ASSERT_TRUE(GenerateBatch(pool_, *network_, sequences, options));
+  ASSERT_TRUE(GenerateBatch(*network_, sequences, options));
   EXPECT_EQ(steps, 22U);
   const Matrix<std::int32_t> given = Sequences(9, 25);
   for (std::size_t s = 0; s < 9; ++s) {
@@ -182,27 +182,27 @@ TEST_F(Generation, ABatchAtTemperatureZeroIsEachSequenceAlone) {
 TEST_F(Generation, ThreadsAndCutsOfTheBatchDoNotChangeWhatIsDrawn) {
   BatchOptions options{.given = 3, .sampler = {.temperature = 1, .seed = 9}};
   Matrix<std::int32_t> first = Sequences(12, 30);
-  ASSERT_TRUE(GenerateBatch(pool_, *network_, first, options));
+  ASSERT_TRUE(GenerateBatch(*network_, first, options));
   for (std::size_t threads : {1U, 3U, 8U}) {
     ThreadPool pool(threads);
     const std::unique_ptr<Network> network = MakeNetwork(pool);
     Matrix<std::int32_t> again = Sequences(12, 30);
-    ASSERT_TRUE(GenerateBatch(pool, *network, again, options));
+    ASSERT_TRUE(GenerateBatch(*network, again, options));
     EXPECT_TRUE(std::ranges::equal(again.span(), first.span())) << threads;
   }
   Matrix<std::int32_t> cut = Sequences(12, 30);
-  ASSERT_TRUE(GenerateBatch(pool_, *network_, cut.view().Rows(0, 5), options));
+  ASSERT_TRUE(GenerateBatch(*network_, cut.view().Rows(0, 5), options));
   options.first_stream = 5;
-  ASSERT_TRUE(GenerateBatch(pool_, *network_, cut.view().Rows(5, 7), options));
+  ASSERT_TRUE(GenerateBatch(*network_, cut.view().Rows(5, 7), options));
   EXPECT_TRUE(std::ranges::equal(cut.span(), first.span()));
 }
 
 TEST_F(Generation, BannedTokensDoNotOccurAndWideTokensDiffer) {
   Matrix<std::int32_t> sequences(16, 20, 1);
   BatchOptions options{.given = 1, .sampler = {.banned_tokens = {0, 1, 2}}};
-  options.wide_tokens = 4;
-  options.wide_temperature = 5;
-  ASSERT_TRUE(GenerateBatch(pool_, *network_, sequences, options));
+  options.sampler.wide_tokens = 4;
+  options.sampler.wide_temperature = 5;
+  ASSERT_TRUE(GenerateBatch(*network_, sequences, options));
   std::set<std::vector<std::int32_t>> openings;
   for (std::size_t s = 0; s < 16; ++s) {
     for (std::size_t c = 1; c < 20; ++c) ASSERT_GT(sequences(s, c), 2);
@@ -213,20 +213,20 @@ TEST_F(Generation, BannedTokensDoNotOccurAndWideTokensDiffer) {
   Matrix<std::int32_t> continued = Sequences(16, 20);
   for (std::size_t s = 0; s < 16; ++s) std::copy_n(sequences.row(s), 5, continued.row(s));
   options.given = 5;
-  options.wide_tokens = 0;
-  ASSERT_TRUE(GenerateBatch(pool_, *network_, continued, options));
+  options.sampler.wide_tokens = 0;
+  ASSERT_TRUE(GenerateBatch(*network_, continued, options));
   EXPECT_TRUE(std::ranges::equal(continued.span(), sequences.span()));
 }
 
 TEST_F(Generation, RefusesBatchesThatDoNotFit) {
   Matrix<std::int32_t> sequences = Sequences(2, 41);
-  EXPECT_FALSE(GenerateBatch(pool_, *network_, sequences, {.given = 3}));
-  EXPECT_FALSE(GenerateBatch(pool_, *network_, sequences.view().Cols(0, 5), {.given = 0}));
-  EXPECT_FALSE(GenerateBatch(pool_, *network_, sequences.view().Cols(0, 5), {.given = 6}));
-  EXPECT_FALSE(GenerateBatch(pool_, *network_, sequences.view().Cols(0, 9), {.given = 4}));  // -1
-  EXPECT_TRUE(GenerateBatch(pool_, *network_, sequences.view().Rows(0, 0).Cols(0, 9), {}));
+  EXPECT_FALSE(GenerateBatch(*network_, sequences, {.given = 3}));
+  EXPECT_FALSE(GenerateBatch(*network_, sequences.view().Cols(0, 5), {.given = 0}));
+  EXPECT_FALSE(GenerateBatch(*network_, sequences.view().Cols(0, 5), {.given = 6}));
+  EXPECT_FALSE(GenerateBatch(*network_, sequences.view().Cols(0, 9), {.given = 4}));  // -1
+  EXPECT_TRUE(GenerateBatch(*network_, sequences.view().Rows(0, 0).Cols(0, 9), {}));
   Matrix<std::int32_t> whole = Sequences(2, 3);
-  EXPECT_TRUE(GenerateBatch(pool_, *network_, whole, {.given = 3}));
+  EXPECT_TRUE(GenerateBatch(*network_, whole, {.given = 3}));
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ void Sampler::Penalize(std::span<float> logits) const {
   }
 }
 
-Result<std::int32_t> Sampler::Next(std::span<float> logits, float temperature) {
+Result<std::int32_t> Sampler::Next(std::span<float> logits) {
   Penalize(logits);
   const std::size_t best = math::ArgMax(logits);
   // A NaN anywhere makes the sum NaN, which ArgMax alone could overlook.
@@ -51,6 +51,8 @@ Result<std::int32_t> Sampler::Next(std::span<float> logits, float temperature) {
         logits.size());
   }
   auto drawn = static_cast<std::int32_t>(best);
+  const float temperature =
+      drawn_++ < options_.wide_tokens ? options_.wide_temperature : options_.temperature;
   if (temperature > kColdest) {
     math::Softmax(logits, 1 / temperature);
     const double share = random_.Uniform();

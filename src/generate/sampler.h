@@ -3,6 +3,7 @@
 
 #include <awq/result.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <utility>
@@ -23,6 +24,9 @@ struct SamplerOptions {
   // al. 2019); also at temperature 0.
   float repeat_penalty = 1;
   std::vector<std::int32_t> banned_tokens = {};  // never drawn
+  // So many first tokens are drawn at wide_temperature, so that texts differ from the start.
+  std::size_t wide_tokens = 0;
+  float wide_temperature = 1;
   std::uint64_t seed = 0;
 };
 
@@ -37,8 +41,7 @@ class Sampler {
 
   // Draws from softmax(logits / temperature); overwrites `logits` [vocab_size]. One random number a
   // call unless the temperature is 0. Error: no allowed token has a finite logit.
-  Result<std::int32_t> Next(std::span<float> logits) { return Next(logits, options_.temperature); }
-  Result<std::int32_t> Next(std::span<float> logits, float temperature);
+  Result<std::int32_t> Next(std::span<float> logits);
 
  private:
   struct Candidate {
@@ -54,6 +57,7 @@ class Sampler {
 
   SamplerOptions options_;
   Random random_;
+  std::size_t drawn_ = 0;           // tokens so far
   std::vector<std::int32_t> seen_;  // sorted, if there is a penalty
   std::vector<Candidate> candidates_;
 };

@@ -7,6 +7,7 @@
 #include <map>
 #include <new>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <unordered_map>
 #include <utility>
 
 #include "math/vector.h"
@@ -35,7 +36,9 @@ using Key = std::array<std::size_t, 10>;
 
 struct Primitive {
   dnnl::matmul matmul;
-  dnnl::memory::desc a, b, c, scratchpad;
+  std::size_t scratch_bytes = 0;
+  // Made once: what they point at is set for every call.
+  std::unordered_map<int, dnnl::memory> arguments;
 };
 
 // oneDNN's state of one thread. Scratch memory is shared by all primitives of the thread.
@@ -51,16 +54,17 @@ class Worker {
     Primitive& primitive = Find({c.rows, c.cols, k, a.stride, a.transposed, b.stride, b.transposed,
                                  c.stride, static_cast<std::size_t>(a.dtype), accumulate},
                                 a, b, c);
-    const std::size_t scratch_bytes = primitive.scratchpad.get_size();
-    if (scratch_.size() < scratch_bytes) scratch_ = Buffer<std::byte>(scratch_bytes);
-    const auto memory = [&](const dnnl::memory::desc& desc, const void* data) {
-      return dnnl::memory(desc, engine_, const_cast<void*>(data));
+    if (scratch_.size() < primitive.scratch_bytes) {
+      scratch_ = Buffer<std::byte>(primitive.scratch_bytes);
+    }
+    const auto set = [&](int argument, const void* data) {
+      primitive.arguments.at(argument).set_data_handle(const_cast<void*>(data));
     };
-    primitive.matmul.execute(
-        stream_, {{DNNL_ARG_SRC, memory(primitive.a, a.data)},
-                  {DNNL_ARG_WEIGHTS, memory(primitive.b, b.data)},
-                  {DNNL_ARG_DST, memory(primitive.c, c.data)},
-                  {DNNL_ARG_SCRATCHPAD, memory(primitive.scratchpad, scratch_.data())}});
+    set(DNNL_ARG_SRC, a.data);
+    set(DNNL_ARG_WEIGHTS, b.data);
+    set(DNNL_ARG_DST, c.data);
+    set(DNNL_ARG_SCRATCHPAD, scratch_.data());
+    primitive.matmul.execute(stream_, primitive.arguments);
     stream_.wait();
   }
 
@@ -96,10 +100,16 @@ class Worker {
     const dnnl::matmul::primitive_desc made(dnnl::matmul::desc(a_desc, b_desc, c_desc), attributes,
                                             engine_);
 #endif
-    return primitives_
-        .emplace(key, Primitive{dnnl::matmul(made), made.src_desc(), made.weights_desc(),
-                                made.dst_desc(), made.scratchpad_desc()})
-        .first->second;
+    const auto argument = [&](const dnnl::memory::desc& desc) {
+      return dnnl::memory(desc, engine_, DNNL_MEMORY_NONE);
+    };
+    Primitive primitive{dnnl::matmul(made),
+                        made.scratchpad_desc().get_size(),
+                        {{DNNL_ARG_SRC, argument(made.src_desc())},
+                         {DNNL_ARG_WEIGHTS, argument(made.weights_desc())},
+                         {DNNL_ARG_DST, argument(made.dst_desc())},
+                         {DNNL_ARG_SCRATCHPAD, argument(made.scratchpad_desc())}}};
+    return primitives_.emplace(key, std::move(primitive)).first->second;
   }
 
   dnnl::engine engine_;

@@ -105,8 +105,13 @@ void SiluMul(std::span<const float> gate, std::span<const float> up, std::span<f
 
 void Multiply(std::span<float> x, float factor) { Loops().multiply(x.data(), factor, x.size()); }
 
-float ExpSum(std::span<float> x, float scale) {
-  const float max = Loops().max(x.data(), x.size());
+void Multiply(std::span<float> x, std::span<const float> factors) {
+  Loops().scale_mul(x.data(), factors.data(), 1.0F, x.data(), x.size());
+}
+
+float Max(std::span<const float> x) { return Loops().max(x.data(), x.size()); }
+
+float ExpSum(std::span<float> x, float scale, float max) {
   return Loops().exp_sum(x.data(), scale, max, x.data(), x.size());
 }
 

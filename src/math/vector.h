@@ -30,9 +30,13 @@ void RmsNorm(std::span<const float> x, std::span<const float> weight, float eps,
 void SiluMul(std::span<const float> gate, std::span<const float> up, std::span<float> out);
 
 void Multiply(std::span<float> x, float factor);
+void Multiply(std::span<float> x, std::span<const float> factors);
+
+float Max(std::span<const float> x);  // not for empty x
 
 // x_i = exp(scale * (x_i - max)), in place; returns their sum. scale > 0.
-float ExpSum(std::span<float> x, float scale);
+float ExpSum(std::span<float> x, float scale, float max);
+inline float ExpSum(std::span<float> x, float scale) { return ExpSum(x, scale, Max(x)); }
 
 // x_i = exp(scale * x_i) / sum, in place, whatever the range.
 void Softmax(std::span<float> x, float scale);

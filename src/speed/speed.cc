@@ -38,8 +38,7 @@ class Sequences {
         cache_(network.config(), network.precision(),
                {network.config().num_hidden_layers, count, capacity_tokens, network.kv()}),
         logits_(count, network.config().vocab_size),
-        row_bytes_(KvCache::Bytes(network.config(), network.precision(), {1, 1, 1, network.kv()})) {
-  }
+        row_bytes_(KvCache::TokenBytes(network.config(), network.precision(), network.kv())) {}
 
   // A prompt for one of them, from position 0 on, to the logits of its last token.
   Status Fill(std::span<const std::int32_t> prompt, std::size_t slot) {

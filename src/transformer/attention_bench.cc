@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kLayers = 24;
 
-void Attention(benchmark::State& state, math::Precision precision, KvType type) {
+void OverCache(benchmark::State& state, math::Precision precision, KvType type) {
   static ThreadPool pool;
   model::ModelConfig config;
   config.num_attention_heads = 32;
@@ -20,8 +20,9 @@ void Attention(benchmark::State& state, math::Precision precision, KvType type) 
   config.head_dim = 64;
   const auto tokens = static_cast<std::size_t>(state.range(0));
   const auto seen = static_cast<std::size_t>(state.range(1));
-  const CacheShape shape{kLayers, 1, seen, type};
+  const CacheShape shape{.layers = kLayers, .capacity_tokens = seen, .type = type};
   KvCache cache(config, precision, shape);
+  AWQ_CHECK(cache.Reserve(Segment{seen, 0, 0}).ok());
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
   std::vector<float> row(config.kv_width());
@@ -32,10 +33,11 @@ void Attention(benchmark::State& state, math::Precision precision, KvType type) 
   Matrix<float> queries(tokens, config.q_width());
   for (float& x : queries.span()) x = normal(random);
   Matrix<float> out(tokens, config.q_width());
+  Attention attention(pool);
   std::size_t layer = 0;
   for (auto _ : state) {
-    Attend(pool, {&config, layer++ % kLayers, 0}, {{tokens, seen - tokens, 0}}, cache,
-           queries.view(), out);
+    attention.Run({&config, layer++ % kLayers, 0}, {{tokens, seen - tokens, 0}}, cache,
+                  queries.view(), out);
   }
   const std::size_t bytes = KvCache::Bytes(config, precision, shape) / kLayers;
   state.SetBytesProcessed(static_cast<std::int64_t>(bytes) * state.iterations());
@@ -45,10 +47,10 @@ void Attention(benchmark::State& state, math::Precision precision, KvType type) 
 void Cases(benchmark::internal::Benchmark* bench) {
   bench->UseRealTime()->Args({1, 512})->Args({1, 4096})->Args({512, 4096});
 }
-BENCHMARK_CAPTURE(Attention, f32, math::Precision::kF32, KvType::kExact)->Apply(Cases);
-BENCHMARK_CAPTURE(Attention, bf16, math::Precision::kBF16, KvType::kExact)->Apply(Cases);
-BENCHMARK_CAPTURE(Attention, f16, math::Precision::kBF16, KvType::kF16)->Apply(Cases);
-BENCHMARK_CAPTURE(Attention, int8, math::Precision::kBF16, KvType::kInt8)->Apply(Cases);
+BENCHMARK_CAPTURE(OverCache, f32, math::Precision::kF32, KvType::kExact)->Apply(Cases);
+BENCHMARK_CAPTURE(OverCache, bf16, math::Precision::kBF16, KvType::kExact)->Apply(Cases);
+BENCHMARK_CAPTURE(OverCache, f16, math::Precision::kBF16, KvType::kF16)->Apply(Cases);
+BENCHMARK_CAPTURE(OverCache, int8, math::Precision::kBF16, KvType::kInt8)->Apply(Cases);
 
 }  // namespace
 }  // namespace awq::transformer

@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "math/vector.h"
-#include "transformer/attention.h"
 
 namespace awq::transformer {
 namespace {
@@ -82,7 +81,12 @@ Result<PreparedBlock> Prepare(ThreadPool& pool, const model::BlockWeights& weigh
 
 BlockRunner::BlockRunner(ThreadPool& pool, const model::ModelConfig& config, const RopeTable& rope,
                          kernels::Precision precision, kernels::Packed packed)
-    : pool_(pool), config_(config), rope_(rope), precision_(precision), input_(precision, packed) {}
+    : pool_(pool),
+      config_(config),
+      rope_(rope),
+      precision_(precision),
+      attention_(pool),
+      input_(precision, packed) {}
 
 void BlockRunner::Run(const PreparedBlock& block, Place place, const Batch& batch, KvCache& cache,
                       MatrixView<float> hidden, Observer* observer) {
@@ -103,7 +107,8 @@ void BlockRunner::MakeInput(const PreparedBlock& block, Role reader, Place place
   if (observer != nullptr) observer->OnInput(first, input);
   if (reader == first) return;
   if (attention) {
-    ListTokens(batch, hidden.rows, cache);
+    ListTokens(batch, hidden.rows);
+    AWQ_CHECK(cache.Reserve(batch).ok());  // who may run out of pages has asked before
     MakeAttended(block, place, batch, cache, input);
   } else {
     AWQ_CHECK(reader == Role::kDown);
@@ -112,10 +117,9 @@ void BlockRunner::MakeInput(const PreparedBlock& block, Role reader, Place place
   if (observer != nullptr) observer->OnInput(reader, input);
 }
 
-void BlockRunner::ListTokens(const Batch& batch, std::size_t rows, const KvCache& cache) {
+void BlockRunner::ListTokens(const Batch& batch, std::size_t rows) {
   tokens_.clear();
   for (const Segment& segment : batch) {
-    AWQ_CHECK_LT(segment.slot, cache.shape().slots);
     AWQ_CHECK_LE(segment.position + segment.tokens, rope_.positions());
     for (std::size_t t = 0; t < segment.tokens; ++t) {
       tokens_.push_back({segment.slot, segment.position + t});
@@ -142,8 +146,8 @@ void BlockRunner::MakeAttended(const PreparedBlock& block, Place place, const Ba
   });
 
   const MatrixView<float> attended = Take(3, tokens, config_.q_width());
-  Attend(pool_, {&config_, place.cache_layer, config_.sliding_window[place.layer]}, batch, cache,
-         queries, attended);
+  attention_.Run({&config_, place.cache_layer, config_.sliding_window[place.layer]}, batch, cache,
+                 queries, attended);
   input.Assign(pool_, attended);
 }
 
@@ -191,6 +195,7 @@ void BlockRunner::AddOutput(const PreparedBlock& block, Role reader,
 
 void BlockRunner::ReleaseScratch() {
   input_ = kernels::Activations(precision_);
+  attention_.ReleaseScratch();
   for (Buffer<float>& each : scratch_) each = {};
 }
 

@@ -10,6 +10,7 @@
 #include "base/threads.h"
 #include "kernels/linear.h"
 #include "model/weights.h"
+#include "transformer/attention.h"
 #include "transformer/batch.h"
 #include "transformer/kv_cache.h"
 #include "transformer/rope.h"
@@ -81,7 +82,7 @@ class BlockRunner {
   void MakeGated(const PreparedBlock& block, kernels::Activations& input);
   void Normalize(const std::vector<float>& weight, MatrixView<const float> rows,
                  kernels::Activations& to);
-  void ListTokens(const Batch& batch, std::size_t rows, const KvCache& cache);
+  void ListTokens(const Batch& batch, std::size_t rows);
   void NormAndRotate(const std::vector<float>& norm, MatrixView<float> heads);
   MatrixView<float> Take(std::size_t which, std::size_t rows, std::size_t cols);
 
@@ -89,6 +90,7 @@ class BlockRunner {
   const model::ModelConfig& config_;
   const RopeTable& rope_;
   kernels::Precision precision_;
+  Attention attention_;
   struct Token {
     std::size_t slot = 0;
     std::size_t position = 0;

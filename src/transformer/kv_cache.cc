@@ -3,105 +3,197 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/error.h"
 #include "math/vector.h"
 
 namespace awq::transformer {
 namespace {
 
-std::size_t ElementBytes(KvType type, math::Precision precision) {
+KvElement ElementOf(KvType type, math::Precision precision) {
   switch (type) {
     case KvType::kInt8:
-      return sizeof(std::int8_t);
+      return KvElement::kInt8;
     case KvType::kF16:
-      return sizeof(F16);
+      return KvElement::kF16;
     case KvType::kExact:
       break;
   }
-  return precision == math::Precision::kBF16 ? sizeof(BF16) : sizeof(float);
+  return precision == math::Precision::kBF16 ? KvElement::kBF16 : KvElement::kF32;
 }
 
-std::size_t ScaleBytes(KvType type) { return type == KvType::kInt8 ? sizeof(float) : 0; }
+CacheShape Completed(CacheShape shape) {
+  shape.page_tokens = std::clamp<std::size_t>(shape.capacity_tokens, 1, shape.page_tokens);
+  const auto all = CheckedProduct({shape.slots, CeilDiv(shape.capacity_tokens, shape.page_tokens)});
+  if (!all) throw std::bad_alloc();
+  if (shape.pages == 0) shape.pages = *all;
+  return shape;
+}
 
 }  // namespace
 
+std::size_t KvCache::TokenBytes(const model::ModelConfig& config, math::Precision precision,
+                                KvType type) {
+  const std::size_t scale_bytes = type == KvType::kInt8 ? sizeof(float) : 0;
+  const auto bytes =
+      CheckedProduct({2, config.num_key_value_heads,
+                      config.head_dim * ElementBytes(ElementOf(type, precision)) + scale_bytes});
+  if (!bytes) throw std::bad_alloc();
+  return *bytes;
+}
+
 std::size_t KvCache::Bytes(const model::ModelConfig& config, math::Precision precision,
                            const CacheShape& shape) {
-  const std::size_t row_bytes =
-      config.head_dim * ElementBytes(shape.type, precision) + ScaleBytes(shape.type);
+  const CacheShape whole = Completed(shape);
   const auto bytes = CheckedProduct(
-      {2, shape.layers, shape.slots, config.num_key_value_heads, shape.capacity_tokens, row_bytes});
+      {whole.pages, whole.page_tokens, whole.layers, TokenBytes(config, precision, whole.type)});
   if (!bytes) throw std::bad_alloc();
   return *bytes;
 }
 
 KvCache::KvCache(const model::ModelConfig& config, math::Precision precision,
                  const CacheShape& shape)
-    : shape_(shape),
+    : shape_(Completed(shape)),
       precision_(precision),
+      element_(ElementOf(shape.type, precision)),
       kv_heads_(config.num_key_value_heads),
       head_dim_(config.head_dim),
-      element_bytes_(ElementBytes(shape.type, precision)) {
+      row_bytes_(head_dim_ * ElementBytes(element_)),
+      tables_(shape_.slots) {
   (void)Bytes(config, precision, shape);  // does not overflow
-  Allocate();
+  AWQ_CHECK_LE(shape_.pages, std::size_t{UINT32_MAX});
 }
 
-void KvCache::Allocate() {
-  const std::size_t rows = FirstRow(shape_.layers, 0, 0, false);
-  memory_ = Buffer<std::byte>::Zeros(rows * head_dim_ * element_bytes_);
-  if (shape_.type == KvType::kInt8) scales_ = Buffer<float>::Zeros(rows);
+std::size_t KvCache::page_bytes() const {
+  return page_rows() * (row_bytes_ + (element_ == KvElement::kInt8 ? sizeof(float) : 0));
 }
 
-void KvCache::Reserve(std::size_t capacity_tokens) {
-  if (capacity_tokens <= shape_.capacity_tokens) return;
-  const std::size_t old_tokens = std::exchange(shape_.capacity_tokens, capacity_tokens);
-  const Buffer<std::byte> old_memory = std::move(memory_);
-  const Buffer<float> old_scales = std::move(scales_);
-  Allocate();
-  const std::size_t row_bytes = head_dim_ * element_bytes_;
-  for (std::size_t i = 0; i < 2 * shape_.layers * shape_.slots * kv_heads_; ++i) {
-    std::copy_n(old_memory.data() + i * old_tokens * row_bytes, old_tokens * row_bytes,
-                memory_.data() + i * capacity_tokens * row_bytes);
-    if (shape_.type != KvType::kInt8) continue;
-    std::copy_n(old_scales.data() + i * old_tokens, old_tokens,
-                scales_.data() + i * capacity_tokens);
+KvCache::PageId KvCache::Take() {
+  AWQ_CHECK_LT(in_use_, shape_.pages);
+  PageId id = 0;
+  if (free_.empty()) {
+    Page page;
+    page.rows = Buffer<std::byte>::Zeros(page_rows() * row_bytes_);
+    if (element_ == KvElement::kInt8) page.scales = Buffer<float>::Zeros(page_rows());
+    pages_.push_back(std::move(page));
+    id = static_cast<PageId>(pages_.size() - 1);
+  } else {
+    id = free_.back();
+    free_.pop_back();
+    std::ranges::fill(pages_[id].rows, std::byte{});
+    std::ranges::fill(pages_[id].scales, 0.0F);
   }
+  pages_[id].references = 1;
+  ++in_use_;
+  return id;
+}
+
+void KvCache::Drop(PageId page) {
+  if (--pages_[page].references > 0) return;
+  free_.push_back(page);
+  --in_use_;
+}
+
+KvCache::PageId KvCache::Copy(PageId from, std::size_t tokens) {
+  const PageId id = Take();
+  const Page& source = pages_[from];
+  Page& to = pages_[id];
+  for (std::size_t row = 0; row < page_rows(); row += shape_.page_tokens) {
+    std::copy_n(source.rows.data() + row * row_bytes_, tokens * row_bytes_,
+                to.rows.data() + row * row_bytes_);
+    if (element_ != KvElement::kInt8) continue;
+    std::copy_n(source.scales.data() + row, tokens, to.scales.data() + row);
+  }
+  return id;
+}
+
+Status KvCache::Reserve(const Segment& segment) {
+  const std::size_t end = segment.position + segment.tokens;
+  AWQ_CHECK_LT(segment.slot, shape_.slots);
+  AWQ_CHECK_LE(end, shape_.capacity_tokens);
+  if (segment.tokens == 0) return {};
+  std::vector<PageId>& table = tables_[segment.slot];
+  const std::size_t first = segment.position / shape_.page_tokens;
+  const std::size_t count = PagesFor(end);
+  AWQ_CHECK_LE(first, table.size());  // what comes before is there
+  std::size_t wanted = count - std::min(count, table.size());
+  for (std::size_t i = first; i < std::min(count, table.size()); ++i) {
+    if (pages_[table[i]].references > 1) ++wanted;
+  }
+  if (wanted > shape_.pages - in_use_) {
+    return MakeError(ErrorCode::kOutOfMemory,
+                     "the cache of keys and values: {} tokens of a sequence need {} more of its {} "
+                     "pages of {} tokens, and {} are free; run fewer sequences, or shorter ones",
+                     end, wanted, shape_.pages, shape_.page_tokens, shape_.pages - in_use_);
+  }
+  for (std::size_t i = first; i < std::min(count, table.size()); ++i) {
+    if (pages_[table[i]].references == 1) continue;
+    const std::size_t start = i * shape_.page_tokens;
+    const PageId copy = Copy(table[i], std::max(segment.position, start) - start);
+    Drop(table[i]);
+    table[i] = copy;
+  }
+  while (table.size() < count) table.push_back(Take());
+  return {};
+}
+
+Status KvCache::Reserve(const Batch& batch) {
+  for (const Segment& segment : batch) AWQ_TRY(Reserve(segment));
+  return {};
+}
+
+void KvCache::Share(std::size_t from_slot, std::size_t slot, std::size_t tokens) {
+  AWQ_CHECK(tables_[slot].empty());
+  const std::vector<PageId>& from = tables_[from_slot];
+  AWQ_CHECK_LE(PagesFor(tokens), from.size());
+  tables_[slot].assign(from.begin(), from.begin() + static_cast<std::ptrdiff_t>(PagesFor(tokens)));
+  for (const PageId page : tables_[slot]) ++pages_[page].references;
+}
+
+void KvCache::Truncate(std::size_t slot, std::size_t tokens) {
+  std::vector<PageId>& table = tables_[slot];
+  for (; table.size() > PagesFor(tokens); table.pop_back()) Drop(table.back());
 }
 
 void KvCache::Store(const Place& place, std::span<const float> keys,
                     std::span<const float> values) {
-  AWQ_CHECK_LT(place.position, shape_.capacity_tokens);
+  const std::size_t index = place.position / shape_.page_tokens;
+  AWQ_CHECK_LT(index, tables_[place.slot].size());
+  Page& page = pages_[tables_[place.slot][index]];
+  const std::size_t row = place.position % shape_.page_tokens;
   for (std::size_t head = 0; head < kv_heads_; ++head) {
     const std::size_t column = head * head_dim_;
-    StoreRow(FirstRow(place.layer, place.slot, head, false) + place.position,
-             keys.subspan(column, head_dim_));
-    StoreRow(FirstRow(place.layer, place.slot, head, true) + place.position,
-             values.subspan(column, head_dim_));
+    StoreRow(page, FirstRow(place.layer, head, false) + row, keys.subspan(column, head_dim_));
+    StoreRow(page, FirstRow(place.layer, head, true) + row, values.subspan(column, head_dim_));
   }
 }
 
-void KvCache::StoreRow(std::size_t row, std::span<const float> values) {
-  std::byte* const at = memory_.data() + row * head_dim_ * element_bytes_;
-  const auto as = [&]<class T>(T) { return std::span(reinterpret_cast<T*>(at), head_dim_); };
-  switch (shape_.type) {
-    case KvType::kInt8:
-      scales_[row] = Round(values, as(std::int8_t()));
+void KvCache::StoreRow(Page& page, std::size_t row, std::span<const float> values) {
+  const auto as = [&]<class T>(T) {
+    return std::span(reinterpret_cast<T*>(page.rows.data() + row * row_bytes_), head_dim_);
+  };
+  switch (element_) {
+    case KvElement::kInt8:
+      page.scales[row] = Round(values, as(std::int8_t()));
       break;
-    case KvType::kF16:
+    case KvElement::kF16:
       Round(values, as(F16()));
       break;
-    case KvType::kExact:
-      if (precision_ == math::Precision::kBF16) {
-        math::Convert(values, as(BF16()));
-      } else {
-        std::copy(values.begin(), values.end(), as(float()).begin());
-      }
+    case KvElement::kBF16:
+      math::Convert(values, as(BF16()));
+      break;
+    case KvElement::kF32:
+      std::copy(values.begin(), values.end(), as(float()).begin());
   }
 }
 
-NarrowRows KvCache::Narrow(std::size_t first_row) const {
-  AWQ_CHECK(shape_.type != KvType::kExact);
-  return {memory_.data() + first_row * head_dim_ * element_bytes_,
-          shape_.type == KvType::kInt8 ? scales_.data() + first_row : nullptr, head_dim_};
+KvRows KvCache::Rows(const Head& head, std::size_t position, bool is_value) const {
+  const std::vector<PageId>& table = tables_[head.slot];
+  AWQ_CHECK_LT(position / shape_.page_tokens, table.size());
+  const Page& page = pages_[table[position / shape_.page_tokens]];
+  const std::size_t row =
+      FirstRow(head.layer, head.kv_head, is_value) + position % shape_.page_tokens;
+  return {page.rows.data() + row * row_bytes_,
+          element_ == KvElement::kInt8 ? page.scales.data() + row : nullptr, head_dim_, element_};
 }
 
 }  // namespace awq::transformer

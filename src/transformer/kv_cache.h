@@ -1,14 +1,19 @@
-// Keys (rotated) and values of past tokens, per layer, sequence slot and key head.
+// Keys (rotated) and values of past tokens: a pool of pages, of which each sequence has a table.
+// Sequences may share pages; what is written is then copied first.
 #pragma once
+
+#include <awq/result.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "math/matmul.h"
 #include "model/config.h"
 #include "tensor/tensor.h"
-#include "transformer/narrow_rows.h"
+#include "transformer/batch.h"
+#include "transformer/kv_rows.h"
 
 namespace awq::transformer {
 
@@ -19,25 +24,47 @@ enum class KvType : unsigned char {
   kInt8,   // with an fp32 scale for each token's row of a key head, max |x| / 127
 };
 
+// Measured: pages of 64 to 256 tokens are read as fast as one long row (attention_bench), and
+// smaller ones share more.
+inline constexpr std::size_t kPageTokens = 128;
+
 struct CacheShape {
   std::size_t layers = 1;
   std::size_t slots = 1;            // sequences
-  std::size_t capacity_tokens = 0;  // per sequence
+  std::size_t capacity_tokens = 0;  // of each, at most
   KvType type = KvType::kExact;
+  std::size_t pages = 0;  // of all together, at most; 0: as many as they can fill
+  std::size_t page_tokens = kPageTokens;
 };
 
+// Thread contract: tokens may be stored, and rows read, by many threads; all else by one alone.
 class KvCache {
  public:
   KvCache(const model::ModelConfig& config, math::Precision precision, const CacheShape& shape);
 
+  // Of all pages that there can be. A page takes memory from its first use on.
   static std::size_t Bytes(const model::ModelConfig& config, math::Precision precision,
                            const CacheShape& shape);
+  // Of one token in one layer.
+  static std::size_t TokenBytes(const model::ModelConfig& config, math::Precision precision,
+                                KvType type);
 
+  // With what is left open filled in.
   const CacheShape& shape() const { return shape_; }
   math::Precision precision() const { return precision_; }
+  KvElement element() const { return element_; }
+  std::size_t pages_in_use() const { return in_use_; }
+  std::size_t page_bytes() const;
 
-  // Room for at least so many tokens, what is there kept.
-  void Reserve(std::size_t capacity_tokens);
+  // Pages for the tokens that will be stored, none of them shared: copied where they were, up to
+  // the first such token. To be called before they are. Error: too few are left; nothing has
+  // changed then.
+  Status Reserve(const Segment& segment);
+  Status Reserve(const Batch& batch);  // those before the one that fails have theirs
+  // `slot`, which has no pages, begins with the first tokens of another.
+  void Share(std::size_t from_slot, std::size_t slot, std::size_t tokens);
+  // Keeps that many first tokens of a slot.
+  void Truncate(std::size_t slot, std::size_t tokens);
 
   struct Place {
     std::size_t layer = 0;
@@ -47,49 +74,47 @@ class KvCache {
   // Rows [kv_width] of one token, rounded to what the cache holds.
   void Store(const Place& place, std::span<const float> keys, std::span<const float> values);
 
-  // [capacity_tokens, head_dim]; T is the precision's type. Never-written rows are zero, so that
-  // a masked key adds exactly nothing. Precondition: kExact.
-  template <class T>
-  MatrixView<T> Keys(std::size_t layer, std::size_t slot, std::size_t kv_head) {
-    return View<T>(FirstRow(layer, slot, kv_head, false));
-  }
-  template <class T>
-  MatrixView<T> Values(std::size_t layer, std::size_t slot, std::size_t kv_head) {
-    return View<T>(FirstRow(layer, slot, kv_head, true));
-  }
-  // The same of kF16 and kInt8.
-  NarrowRows NarrowKeys(std::size_t layer, std::size_t slot, std::size_t kv_head) const {
-    return Narrow(FirstRow(layer, slot, kv_head, false));
-  }
-  NarrowRows NarrowValues(std::size_t layer, std::size_t slot, std::size_t kv_head) const {
-    return Narrow(FirstRow(layer, slot, kv_head, true));
-  }
+  struct Head {
+    std::size_t layer = 0;
+    std::size_t slot = 0;
+    std::size_t kv_head = 0;
+  };
+  // The rows from a position on, to the end of its page. What was never written is zero, so that
+  // a masked key adds exactly nothing.
+  KvRows Keys(const Head& head, std::size_t position) const { return Rows(head, position, false); }
+  KvRows Values(const Head& head, std::size_t position) const { return Rows(head, position, true); }
 
  private:
-  // Rows are those of all tokens of one head's keys, then of its values, head after head.
-  std::size_t FirstRow(std::size_t layer, std::size_t slot, std::size_t kv_head,
-                       bool is_value) const {
-    const std::size_t head = (layer * shape_.slots + slot) * kv_heads_ + kv_head;
-    return (2 * head + (is_value ? 1 : 0)) * shape_.capacity_tokens;
+  using PageId = std::uint32_t;
+  struct Page {
+    Buffer<std::byte> rows;  // see FirstRow
+    Buffer<float> scales;    // by row; of kInt8 only
+    std::size_t references = 0;
+  };
+
+  std::size_t PagesFor(std::size_t tokens) const { return CeilDiv(tokens, shape_.page_tokens); }
+  std::size_t page_rows() const { return 2 * shape_.layers * kv_heads_ * shape_.page_tokens; }
+  // Rows are those of one head's keys, then of its values, head after head, layer after layer.
+  std::size_t FirstRow(std::size_t layer, std::size_t kv_head, bool is_value) const {
+    return (2 * (layer * kv_heads_ + kv_head) + (is_value ? 1 : 0)) * shape_.page_tokens;
   }
-  template <class T>
-  MatrixView<T> View(std::size_t first_row) {
-    AWQ_CHECK(shape_.type == KvType::kExact);
-    AWQ_CHECK_EQ(element_bytes_, sizeof(T));
-    return {reinterpret_cast<T*>(memory_.data()) + first_row * head_dim_, shape_.capacity_tokens,
-            head_dim_};
-  }
-  NarrowRows Narrow(std::size_t first_row) const;
-  void StoreRow(std::size_t row, std::span<const float> values);
-  void Allocate();
+  KvRows Rows(const Head& head, std::size_t position, bool is_value) const;
+  void StoreRow(Page& page, std::size_t row, std::span<const float> values);
+  PageId Take();
+  void Drop(PageId page);
+  // A page with the first rows of another's heads.
+  PageId Copy(PageId from, std::size_t tokens);
 
   CacheShape shape_;
   math::Precision precision_;
+  KvElement element_;
   std::size_t kv_heads_;
   std::size_t head_dim_;
-  std::size_t element_bytes_;
-  Buffer<std::byte> memory_;
-  Buffer<float> scales_;  // by row; of kInt8 only
+  std::size_t row_bytes_;  // without the scale
+  std::vector<Page> pages_;
+  std::vector<PageId> free_;  // of pages_
+  std::size_t in_use_ = 0;
+  std::vector<std::vector<PageId>> tables_;  // by slot
 };
 
 }  // namespace awq::transformer

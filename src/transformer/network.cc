@@ -104,6 +104,7 @@ Result<const PreparedBlock*> Network::Block(std::size_t layer) {
 }
 
 Status Network::RunBlocks(const Batch& batch, KvCache& cache, MatrixView<float> hidden) {
+  AWQ_TRY(cache.Reserve(batch));
   for (std::size_t layer = 0; layer < config().num_hidden_layers; ++layer) {
     AWQ_ASSIGN(const PreparedBlock* block, Block(layer));
     runner_.Run(*block, {layer, layer}, batch, cache, hidden);
@@ -116,6 +117,7 @@ Status Network::RunBlock(std::size_t layer, std::span<const Batch> batches, KvCa
   AWQ_ASSIGN(const PreparedBlock* block, Block(layer));
   std::size_t row = 0;
   for (const Batch& batch : batches) {
+    AWQ_TRY(cache.Reserve(batch));
     const std::size_t tokens = TokensOf(batch);
     runner_.Run(*block, {layer, 0}, batch, cache, hidden.Rows(row, tokens), observer);
     row += tokens;

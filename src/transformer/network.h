@@ -35,6 +35,7 @@ class Network {
                                                  const model::WeightSource& source,
                                                  const NetworkOptions& options);
 
+  ThreadPool& pool() const { return pool_; }
   const model::ModelConfig& config() const { return source_.config(); }
   kernels::Precision precision() const { return options_.precision; }
   std::size_t positions() const { return options_.positions; }
@@ -51,7 +52,8 @@ class Network {
 
   // hidden [tokens, hidden_size]. Error: a token outside the vocabulary.
   Status Embed(std::span<const std::int32_t> tokens, MatrixView<float> hidden);
-  // All blocks over the batch, keys and values to the cache's layers of the same number.
+  // All blocks over the batch, keys and values to the cache's layers of the same number. Error: the
+  // cache has too few pages left; nothing was run then.
   Status RunBlocks(const Batch& batch, KvCache& cache, MatrixView<float> hidden);
   // One block over many batches: the cache has one layer, which every batch overwrites. Batch b's
   // hidden states are rows [first, first + tokens) in order. For models too large to keep.

@@ -4,7 +4,7 @@
 #include <immintrin.h>
 #endif
 
-#include "transformer/narrow_loops.h"
+#include "transformer/kv_loops.h"
 
 namespace awq::transformer::AWQ_ISA {
 namespace {
@@ -17,7 +17,17 @@ constexpr std::size_t kWidth = 8;
 constexpr std::size_t kWidth = 4;
 #endif
 using Floats [[gnu::vector_size(kWidth * sizeof(float))]] = float;
+using Words [[gnu::vector_size(kWidth * sizeof(std::uint32_t))]] = std::uint32_t;
+using Shorts [[gnu::vector_size(kWidth * sizeof(std::uint16_t))]] = std::uint16_t;
 using Four [[gnu::vector_size(16)]] = float;
+
+// What 16 bits are.
+struct Half {
+  std::uint16_t bits;
+};
+struct Brain {
+  std::uint16_t bits;
+};
 
 // Sums of products are kept in 16 lanes, whatever a register holds.
 constexpr std::size_t kLanes = 16;
@@ -38,14 +48,23 @@ Vector LoadAs(const From* from) {
 
 Floats Load(const float* from) { return LoadAs<Floats>(from); }
 
-Floats Load(const std::uint16_t* halves) {
+Floats Load(const Brain* from) {
+#if defined(__AVX512BW__)
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(LoadAs<__m256i>(from)), 16));
+#elif defined(__AVX2__)
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(LoadAs<__m128i>(from)), 16));
+#else
+  return reinterpret_cast<Floats>(__builtin_convertvector(LoadAs<Shorts>(from), Words) << 16);
+#endif
+}
+
+Floats Load(const Half* halves) {
 #if defined(__AVX512BW__)
   return _mm512_cvtph_ps(LoadAs<__m256i>(halves));
 #elif defined(__AVX2__)
   return _mm256_cvtph_ps(LoadAs<__m128i>(halves));
 #else
-  using Words [[gnu::vector_size(kWidth * sizeof(std::uint32_t))]] = std::uint32_t;
-  const Words bits = {halves[0], halves[1], halves[2], halves[3]};
+  const Words bits = __builtin_convertvector(LoadAs<Shorts>(halves), Words);
   const Words magnitude = bits & 0x7fffU;
   const Floats finite = reinterpret_cast<Floats>(magnitude << 13) * 0x1p112F;
   const Words special = 0x7f800000U | magnitude << 13;
@@ -94,6 +113,32 @@ float SumLanes(const Floats (&parts)[kParts]) {
   return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
+#if defined(__AVX512BW__)
+// SumLanes of eight at once, in the same order: halves of two, quarters of four and so on lie
+// beside one another.
+using Eight [[gnu::vector_size(32)]] = float;
+#define AWQ_PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+
+Floats AddHalves(Floats a, Floats b) {
+  return AWQ_PICK(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+         AWQ_PICK(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+}
+Floats AddQuarters(Floats a, Floats b) {
+  return AWQ_PICK(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+         AWQ_PICK(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+}
+Eight SumLanes(const Floats (&x)[8][1]) {
+  const Floats low = AddQuarters(AddHalves(x[0][0], x[1][0]), AddHalves(x[2][0], x[3][0]));
+  const Floats high = AddQuarters(AddHalves(x[4][0], x[5][0]), AddHalves(x[6][0], x[7][0]));
+  const Floats pairs =
+      AWQ_PICK(low, high, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29) +
+      AWQ_PICK(low, high, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31);
+  return AWQ_PICK(pairs, pairs, 0, 2, 4, 6, 8, 10, 12, 14) +
+         AWQ_PICK(pairs, pairs, 1, 3, 5, 7, 9, 11, 13, 15);
+}
+#undef AWQ_PICK
+#endif
+
 template <std::size_t n>
 struct Count {
   static constexpr std::size_t kValue = n;
@@ -108,11 +153,16 @@ void ForTiles(std::size_t size, std::size_t first, Body body) {
 
 // body(elements of the rows, of their type)
 template <class Body>
-void WithElements(const NarrowRows& rows, Body body) {
-  if (rows.scales == nullptr) {
-    body(static_cast<const std::uint16_t*>(rows.elements));
-  } else {
-    body(static_cast<const std::int8_t*>(rows.elements));
+void WithElements(const KvRows& rows, Body body) {
+  switch (rows.element) {
+    case KvElement::kF32:
+      return body(static_cast<const float*>(rows.elements));
+    case KvElement::kBF16:
+      return body(static_cast<const Brain*>(rows.elements));
+    case KvElement::kF16:
+      return body(static_cast<const Half*>(rows.elements));
+    case KvElement::kInt8:
+      return body(static_cast<const std::int8_t*>(rows.elements));
   }
 }
 
@@ -144,10 +194,17 @@ void ScoreOne(const Element* key, const float* queries, std::size_t head_dim, fl
       sums[h][part] += x * LoadSome(queries + h * head_dim + i, head_dim - i);
     }
   }
+#if defined(__AVX512BW__)
+  if constexpr (kHeads == 8) {
+    const Eight all = SumLanes(sums) * scale;
+    for (std::size_t h = 0; h < kHeads; ++h) scores[h * stride] = all[h];
+    return;
+  }
+#endif
   for (std::size_t h = 0; h < kHeads; ++h) scores[h * stride] = SumLanes(sums[h]) * scale;
 }
 
-void Score(const NarrowRows& keys, std::size_t tokens, const float* queries, std::size_t heads,
+void Score(const KvRows& keys, std::size_t tokens, const float* queries, std::size_t heads,
            float* scores, std::size_t stride) {
   const std::size_t head_dim = keys.head_dim;
   WithElements(keys, [&](const auto* elements) {
@@ -208,10 +265,9 @@ void MixBlock(const Mixture& m, const Element* values) {
   }
 }
 
-void Mix(const NarrowRows& values, std::size_t tokens, const float* weights, std::size_t stride,
+void Mix(const KvRows& values, std::size_t tokens, const float* weights, std::size_t stride,
          std::size_t heads, float* out) {
   const std::size_t head_dim = values.head_dim;
-  for (std::size_t i = 0; i < heads * head_dim; ++i) out[i] = 0;
   WithElements(values, [&](const auto* elements) {
     ForBlocks(tokens, [&](std::size_t first, std::size_t count) {
       const float* scales = values.scales == nullptr ? nullptr : values.scales + first;
@@ -224,16 +280,27 @@ void Mix(const NarrowRows& values, std::size_t tokens, const float* weights, std
   });
 }
 
-void Read(const NarrowRows& rows, std::size_t tokens, float* to) {
-  const std::size_t head_dim = rows.head_dim;
+// to(i, values) for the elements of all rows, as many as a register holds from i on.
+template <class To>
+void ForElements(const KvRows& rows, std::size_t tokens, To to) {
+  const std::size_t n = tokens * rows.head_dim;
   WithElements(rows, [&](const auto* elements) {
-    for (std::size_t t = 0; t < tokens; ++t) {
-      const float scale = rows.scales == nullptr ? 1.0F : rows.scales[t];
-      for (std::size_t i = 0; i < head_dim; i += kWidth) {
-        const std::size_t place = t * head_dim + i;
-        StoreSome(LoadSome(elements + place, head_dim - i) * scale, head_dim - i, to + place);
-      }
-    }
+    for (std::size_t i = 0; i < n; i += kWidth) to(i, n - i, LoadSome(elements + i, n - i));
+  });
+}
+
+void Read(const KvRows& rows, std::size_t tokens, float* to) {
+  ForElements(rows, tokens,
+              [&](std::size_t i, std::size_t n, Floats x) { StoreSome(x, n, to + i); });
+}
+
+// A NaN among cached rows has its highest bits set only, so that rounding leaves it one.
+void ReadBF16(const KvRows& rows, std::size_t tokens, std::uint16_t* to) {
+  ForElements(rows, tokens, [&](std::size_t i, std::size_t n, Floats x) {
+    const auto bits = reinterpret_cast<Words>(x);
+    const Words rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
+    const Shorts shorts = __builtin_convertvector(rounded, Shorts);
+    __builtin_memcpy(to + i, &shorts, (n < kWidth ? n : kWidth) * sizeof(std::uint16_t));
   });
 }
 
@@ -261,7 +328,7 @@ float RoundToInt8(const float* x, std::size_t n, std::int8_t* codes) {
 
 }  // namespace
 
-extern const NarrowLoops kNarrowLoops = {
-    .round_to_int8 = RoundToInt8, .read = Read, .score = Score, .mix = Mix};
+extern const KvLoops kKvLoops = {
+    .round_to_int8 = RoundToInt8, .read = Read, .read_bf16 = ReadBF16, .score = Score, .mix = Mix};
 
 }  // namespace awq::transformer::AWQ_ISA

@@ -1,13 +1,18 @@
-#include "transformer/narrow_rows.h"
+#include "transformer/kv_rows.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <span>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "math/vector.h"
 #include "testing/loops.h"
 
 namespace awq::transformer {
@@ -18,12 +23,12 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 using testing::NormalFloats;
-using Table = testing::Table<NarrowLoops>;
+using Table = testing::Table<KvLoops>;
 
 std::vector<Table> TablesOfThisCpu() {
   std::vector<Table> tables;
   for (const Isa isa : testing::IsasOfThisCpu()) {
-    tables.push_back({IsaName(isa), &AWQ_TABLE_FOR(isa, kNarrowLoops)});
+    tables.push_back({IsaName(isa), &AWQ_TABLE_FOR(isa, kKvLoops)});
   }
   return tables;
 }
@@ -33,37 +38,67 @@ std::vector<float> SameOnAll(Run run) {
   return testing::SameOnAll(TablesOfThisCpu(), run);
 }
 
-// Rows of both kinds, with the floats that they stand for.
+// Rows of one kind, with the floats that they stand for, and those without scales.
 struct Held {
-  std::vector<F16> halves;
-  std::vector<std::int8_t> codes;
+  std::vector<std::byte> memory;
   std::vector<float> scales;
+  std::vector<float> numbers;
   std::vector<float> values;
-  NarrowRows rows;
+  KvRows rows;
 };
 
-Held Hold(std::size_t tokens, std::size_t head_dim, bool int8) {
+template <class T>
+std::span<T> As(Held& held, std::size_t n) {
+  held.memory.resize(n * sizeof(T));
+  return {reinterpret_cast<T*>(held.memory.data()), n};
+}
+
+Held Hold(std::size_t tokens, std::size_t head_dim, KvElement element) {
   Held held;
   const std::vector<float> x = NormalFloats(tokens * head_dim, 1);
-  held.values.resize(x.size());
-  if (int8) {
-    held.codes.resize(x.size());
-    for (std::size_t t = 0; t < tokens; ++t) {
-      const std::span<std::int8_t> codes(held.codes.data() + t * head_dim, head_dim);
-      held.scales.push_back(Round(std::span(x).subspan(t * head_dim, head_dim), codes));
+  const auto numbers = [&](const auto& elements) {
+    for (const auto each : elements) {
+      if constexpr (std::is_convertible_v<decltype(each), float>) {
+        held.numbers.push_back(static_cast<float>(each));
+      } else {
+        held.numbers.push_back(ToFloat(each));
+      }
     }
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      held.values[i] = static_cast<float>(held.codes[i]) * held.scales[i / head_dim];
-    }
-    held.rows = {held.codes.data(), held.scales.data(), head_dim};
-  } else {
-    held.halves.resize(x.size());
-    Round(x, held.halves);
-    for (std::size_t i = 0; i < x.size(); ++i) held.values[i] = ToFloat(held.halves[i]);
-    held.rows = {held.halves.data(), nullptr, head_dim};
+  };
+  switch (element) {
+    case KvElement::kF32:
+      std::ranges::copy(x, As<float>(held, x.size()).begin());
+      held.numbers = x;
+      break;
+    case KvElement::kBF16:
+      math::Convert(x, As<BF16>(held, x.size()));
+      numbers(As<BF16>(held, x.size()));
+      break;
+    case KvElement::kF16:
+      Round(x, As<F16>(held, x.size()));
+      numbers(As<F16>(held, x.size()));
+      break;
+    case KvElement::kInt8:
+      const std::span<std::int8_t> codes = As<std::int8_t>(held, x.size());
+      for (std::size_t t = 0; t < tokens; ++t) {
+        held.scales.push_back(Round(std::span(x).subspan(t * head_dim, head_dim),
+                                    codes.subspan(t * head_dim, head_dim)));
+      }
+      numbers(codes);
   }
+  held.values = held.numbers;
+  for (std::size_t i = 0; i < x.size() && !held.scales.empty(); ++i) {
+    held.values[i] *= held.scales[i / head_dim];
+  }
+  held.rows = {held.memory.data(), held.scales.empty() ? nullptr : held.scales.data(), head_dim,
+               element};
   return held;
 }
+
+constexpr std::pair<const char*, KvElement> kElements[] = {{"f32", KvElement::kF32},
+                                                           {"bf16", KvElement::kBF16},
+                                                           {"f16", KvElement::kF16},
+                                                           {"int8", KvElement::kInt8}};
 
 // Shorter than a register, with and without remainders, and those of real models.
 constexpr std::size_t kHeadDims[] = {2, 8, 15, 16, 20, 33, 64, 80, 96, 128};
@@ -72,23 +107,23 @@ constexpr std::size_t kHeadCounts[] = {1, 2, 3, 7, 8, 13};
 
 template <class Use>
 void ForShapes(Use use) {
-  for (const bool int8 : {false, true}) {
+  for (const auto& [name, element] : kElements) {
     for (const std::size_t head_dim : kHeadDims) {
       for (const std::size_t tokens : kTokenCounts) {
-        SCOPED_TRACE(::testing::Message() << (int8 ? "int8" : "f16") << " head_dim " << head_dim
-                                          << " tokens " << tokens);
-        use(Hold(tokens, head_dim, int8), tokens);
+        SCOPED_TRACE(::testing::Message()
+                     << name << " head_dim " << head_dim << " tokens " << tokens);
+        use(Hold(tokens, head_dim, element), tokens);
       }
     }
   }
 }
 
-TEST(NarrowRows, CodesAreTheNearestOfTheLargestOver127) {
+TEST(KvRows, CodesAreTheNearestOfTheLargestOver127) {
   for (const std::size_t n : {1U, 7U, 16U, 33U, 128U}) {
     const std::vector<float> x = NormalFloats(n, 2);
     float most = 0;
     for (const float each : x) most = std::max(most, std::abs(each));
-    const std::vector<float> back = SameOnAll([&](const NarrowLoops& loops) {
+    const std::vector<float> back = SameOnAll([&](const KvLoops& loops) {
       std::vector<std::int8_t> codes(n);
       std::vector<float> values = {loops.round_to_int8(x.data(), n, codes.data())};
       for (const std::int8_t code : codes) values.push_back(static_cast<float>(code));
@@ -104,7 +139,7 @@ TEST(NarrowRows, CodesAreTheNearestOfTheLargestOver127) {
   }
 }
 
-TEST(NarrowRows, NothingAndWhatIsNotFinite) {
+TEST(KvRows, NothingAndWhatIsNotFinite) {
   for (const Table& table : TablesOfThisCpu()) {
     SCOPED_TRACE(table.name);
     std::vector<std::int8_t> codes(20, 5);
@@ -123,7 +158,7 @@ TEST(NarrowRows, NothingAndWhatIsNotFinite) {
   }
 }
 
-TEST(NarrowRows, HalvesEndAtTheirLargest) {
+TEST(KvRows, HalvesEndAtTheirLargest) {
   const std::vector<float> x = {65504, 65519, 65520, -7e4F, kInfinity, -kInfinity, 1e-8F, kNaN};
   std::vector<F16> halves(x.size());
   Round(x, halves);
@@ -133,12 +168,12 @@ TEST(NarrowRows, HalvesEndAtTheirLargest) {
   EXPECT_TRUE(std::isnan(ToFloat(halves[7])));
 }
 
-TEST(NarrowRows, EveryHalfIsReadAsTheFloatThatItIs) {
+TEST(KvRows, EveryHalfIsReadAsTheFloatThatItIs) {
   std::vector<F16> halves(65536);
   for (std::size_t i = 0; i < halves.size(); ++i) halves[i].bits = static_cast<std::uint16_t>(i);
   for (const Table& table : TablesOfThisCpu()) {
     std::vector<float> floats(halves.size());
-    table.loops->read({halves.data(), nullptr, halves.size()}, 1, floats.data());
+    table.loops->read({halves.data(), nullptr, halves.size(), KvElement::kF16}, 1, floats.data());
     for (std::size_t i = 0; i < halves.size(); ++i) {
       const float want = ToFloat(halves[i]);
       if (std::isnan(want)) {
@@ -151,29 +186,42 @@ TEST(NarrowRows, EveryHalfIsReadAsTheFloatThatItIs) {
   }
 }
 
-TEST(NarrowRows, ReadGivesWhatIsHeld) {
+TEST(KvRows, ReadGivesWhatIsHeld) {
   ForShapes([](const Held& held, std::size_t tokens) {
-    const std::vector<float> read = SameOnAll([&](const NarrowLoops& loops) {
-      std::vector<float> to(held.values.size());
+    const std::vector<float> read = SameOnAll([&](const KvLoops& loops) {
+      std::vector<float> to(held.numbers.size());
       loops.read(held.rows, tokens, to.data());
       return to;
     });
-    EXPECT_EQ(read, held.values);
+    EXPECT_EQ(read, held.numbers);
     Matrix<float> last(1, held.rows.head_dim);
     Read(From(held.rows, tokens - 1), last.view());
-    EXPECT_EQ(std::memcmp(last.data(), &held.values[held.values.size() - last.size()],
+    EXPECT_EQ(std::memcmp(last.data(), &held.numbers[held.numbers.size() - last.size()],
                           last.size() * sizeof(float)),
               0);
   });
 }
 
-TEST(NarrowRows, ScoresAreTheProductsWithAllKeys) {
+TEST(KvRows, ReadAsBF16RoundsWhatIsHeld) {
+  ForShapes([](const Held& held, std::size_t tokens) {
+    std::vector<BF16> want(held.numbers.size());
+    math::Convert(held.numbers, std::span(want));
+    for (const Table& table : TablesOfThisCpu()) {
+      std::vector<std::uint16_t> to(want.size() + 1, 7);
+      table.loops->read_bf16(held.rows, tokens, to.data());
+      EXPECT_EQ(to.back(), 7) << table.name;
+      for (std::size_t i = 0; i < want.size(); ++i) ASSERT_EQ(to[i], want[i].bits) << table.name;
+    }
+  });
+}
+
+TEST(KvRows, ScoresAreTheProductsWithAllKeys) {
   ForShapes([](const Held& held, std::size_t tokens) {
     const std::size_t head_dim = held.rows.head_dim;
     for (const std::size_t heads : kHeadCounts) {
       const std::vector<float> queries = NormalFloats(heads * head_dim, 3);
       const std::size_t stride = tokens + 5;  // what is between must stay
-      const std::vector<float> scores = SameOnAll([&](const NarrowLoops& loops) {
+      const std::vector<float> scores = SameOnAll([&](const KvLoops& loops) {
         std::vector<float> to(heads * stride, -1.0F);
         loops.score(held.rows, tokens, queries.data(), heads, to.data(), stride);
         return to;
@@ -202,20 +250,20 @@ TEST(NarrowRows, ScoresAreTheProductsWithAllKeys) {
   });
 }
 
-TEST(NarrowRows, MixesAreTheWeightedSumsOfAllValues) {
+TEST(KvRows, MixesAreTheWeightedSumsOfAllValues) {
   ForShapes([](const Held& held, std::size_t tokens) {
     const std::size_t head_dim = held.rows.head_dim;
     for (const std::size_t heads : kHeadCounts) {
       const std::size_t stride = tokens + 3;
       const std::vector<float> weights = NormalFloats(heads * stride, 4);
-      const std::vector<float> mixed = SameOnAll([&](const NarrowLoops& loops) {
-        std::vector<float> to(heads * head_dim, 9.0F);
+      const std::vector<float> mixed = SameOnAll([&](const KvLoops& loops) {
+        std::vector<float> to(heads * head_dim, 9.0F);  // added to
         loops.mix(held.rows, tokens, weights.data(), stride, heads, to.data());
         return to;
       });
       for (std::size_t i = 0; i < mixed.size(); ++i) {
-        double want = 0;
-        double size = 0;
+        double want = 9;
+        double size = 9;
         for (std::size_t t = 0; t < tokens; ++t) {
           const double term = static_cast<double>(weights[i / head_dim * stride + t]) *
                               static_cast<double>(held.values[t * head_dim + i % head_dim]);
