@@ -54,8 +54,8 @@ class ManyTexts {
   }
 
   Result<GenerateManyReport> Run(ThreadPool& pool) {
-    AWQ_ASSIGN(const auto network, api::MakeNetwork(pool, *model_, runtime_,
-                                                    api::ArithmeticOf(options_.each), positions_));
+    AWQ_ASSIGN(const auto network,
+               api::MakeNetwork(pool, *model_, runtime_, options_.each.arithmetic, positions_));
     const std::size_t batch = std::min(options_.batch, prompts_.size());
     generate::Engine engine(*network, {.sequences = batch});
     for (std::size_t i = 0; i < prompts_.size(); ++i) AWQ_TRY(Add(engine, i));
