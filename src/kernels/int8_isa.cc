@@ -13,12 +13,11 @@ namespace awq::kernels::AWQ_ISA {
 namespace {
 
 // The codes of the inputs [8 part, 8 part + 8) of a run for kLanes rows, as a set has them: Add
-// adds their products with a token's inputs to two sums, of which Sum makes the rows' own. kLess
-// has been taken off each code.
-template <std::int32_t less>
-struct CodesLess {
-  static constexpr std::int32_t kLess = less;
-  static Integers Sum(const Integers* sums) { return sums[0] + sums[1]; }
+// adds their products with a token's inputs to two sums, which may be one and the same unless
+// kNeedsTwo, and of which Sum makes the rows' own.
+struct CodesOfAnySum {
+  static constexpr bool kNeedsTwo = false;
+  static Integers Sum(Integers first, Integers second) { return first + second; }
 };
 
 #if defined(__AVX2__)
@@ -67,7 +66,7 @@ Bytes Four(const std::int8_t* x) { return Broadcast(Load<std::int32_t>(x)); }
 #if defined(__AVX512VNNI__)
 
 template <std::size_t kBits>
-struct Codes : CodesLess<0> {
+struct Codes : CodesOfAnySum {
   Codes(const std::uint8_t* run, std::size_t part) {
     if constexpr (kBits == 3) {
       first = FourOfThreeBits(run, 2 * part);
@@ -78,11 +77,11 @@ struct Codes : CodesLess<0> {
       second = kBits == 4 ? High(words) : Load<Bytes>(run + 4 * kPanelRows);
     }
   }
-  void Add(const std::int8_t* x, Integers* sums) const {
-    sums[0] = reinterpret_cast<Integers>(
-        _mm512_dpbusd_epi32(reinterpret_cast<Bytes>(sums[0]), first, Four(x)));
-    sums[1] = reinterpret_cast<Integers>(
-        _mm512_dpbusd_epi32(reinterpret_cast<Bytes>(sums[1]), second, Four(x + 4)));
+  void Add(const std::int8_t* x, Integers& even, Integers& odd) const {
+    even = reinterpret_cast<Integers>(
+        _mm512_dpbusd_epi32(reinterpret_cast<Bytes>(even), first, Four(x)));
+    odd = reinterpret_cast<Integers>(
+        _mm512_dpbusd_epi32(reinterpret_cast<Bytes>(odd), second, Four(x + 4)));
   }
   Bytes first;
   Bytes second;
@@ -96,7 +95,7 @@ Integers Products(Bytes first, Bytes second, Bytes x, Bytes next, short factor) 
 }
 
 template <std::size_t kBits>
-struct Codes : CodesLess<0> {
+struct Codes : CodesOfAnySum {
   Codes(const std::uint8_t* run, std::size_t part) {
     if constexpr (kBits == 3) {
       first = FourOfThreeBits(run, 2 * part);
@@ -106,12 +105,12 @@ struct Codes : CodesLess<0> {
       second = kBits == 4 ? High(Load<Bytes>(run)) : Load<Bytes>(run + 4 * kPanelRows);
     }
   }
-  void Add(const std::int8_t* x, Integers* sums) const {
+  void Add(const std::int8_t* x, Integers& even, Integers& odd) const {
     if constexpr (kBits < 8) {
-      sums[0] += Products(first, second, Four(x), Four(x + 4), 1);
+      even += Products(first, second, Four(x), Four(x + 4), 1);
     } else {
-      sums[0] += Products(Low(first), Low(second), Four(x), Four(x + 4), 1);
-      sums[1] += Products(High(first), High(second), Four(x), Four(x + 4), 16);
+      even += Products(Low(first), Low(second), Four(x), Four(x + 4), 1);
+      odd += Products(High(first), High(second), Four(x), Four(x + 4), 16);
     }
   }
   Bytes first;
@@ -121,71 +120,110 @@ struct Codes : CodesLess<0> {
 #endif
 #elif defined(AWQ_NEON)
 
-// These sets multiply signed bytes.
+int8x16_t LowHalves(uint8x16_t bytes) {
+  return vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(0x0f)));
+}
+int8x16_t HighHalves(uint8x16_t bytes) { return vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4)); }
+
+// In a run of 3-bit codes, those of inputs [4 k, 4 k + 4).
+int8x16_t FourOfThreeBits(const std::uint8_t* run, std::size_t k) {
+  const auto low_shift = static_cast<std::int8_t>(-static_cast<int>(2 * (k % 4)));
+  const auto high_shift = static_cast<std::int8_t>(2 - static_cast<int>(k));
+  const uint8x16_t low = vld1q_u8(run + k / 4 * 4 * kPanelRows);
+  const uint8x16_t high = vld1q_u8(run + 8 * kPanelRows);
+  return vreinterpretq_s8_u8(
+      vorrq_u8(vandq_u8(vshlq_u8(low, vdupq_n_s8(low_shift)), vdupq_n_u8(3)),
+               vandq_u8(vshlq_u8(high, vdupq_n_s8(high_shift)), vdupq_n_u8(4))));
+}
+
+// Of inputs [0, 4) and [4, 8). These sets multiply signed bytes, so codes of 8 bits go as their low
+// and high halves.
 template <std::size_t kBits>
-struct Codes : CodesLess<kBits == 8 ? 128 : 0> {
-  Codes(const std::uint8_t* from, std::size_t part) {
-    const uint8x16_t bytes = vld1q_u8(from + (kBits == 3 ? part / 2 * 4 * kPanelRows : 0));
+struct Codes {
+  static constexpr bool kNeedsTwo = true;
+  static constexpr bool kHalves = kBits == 8;
+  Codes(const std::uint8_t* run, std::size_t part) {
     if constexpr (kBits == 3) {
-      const uint8x16_t high = vld1q_u8(from + 8 * kPanelRows);
-      const auto four = [&](std::size_t k) {
-        const auto low_shift = static_cast<std::int8_t>(2 * (k % 4));
-        const auto high_shift = static_cast<std::int8_t>(k);
-        const uint8x16_t low = vshlq_u8(bytes, vdupq_n_s8(static_cast<std::int8_t>(-low_shift)));
-        const uint8x16_t bit = vshlq_u8(high, vdupq_n_s8(static_cast<std::int8_t>(2 - high_shift)));
-        return vreinterpretq_s8_u8(
-            vorrq_u8(vandq_u8(low, vdupq_n_u8(3)), vandq_u8(bit, vdupq_n_u8(4))));
-      };
-      first = four(2 * part);
-      second = four(2 * part + 1);
+      low[0] = FourOfThreeBits(run, 2 * part);
+      low[1] = FourOfThreeBits(run, 2 * part + 1);
     } else if constexpr (kBits == 4) {
-      first = vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(0x0f)));
-      second = vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));
+      low[0] = LowHalves(vld1q_u8(run));
+      low[1] = HighHalves(vld1q_u8(run));
     } else {
-      const uint8x16_t less = vdupq_n_u8(Codes::kLess);
-      first = vreinterpretq_s8_u8(vsubq_u8(bytes, less));
-      second = vreinterpretq_s8_u8(vsubq_u8(vld1q_u8(from + 4 * kPanelRows), less));
+      for (std::size_t n = 0; n < 2; ++n) {
+        low[n] = LowHalves(vld1q_u8(run + n * 4 * kPanelRows));
+        high[n] = HighHalves(vld1q_u8(run + n * 4 * kPanelRows));
+      }
     }
   }
 #if defined(__ARM_FEATURE_DOTPROD)
-  void Add(const std::int8_t* x, Integers* sums) const {
+  void Add(const std::int8_t* x, Integers& even, Integers& odd) const {
     const int8x8_t eight = vld1_s8(x);
-    sums[0] = vdotq_lane_s32(sums[0], first, eight, 0);
-    sums[1] = vdotq_lane_s32(sums[1], second, eight, 1);
+    even = vdotq_lane_s32(even, low[0], eight, 0);
+    Integers& other = kHalves ? even : odd;
+    other = vdotq_lane_s32(other, low[1], eight, 1);
+    if constexpr (kHalves) {
+      odd = vdotq_lane_s32(odd, high[0], eight, 0);
+      odd = vdotq_lane_s32(odd, high[1], eight, 1);
+    }
+  }
+  static Integers Sum(Integers first, Integers second) {
+    return kHalves ? first + 16 * second : first + second;
   }
 #else
-  // Two products of at most 128 and 127 are added in 16 bits. The first two rows' go to one sum,
-  // the others' to the second, two lanes a row.
-  void Add(const std::int8_t* x, Integers* sums) const {
-    const int8x8_t four = vreinterpret_s8_s32(vdup_n_s32(Load<std::int32_t>(x)));
-    const int8x8_t next = vreinterpret_s8_s32(vdup_n_s32(Load<std::int32_t>(x + 4)));
-    const int16x8_t low = vmull_s8(vget_low_s8(first), four);
-    const int16x8_t high = vmull_s8(vget_high_s8(first), four);
-    sums[0] = vpadalq_s16(sums[0], vmlal_s8(low, vget_low_s8(second), next));
-    sums[1] = vpadalq_s16(sums[1], vmlal_s8(high, vget_high_s8(second), next));
+  // What is added in 16 bits is at most (15 + 16 * 15) 128. The first two rows' products go to one
+  // sum, the others' to the second, two lanes a row.
+  void Add(const std::int8_t* x, Integers& even, Integers& odd) const {
+    for (std::size_t n = 0; n < 2; ++n) {
+      const int8x8_t four = vreinterpret_s8_s32(vdup_n_s32(Load<std::int32_t>(x + 4 * n)));
+      int16x8_t first = vmull_s8(vget_low_s8(low[n]), four);
+      int16x8_t second = vmull_s8(vget_high_s8(low[n]), four);
+      if constexpr (kHalves) {
+        first = vmlaq_n_s16(first, vmull_s8(vget_low_s8(high[n]), four), 16);
+        second = vmlaq_n_s16(second, vmull_s8(vget_high_s8(high[n]), four), 16);
+      }
+      even = vpadalq_s16(even, first);
+      odd = vpadalq_s16(odd, second);
+    }
   }
-  static Integers Sum(const Integers* sums) { return vpaddq_s32(sums[0], sums[1]); }
+  static Integers Sum(Integers first, Integers second) { return vpaddq_s32(first, second); }
 #endif
-  int8x16_t first;
-  int8x16_t second;
+  int8x16_t low[2];
+  int8x16_t high[2];
 };
 
 #else
 
 template <std::size_t kBits>
-struct Codes : CodesLess<0> {
+struct Codes : CodesOfAnySum {
   Codes(const std::uint8_t* run, std::size_t part) {
     for (std::size_t n = 0; n < 8; ++n) {
       of[n] = reinterpret_cast<Integers>(CodesOf<kBits>(run, 8 * part + n));
     }
   }
-  void Add(const std::int8_t* x, Integers* sums) const {
-    for (std::size_t n = 0; n < 8; ++n) sums[n % 2] += of[n] * x[n];
+  void Add(const std::int8_t* x, Integers& even, Integers& odd) const {
+    for (std::size_t n = 0; n < 8; ++n) (n % 2 == 0 ? even : odd) += of[n] * x[n];
   }
   Integers of[8];
 };
 
 #endif
+
+// sum + a b, rounded once.
+Floats AddProduct(Floats sum, Floats a, float b) {
+#if defined(__AVX512BW__)
+  return _mm512_fmadd_ps(a, _mm512_set1_ps(b), sum);
+#elif defined(__AVX2__)
+  return _mm256_fmadd_ps(a, _mm256_set1_ps(b), sum);
+#elif defined(AWQ_NEON)
+  return vfmaq_n_f32(sum, a, b);
+#else
+  for (std::size_t lane = 0; lane < kLanes; ++lane) {
+    sum[lane] = __builtin_fmaf(a[lane], b, sum[lane]);
+  }
+  return sum;
+#endif
+}
 
 // kLanes rows of the panel.
 template <std::size_t kTokens, std::size_t kBits>
@@ -196,28 +234,38 @@ void MultiplyRows(const Int8Panel& p, std::size_t first_token, std::size_t first
   const std::size_t blocks_per_group = w.group_inputs / p.block_inputs;
   const std::int8_t* x = p.x + first_token * in;
   const std::uint8_t* codes = w.codes + first_row * 4;
+  // One or two tokens alone would wait for their own sums.
+  constexpr std::size_t kSums = kTokens <= 2 || Codes<kBits>::kNeedsTwo ? 2 : 1;
   Floats y[kTokens] = {};
   std::size_t b = 0;
   for (std::size_t g = 0; g < w.groups; ++g) {
-    const Floats scale = ReadScales(w, g, first_row);
-    const Integers zero = ReadZeros(w, g, first_row) - Codes<kBits>::kLess;
+    Floats of_codes[kTokens] = {};
     for (const std::size_t end = b + blocks_per_group; b < end; ++b, x += p.block_inputs) {
-      Integers sums[kTokens][2] = {};
+      Integers sums[kTokens][kSums] = {};
       for (std::size_t i = 0; i < p.block_inputs; i += RunOf(kBits)) {
         ForParts<kBits>([&](auto which) __attribute__((always_inline)) {
           constexpr std::size_t part = decltype(which)::kValue;
           __builtin_prefetch(codes + part * kBits * kPanelRows + kAheadBytes);
           const Codes<kBits> eight(codes, part);
 #pragma GCC unroll 8
-          for (std::size_t t = 0; t < kTokens; ++t) eight.Add(x + t * in + i + 8 * part, sums[t]);
+          for (std::size_t t = 0; t < kTokens; ++t) {
+            eight.Add(x + t * in + i + 8 * part, sums[t][0], sums[t][kSums - 1]);
+          }
         });
         codes += RunOf(kBits) * kBits / 8 * kPanelRows;
       }
+#pragma GCC unroll 8
       for (std::size_t t = 0; t < kTokens; ++t) {
         const std::size_t at = (first_token + t) * blocks + b;
-        const Integers all = Codes<kBits>::Sum(sums[t]) - zero * p.x_sums[at];
-        y[t] += __builtin_convertvector(all, Floats) * (scale * p.x_scales[at]);
+        const Integers all =
+            kSums == 1 ? sums[t][0] : Codes<kBits>::Sum(sums[t][0], sums[t][kSums - 1]);
+        of_codes[t] = AddProduct(of_codes[t], __builtin_convertvector(all, Floats), p.x_scales[at]);
       }
+    }
+    const Floats scale = ReadScales(w, g, first_row);
+    const Floats zero = __builtin_convertvector(ReadZeros(w, g, first_row), Floats);
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      y[t] += (of_codes[t] - zero * p.x_sums[(first_token + t) * w.groups + g]) * scale;
     }
   }
   for (std::size_t t = 0; t < kTokens; ++t) Store(y[t], p.outputs, first_token + t, first_row);
@@ -233,36 +281,42 @@ void Multiply(const Int8Panel& p) {
 
 float FloatOf(std::uint32_t bits) { return __builtin_bit_cast(float, bits); }
 
-void Quantize(const float* x, std::size_t blocks, std::size_t block_inputs, std::int8_t* codes,
-              float* scales, std::int32_t* sums) {
+// One block; returns the sum of its codes times its scale.
+float QuantizeBlock(const float* x, std::size_t inputs, std::int8_t* codes, float* scale) {
   constexpr float kRounder = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
-  for (std::size_t b = 0; b < blocks; ++b) {
-    const float* from = x + b * block_inputs;
-    std::int8_t* to = codes + b * block_inputs;
-    std::uint32_t most_bits = 0;  // of magnitudes, which order as their bits do, NaN above all
-    for (std::size_t i = 0; i < block_inputs; ++i) {
-      const std::uint32_t magnitude = __builtin_bit_cast(std::uint32_t, from[i]) & 0x7fffffffU;
-      most_bits = magnitude > most_bits ? magnitude : most_bits;
+  std::uint32_t most_bits = 0;  // of magnitudes, which order as their bits do, NaN above all
+  for (std::size_t i = 0; i < inputs; ++i) {
+    const std::uint32_t magnitude = __builtin_bit_cast(std::uint32_t, x[i]) & 0x7fffffffU;
+    most_bits = magnitude > most_bits ? magnitude : most_bits;
+  }
+  if (most_bits >= 0x7f800000U) {
+    for (std::size_t i = 0; i < inputs; ++i) codes[i] = 0;
+    return *scale = FloatOf(0x7fc00000U);
+  }
+  const float most = FloatOf(most_bits);
+  // Where the inverse would overflow, the inputs count for nothing.
+  const bool counts = most > 0x1p-100F;
+  const float inverse = counts ? 127.0F / most : 0;
+  std::int32_t sum = 0;
+  for (std::size_t i = 0; i < inputs; ++i) {
+    const float rounded = (x[i] * inverse + kRounder) - kRounder;
+    const auto code = static_cast<std::int32_t>(rounded);
+    codes[i] = static_cast<std::int8_t>(code);
+    sum += code;
+  }
+  *scale = counts ? most / 127.0F : 0;
+  return *scale * static_cast<float>(sum);
+}
+
+void Quantize(const float* x, std::size_t groups, const Int8Blocks& blocks, std::int8_t* codes,
+              float* scales, float* sums) {
+  for (std::size_t g = 0; g < groups; ++g) {
+    sums[g] = 0;
+    for (std::size_t i = 0; i < blocks.group_inputs; i += blocks.block_inputs) {
+      sums[g] += QuantizeBlock(x, blocks.block_inputs, codes, scales++);
+      x += blocks.block_inputs;
+      codes += blocks.block_inputs;
     }
-    if (most_bits >= 0x7f800000U) {
-      for (std::size_t i = 0; i < block_inputs; ++i) to[i] = 0;
-      scales[b] = FloatOf(0x7fc00000U);
-      sums[b] = 0;
-      continue;
-    }
-    const float most = FloatOf(most_bits);
-    // Where the inverse would overflow, the inputs count for nothing.
-    const bool counts = most > 0x1p-100F;
-    const float inverse = counts ? 127.0F / most : 0;
-    std::int32_t sum = 0;
-    for (std::size_t i = 0; i < block_inputs; ++i) {
-      const float rounded = (from[i] * inverse + kRounder) - kRounder;
-      const auto code = static_cast<std::int32_t>(rounded);
-      to[i] = static_cast<std::int8_t>(code);
-      sum += code;
-    }
-    scales[b] = counts ? most / 127.0F : 0;
-    sums[b] = sum;
   }
 }
 

@@ -93,10 +93,10 @@ MatrixView<const BF16> Activations::bf16() const {
   return {bf16_.data(), tokens_, width_};
 }
 
-const Int8Activations& Activations::int8(ThreadPool& pool, std::size_t block_inputs) const {
+const Int8Activations& Activations::int8(ThreadPool& pool, const Int8Blocks& blocks) const {
   AWQ_CHECK(packed_ == Packed::kInt8);
-  if (int8_.tokens() == 0 || int8_.block_inputs() != block_inputs) {
-    int8_.Assign(pool, {f32_.data(), tokens_, width_}, block_inputs);
+  if (int8_.tokens() == 0 || int8_.blocks() != blocks) {
+    int8_.Assign(pool, {f32_.data(), tokens_, width_}, blocks);
   }
   return int8_;
 }
@@ -214,7 +214,7 @@ MatrixView<const BF16> Linear::bf16() const {
 void Linear::Apply(ThreadPool& pool, const Activations& x, MatrixView<float> y) const {
   AWQ_CHECK(x.precision() == precision_);
   if (panels_ && x.packed() == Packed::kInt8) {
-    panels_->Apply(pool, x.int8(pool, panels_->block_inputs()), y);
+    panels_->Apply(pool, x.int8(pool, panels_->int8_blocks()), y);
   } else if (panels_) {
     panels_->Apply(pool, x.exact(pool, panels_->group_inputs()), y);
   } else if (precision_ == Precision::kBF16) {

@@ -49,7 +49,7 @@ class Activations {
   MatrixView<const float> f32() const;
   MatrixView<const BF16> bf16() const;
   // Precondition: Packed::kInt8.
-  const Int8Activations& int8(ThreadPool& pool, std::size_t block_inputs) const;
+  const Int8Activations& int8(ThreadPool& pool, const Int8Blocks& blocks) const;
   // Precondition: Packed::kExact.
   const ExactActivations& exact(ThreadPool& pool, std::size_t group_inputs) const;
 

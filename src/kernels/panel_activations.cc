@@ -15,18 +15,20 @@ void Grow(Buffer<T>& buffer, std::size_t size) {
 }  // namespace
 
 void Int8Activations::Assign(ThreadPool& pool, MatrixView<const float> x,
-                             std::size_t block_inputs) {
-  AWQ_CHECK_EQ(x.cols % block_inputs, 0U);
+                             const Int8Blocks& blocks) {
+  AWQ_CHECK_EQ(x.cols % blocks.group_inputs, 0U);
+  AWQ_CHECK_EQ(blocks.group_inputs % blocks.block_inputs, 0U);
   tokens_ = x.rows;
   in_features_ = x.cols;
-  block_inputs_ = block_inputs;
-  const std::size_t blocks = x.cols / block_inputs;
+  blocks_ = blocks;
+  const std::size_t scales = x.cols / blocks.block_inputs;
+  const std::size_t groups = x.cols / blocks.group_inputs;
   Grow(codes_, x.rows * x.cols);
-  Grow(scales_, x.rows * blocks);
-  Grow(sums_, x.rows * blocks);
+  Grow(scales_, x.rows * scales);
+  Grow(sums_, x.rows * groups);
   pool.ParallelFor(tokens_, [&](std::size_t t, std::size_t) {
-    set_->int8->quantize(x.row(t), blocks, block_inputs, codes_.data() + t * x.cols,
-                         scales_.data() + t * blocks, sums_.data() + t * blocks);
+    set_->int8->quantize(x.row(t), groups, blocks, codes_.data() + t * x.cols,
+                         scales_.data() + t * scales, sums_.data() + t * groups);
   });
 }
 

@@ -11,28 +11,32 @@
 
 namespace awq::kernels {
 
+inline bool operator==(const Int8Blocks& a, const Int8Blocks& b) {
+  return a.group_inputs == b.group_inputs && a.block_inputs == b.block_inputs;
+}
+
 // Rows of floats as blocks of int8 codes with a scale each.
 class Int8Activations {
  public:
   // For the loops of one set; it must outlive this.
   explicit Int8Activations(const PanelRow& set = PanelRows().front()) : set_(&set) {}
 
-  // x [tokens, in_features]; block_inputs divides in_features.
-  void Assign(ThreadPool& pool, MatrixView<const float> x, std::size_t block_inputs);
+  // x [tokens, in_features]; groups divide in_features, and blocks groups.
+  void Assign(ThreadPool& pool, MatrixView<const float> x, const Int8Blocks& blocks);
   void Clear() { tokens_ = 0; }
 
   std::size_t tokens() const { return tokens_; }
-  std::size_t block_inputs() const { return block_inputs_; }
+  const Int8Blocks& blocks() const { return blocks_; }
 
  private:
   friend class Panels;
   const PanelRow* set_;
   std::size_t tokens_ = 0;
   std::size_t in_features_ = 0;
-  std::size_t block_inputs_ = 0;
+  Int8Blocks blocks_;
   Buffer<std::int8_t> codes_;  // [tokens, in_features]
   Buffer<float> scales_;       // [tokens, blocks]
-  Buffer<std::int32_t> sums_;  // [tokens, blocks]
+  Buffer<float> sums_;         // [tokens, groups]
 };
 
 // Rows of floats as they are, or rounded to bf16, with the sum of each group.

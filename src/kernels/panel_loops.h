@@ -35,26 +35,33 @@ struct PanelOutputs {
   std::size_t stride;
 };
 
+struct Int8Blocks {
+  std::size_t group_inputs = 0;
+  std::size_t block_inputs = 0;  // divides group_inputs
+};
+
 // A block is a run of inputs that share a scale of the weights and one of each token; a group of
 // the weights is one or several blocks.
 struct Int8Panel {
   PanelWeights weights;
-  std::size_t block_inputs;    // as group_inputs, at most kMostBlockInputs
-  const std::int8_t* x;        // [tokens][in]
-  const float* x_scales;       // [tokens][blocks]
-  const std::int32_t* x_sums;  // [tokens][blocks], of x
+  std::size_t block_inputs;  // as group_inputs, at most kMostBlockInputs
+  const std::int8_t* x;      // [tokens][in]
+  const float* x_scales;     // [tokens][blocks]
+  const float* x_sums;       // [tokens][groups], of x times its scale
   PanelOutputs outputs;
 };
 
-// y = sum over blocks, in their order, of (sum of codes x - zero sum of x) (scale x_scale), where
-// the sums in brackets are integers, and each product and sum of floats is rounded: the same bits
-// on every set.
+// y = sum over groups, in their order, of (a - zero x_sum) scale, where a is the sum over the
+// group's blocks, in their order, of (sum of codes x) x_scale; the sum of codes x is an integer,
+// its product with x_scale is added without a rounding of its own, and all else is rounded: the
+// same bits on every set.
 struct Int8Loops {
   void (*multiply)(const Int8Panel& panel);
-  // Rounds blocks of x to multiples of max |x| / 127, to nearest even. x has blocks * block_inputs.
-  // A block that is not finite has the scale NaN.
-  void (*quantize)(const float* x, std::size_t blocks, std::size_t block_inputs, std::int8_t* codes,
-                   float* scales, std::int32_t* sums);
+  // Rounds blocks of x to multiples of max |x| / 127, to nearest even; sums are of each group's
+  // codes, block by block times their scale. x has groups * group_inputs. A block that is not
+  // finite has the scale NaN.
+  void (*quantize)(const float* x, std::size_t groups, const Int8Blocks& blocks, std::int8_t* codes,
+                   float* scales, float* sums);
 };
 
 struct ExactPanel {

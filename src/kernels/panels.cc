@@ -238,7 +238,7 @@ void Panels::ForPanels(ThreadPool& pool, MatrixView<float> y, const Multiply& mu
 
 void Panels::Apply(ThreadPool& pool, const Int8Activations& x, MatrixView<float> y) const {
   AWQ_CHECK_EQ(x.in_features_, in_features_);
-  AWQ_CHECK_EQ(x.block_inputs_, block_inputs_);
+  AWQ_CHECK(x.blocks_ == int8_blocks());
   AWQ_CHECK_EQ(x.tokens_, y.rows);
   const std::size_t blocks = in_features_ / block_inputs_;
   ForPanels(pool, y, [&](const PanelWeights& weights, std::size_t t, const PanelOutputs& outputs) {
@@ -246,7 +246,7 @@ void Panels::Apply(ThreadPool& pool, const Int8Activations& x, MatrixView<float>
                             .block_inputs = block_inputs_,
                             .x = x.codes_.data() + t * in_features_,
                             .x_scales = x.scales_.data() + t * blocks,
-                            .x_sums = x.sums_.data() + t * blocks,
+                            .x_sums = x.sums_.data() + t * groups(),
                             .outputs = outputs});
   });
 }

@@ -41,7 +41,7 @@ class Panels {
   std::size_t group_inputs() const { return group_size_; }
   // What blocks of int8 activations must be: the largest divisor of a group up to kMostBlockInputs
   // that is a multiple of 8, or of 32 where codes are stored in 3 bits.
-  std::size_t block_inputs() const { return block_inputs_; }
+  Int8Blocks int8_blocks() const { return {group_size_, block_inputs_}; }
   std::size_t bytes() const;
 
   // y [tokens, out_features] = x W^T, the same bits for any number of threads; with int8 and with

@@ -91,7 +91,7 @@ int main(int argc, char** argv) {
     for (const std::size_t tokens : {1U, 2U, 4U, 8U, 64U}) {
       const awq::Matrix<float> rows(tokens, kIn, 1.0F);
       Int8Activations int8(set);
-      int8.Assign(Pool(), rows, Matrices(4)[0].block_inputs());
+      int8.Assign(Pool(), rows, Matrices(4)[0].int8_blocks());
       add(fmt::format("{}/int8/{}", set.name, tokens), std::move(int8));
       for (const auto precision : {awq::math::Precision::kF32, awq::math::Precision::kBF16}) {
         const bool is_f32 = precision == awq::math::Precision::kF32;

@@ -118,11 +118,12 @@ void RequireNear(float y, const Expected& want) {
 }
 
 void CheckInt8(const Case& c, bool finite) {
-  const std::size_t block = c.panels.block_inputs();
+  const Int8Blocks blocks = c.panels.int8_blocks();
+  const std::size_t block = blocks.block_inputs;
   const std::size_t in = c.linear.in_features();
   const auto multiply = [&](const PanelRow& set) {
     Int8Activations x(set);
-    x.Assign(c.pool, c.x, block);
+    x.Assign(c.pool, c.x, blocks);
     return Apply(c, x);
   };
   const Matrix<float> first = multiply(PanelRows().front());
@@ -130,9 +131,9 @@ void CheckInt8(const Case& c, bool finite) {
   for (std::size_t t = 0; finite && t < c.x.rows(); ++t) {
     std::vector<std::int8_t> codes(in);
     std::vector<float> scales(in / block);
-    std::vector<std::int32_t> sums(in / block);
-    baseline::kInt8Loops.quantize(c.x.row(t), in / block, block, codes.data(), scales.data(),
-                                  sums.data());
+    std::vector<float> sums(in / block);
+    baseline::kInt8Loops.quantize(c.x.row(t), c.linear.groups(), blocks, codes.data(),
+                                  scales.data(), sums.data());
     for (std::size_t r = 0; r < c.linear.out_features(); ++r) {
       RequireNear(first(t, r), ExpectInt8(c.linear, r, codes, scales));
     }

@@ -76,7 +76,7 @@ TEST(Panels, EverySetOfInstructionsGivesTheSameSum) {
       Matrix<float> first;
       for (const PanelRow& set : PanelRows()) {
         Int8Activations x(set);
-        x.Assign(pool, rows, panels.block_inputs());
+        x.Assign(pool, rows, panels.int8_blocks());
         Matrix<float> y(tokens, shape.out);
         panels.Apply(pool, x, y);
         if (first.size() == 0)
@@ -85,13 +85,13 @@ TEST(Panels, EverySetOfInstructionsGivesTheSameSum) {
           EXPECT_TRUE(std::ranges::equal(y.span(), first.span())) << set.name;
       }
       // The activations once more, by the plain formula.
-      const std::size_t blocks = shape.in / panels.block_inputs();
+      const std::size_t blocks = shape.in / panels.int8_blocks().block_inputs;
       for (std::size_t t = 0; t < tokens; ++t) {
         std::vector<std::int8_t> codes(shape.in);
         std::vector<float> scales(blocks);
-        std::vector<std::int32_t> sums(blocks);
-        baseline::kInt8Loops.quantize(rows.row(t), blocks, panels.block_inputs(), codes.data(),
-                                      scales.data(), sums.data());
+        std::vector<float> sums(blocks);
+        baseline::kInt8Loops.quantize(rows.row(t), linear.groups(), panels.int8_blocks(),
+                                      codes.data(), scales.data(), sums.data());
         for (std::size_t r = 0; r < shape.out; ++r) {
           const Expected want = ExpectInt8(linear, r, codes, scales);
           ASSERT_NEAR(first(t, r), want.value, want.error)
@@ -121,7 +121,7 @@ TEST(Panels, FromRowsReadAStripeAtATime) {
     const auto panels = Panels::FromRows(pool, linear.spec, {out, 64}, read);
     ASSERT_TRUE(panels.ok());
     Int8Activations x;
-    x.Assign(pool, RandomRows(3, 64, 5), panels->block_inputs());
+    x.Assign(pool, RandomRows(3, 64, 5), panels->int8_blocks());
     Matrix<float> y(3, out);
     Matrix<float> want(3, out);
     panels->Apply(pool, x, y);
@@ -210,8 +210,8 @@ TEST(Panels, MemoryIsUsedAgain) {
       Matrix<float> rows = RandomRows(tokens, 256, 3);
       for (float& value : rows.span()) value *= 0x1p-60F;
       Int8Activations fresh;
-      fresh.Assign(pool, rows, panels->block_inputs());
-      reused.Assign(pool, rows, panels->block_inputs());
+      fresh.Assign(pool, rows, panels->int8_blocks());
+      reused.Assign(pool, rows, panels->int8_blocks());
       Matrix<float> want(tokens, 32);
       Matrix<float> wider(tokens, 40, 7.0F);
       panels->Apply(pool, fresh, want);
@@ -232,8 +232,13 @@ TEST(Panels, ActivationsAreRoundedToTheNearestCode) {
       const Matrix<float> rows = RandomRows(1, 5 * inputs, 9);
       std::vector<std::int8_t> codes(rows.size());
       std::vector<float> scales(5);
-      std::vector<std::int32_t> sums(5);
-      set.int8->quantize(rows.data(), 5, inputs, codes.data(), scales.data(), sums.data());
+      std::vector<float> sums(5);
+      set.int8->quantize(rows.data(), 5, {inputs, inputs}, codes.data(), scales.data(),
+                         sums.data());
+      std::vector<float> all(1);  // of all blocks as one group
+      set.int8->quantize(rows.data(), 1, {5 * inputs, inputs}, codes.data(), scales.data(),
+                         all.data());
+      EXPECT_EQ(all[0], (((sums[0] + sums[1]) + sums[2]) + sums[3]) + sums[4]);
       for (std::size_t b = 0; b < 5; ++b) {
         std::int32_t sum = 0;
         float most = 0;
@@ -244,7 +249,7 @@ TEST(Panels, ActivationsAreRoundedToTheNearestCode) {
           sum += codes[i];
           most = std::max(most, std::fabs(rows.data()[i]));
         }
-        EXPECT_EQ(sums[b], sum);
+        EXPECT_EQ(sums[b], scales[b] * static_cast<float>(sum));
         EXPECT_EQ(scales[b], most / 127.0F);
       }
     }
@@ -262,7 +267,7 @@ TEST(Panels, WhatIsNotFiniteStaysSo) {
     rows(1, 40) = bad;
     for (const PanelRow& set : PanelRows()) {
       Int8Activations x(set);
-      x.Assign(pool, rows, panels.block_inputs());
+      x.Assign(pool, rows, panels.int8_blocks());
       Matrix<float> y(2, 16);
       panels.Apply(pool, x, y);
       for (std::size_t r = 0; r < 16; ++r) {
@@ -284,7 +289,7 @@ TEST(Panels, WhatIsNotFiniteStaysSo) {
   for (const float small : {0.0F, 0x1p-140F}) {
     const Matrix<float> rows(1, 64, small);
     Int8Activations x;
-    x.Assign(pool, rows, panels.block_inputs());
+    x.Assign(pool, rows, panels.int8_blocks());
     Matrix<float> y(1, 16);
     panels.Apply(pool, x, y);
     for (const float value : y.span()) EXPECT_EQ(value, 0);

@@ -19,18 +19,20 @@ struct Expected {
 inline Expected ExpectInt8(const quant::QuantizedLinear& linear, std::size_t row,
                            const std::vector<std::int8_t>& x, const std::vector<float>& x_scales) {
   double value = 0;
-  double magnitude = 0;  // of the terms
+  double magnitude = 0;  // of what is added up: codes and zero points apart
   const std::size_t group = linear.in_features() / linear.groups();
   const std::size_t block = linear.in_features() / x_scales.size();
   for (std::size_t k = 0; k < linear.in_features(); ++k) {
-    const int code = linear.codes(row, k) - linear.zeros(row, k / group);
-    const double term = code * x[k] * static_cast<double>(linear.scales(row, k / group)) *
-                        static_cast<double>(x_scales[k / block]);
-    value += term;
-    magnitude += std::fabs(term);
+    const int zero = linear.zeros(row, k / group);
+    const double factor = x[k] * static_cast<double>(linear.scales(row, k / group)) *
+                          static_cast<double>(x_scales[k / block]);
+    value += (linear.codes(row, k) - zero) * factor;
+    magnitude += (linear.codes(row, k) + zero) * std::fabs(factor);
   }
-  // Of each block the conversion and two products, and a sum for each: half a unit each.
-  return {value, (static_cast<double>(x_scales.size()) + 3) * 0x1p-24 * magnitude};
+  // A block's product and the sums of a group's blocks; the zero point's product, its difference,
+  // the scale's product; the sums of groups: half a unit each.
+  const double roundings = static_cast<double>(group / block + linear.groups()) + 5;
+  return {value, roundings * 0x1p-24 * magnitude};
 }
 
 // An output from inputs as they are.
