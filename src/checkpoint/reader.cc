@@ -69,14 +69,14 @@ class MappedSource final : public model::PackedSource {
       : format_(format), form_(form), module_(std::move(module)), parts_(std::move(parts)) {}
 
   Result<quant::QuantizedLinear> Unpack() const override {
-    return pack::Unpack(format_, Views(), form_,
-                        fmt::format("{}: {}", parts_[0].file->path().string(), module_));
+    return pack::Unpack(format_, Views(), form_, NameInErrors());
   }
   Status UnpackRows(std::size_t first_row, quant::QuantizedLinear& rows) const override {
     const std::vector<TensorView> views = Views();
-    AWQ_TRY(pack::CheckParts(format_, form_, views, module_));
+    const std::string name = NameInErrors();
+    AWQ_TRY(pack::CheckParts(format_, form_, views, name));
     return pack::UnpackRows(format_, form_, views, {first_row, rows.codes, rows.scales, rows.zeros},
-                            module_);
+                            name);
   }
   quant::Spec spec() const override { return form_.spec; }
   std::size_t stored_bytes() const override {
@@ -86,6 +86,9 @@ class MappedSource final : public model::PackedSource {
   }
 
  private:
+  std::string NameInErrors() const {
+    return fmt::format("{}: {}", parts_[0].file->path().string(), module_);
+  }
   std::vector<TensorView> Views() const {
     std::vector<TensorView> views;
     for (const Part& part : parts_) views.push_back(part.view);

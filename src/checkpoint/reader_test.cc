@@ -263,11 +263,17 @@ TEST(Reader, ABadScaleNamesItsFile) {
   model.Write(directory.path());
   const auto opened = ModelDirectory::Open(directory.path());
   ASSERT_TRUE(opened.ok()) << opened.error().message;
-  const auto unpacked = (*opened)->Block(1)->linear(model::Role::kUp).packed->Unpack();
+  const auto packed = (*opened)->Block(1)->linear(model::Role::kUp).packed;
+  const std::string expected =
+      (directory.path() / "model.safetensors").string() + ": " + up + ".scales: the scale of ";
+  const auto unpacked = packed->Unpack();
   ASSERT_FALSE(unpacked.ok());
-  EXPECT_TRUE(unpacked.error().message.starts_with(
-      (directory.path() / "model.safetensors").string() + ": " + up + ".scales: the scale of "))
-      << unpacked.error().message;
+  EXPECT_TRUE(unpacked.error().message.starts_with(expected)) << unpacked.error().message;
+  quant::QuantizedLinear rows{packed->spec(), Matrix<std::uint8_t>(32, 64), Matrix<float>(32, 2),
+                              Matrix<std::uint8_t>(32, 2)};
+  const Status stripe = packed->UnpackRows(0, rows);
+  ASSERT_FALSE(stripe.ok());
+  EXPECT_TRUE(stripe.error().message.starts_with(expected)) << stripe.error().message;
 }
 
 // AutoGPTQ and AutoAWQ had a file of their own before config.json told it.
