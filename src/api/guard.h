@@ -19,7 +19,7 @@ auto Guard(Body body) -> decltype(body()) {
   } catch (const std::bad_alloc&) {
     return MakeError(ErrorCode::kOutOfMemory,
                      "out of memory; use fewer or shorter calibration windows (--samples, "
-                     "--seq-len), a smaller --ctx or -n, or a machine with more");
+                     "--seq-len), a smaller --ctx, -n or --batch, or a machine with more");
   } catch (const InternalError& failure) {
     return MakeError(ErrorCode::kInternal, "a bug in awq, please report it: {}", failure.what());
   } catch (const std::exception& failure) {

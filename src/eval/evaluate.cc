@@ -75,7 +75,12 @@ class Runner {
       : source_(source),
         network_(std::move(network)),
         batch_windows_(batch_windows),
-        cache_(source.config(), network_->precision(), {1, batch_windows, ctx, network_->kv()}) {}
+        cache_(source.config(), network_->precision(),
+               {.layers = 1,
+                .slots = batch_windows,
+                .capacity_tokens = ctx,
+                .type = network_->kv(),
+                .page_tokens = ctx}) {}
 
   const model::WeightSource& source_;
   std::unique_ptr<Network> network_;

@@ -215,6 +215,7 @@ Engine::Source Engine::FindSource(std::span<const std::int32_t> tokens) const {
   }
   std::size_t awaited = 0;
   for (const Owner& each : running_) {
+    if (each->has_ended) continue;
     const std::size_t common = InCommon(tokens, each->tokens);
     awaited = std::max(awaited, common);
     if (std::min(common, each->held) > best.tokens) {

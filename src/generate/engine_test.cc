@@ -258,6 +258,29 @@ TEST_F(Engines, RefusesWhatCanNeverRunAndGoesOn) {
   EXPECT_EQ(good.report().tokens, Alone({1, 2, 3}, {.max_new_tokens = 10}).tokens);
 }
 
+TEST_F(Engines, APromptThatIsCalledOffGivesOthersNothingInThatStep) {
+  std::mt19937 random(5);
+  const Tokens prompt = RandomTokens(random, 40);
+  Engine engine(*network_, {.sequences = 3, .prompt_tokens = 8, .page_tokens = kPage});
+  std::vector<Outcome> outcomes(3);
+  bool goes_on = true;
+  // What is kept of the longer one makes that of the shorter one, which ends after it, needless.
+  for (const std::size_t tokens : {40U, 30U}) {
+    GenerateOptions options{.max_new_tokens = 5};
+    options.goes_on = [&] { return goes_on; };
+    Tokens part(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(tokens));
+    ASSERT_TRUE(engine.Add(outcomes[tokens == 40].Of(part, options)));
+    ASSERT_TRUE(engine.Step());
+  }
+  ASSERT_TRUE(engine.Step());
+  goes_on = false;
+  ASSERT_TRUE(engine.Add(outcomes[2].Of(prompt, {.max_new_tokens = 5})));
+  RunAll(engine);
+  EXPECT_EQ(outcomes[1].report().stop, StopReason::kCaller);
+  EXPECT_EQ(outcomes[0].report().stop, StopReason::kCaller);
+  EXPECT_EQ(outcomes[2].report().tokens, Alone(prompt, {.max_new_tokens = 5}).tokens);
+}
+
 TEST_F(Engines, AnErrorIsThatOfOneSequence) {
   SamplerOptions nothing_left;
   for (std::int32_t token = 0; token < kVocab; ++token) nothing_left.banned_tokens.push_back(token);

@@ -31,7 +31,7 @@ transformer::CacheShape ShapeFor(const std::vector<SequenceRunner::Group>& group
                                  std::size_t longest) {
   std::size_t slots = 1;
   for (const auto& group : groups) slots = std::max(slots, group.batch.size());
-  return {.layers = 1, .slots = slots, .capacity_tokens = longest};
+  return {.layers = 1, .slots = slots, .capacity_tokens = longest, .page_tokens = longest};
 }
 
 std::size_t LargestGroup(const std::vector<SequenceRunner::Group>& groups) {

@@ -1,6 +1,6 @@
 // Attention of one layer over a cache, by what holds it: a new token (1), where bytes of keys and
 // values a second count, and a prompt (512), where tokens do. Layers of TinyLlama's shape, taken in
-// turns: together more than the caches hold.
+// turns: together more than the caches hold. The last number is that of tokens in a page.
 #include <benchmark/benchmark.h>
 
 #include <random>
@@ -20,7 +20,10 @@ void OverCache(benchmark::State& state, math::Precision precision, KvType type) 
   config.head_dim = 64;
   const auto tokens = static_cast<std::size_t>(state.range(0));
   const auto seen = static_cast<std::size_t>(state.range(1));
-  const CacheShape shape{.layers = kLayers, .capacity_tokens = seen, .type = type};
+  const CacheShape shape{.layers = kLayers,
+                         .capacity_tokens = seen,
+                         .type = type,
+                         .page_tokens = static_cast<std::size_t>(state.range(2))};
   KvCache cache(config, precision, shape);
   AWQ_CHECK(cache.Reserve(Segment{seen, 0, 0}).ok());
   std::mt19937 random(1);
@@ -45,7 +48,12 @@ void OverCache(benchmark::State& state, math::Precision precision, KvType type) 
 }
 
 void Cases(benchmark::internal::Benchmark* bench) {
-  bench->UseRealTime()->Args({1, 512})->Args({1, 4096})->Args({512, 4096});
+  bench->UseRealTime()->Args({1, 512, kPageTokens});
+  for (const std::int64_t tokens : {1, 512}) {
+    for (const std::int64_t page_tokens : {32, 64, 128, 256}) {
+      bench->Args({tokens, 4096, page_tokens});
+    }
+  }
 }
 BENCHMARK_CAPTURE(OverCache, f32, math::Precision::kF32, KvType::kExact)->Apply(Cases);
 BENCHMARK_CAPTURE(OverCache, bf16, math::Precision::kBF16, KvType::kExact)->Apply(Cases);

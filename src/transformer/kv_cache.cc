@@ -22,7 +22,7 @@ KvElement ElementOf(KvType type, math::Precision precision) {
 }
 
 CacheShape Completed(CacheShape shape) {
-  shape.page_tokens = std::clamp<std::size_t>(shape.capacity_tokens, 1, shape.page_tokens);
+  shape.page_tokens = std::max<std::size_t>(1, std::min(shape.capacity_tokens, shape.page_tokens));
   const auto all = CheckedProduct({shape.slots, CeilDiv(shape.capacity_tokens, shape.page_tokens)});
   if (!all) throw std::bad_alloc();
   if (shape.pages == 0) shape.pages = *all;

@@ -24,8 +24,7 @@ enum class KvType : unsigned char {
   kInt8,   // with an fp32 scale for each token's row of a key head, max |x| / 127
 };
 
-// Measured: pages of 64 to 256 tokens are read as fast as one long row (attention_bench), and
-// smaller ones share more.
+// Of sequences that grow; where all have one length, they may be a page each.
 inline constexpr std::size_t kPageTokens = 128;
 
 struct CacheShape {
