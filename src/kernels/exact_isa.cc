@@ -20,22 +20,20 @@ void MultiplyRows(const ExactPanel& p, std::size_t first_token, std::size_t firs
   Floats y[kTokens] = {};
   for (std::size_t g = 0; g < w.groups; ++g) {
     Floats sums[kTokens][2] = {};
-    for (std::size_t i = 0; i < w.group_inputs; i += RunOf(kBits)) {
-      ForParts<kBits>([&](auto which) __attribute__((always_inline)) {
-        constexpr std::size_t part = decltype(which)::kValue;
-        __builtin_prefetch(codes + part * kBits * kPanelRows + kAheadBytes);
+    for (std::size_t i = 0; i < w.group_inputs; i += 8) {
+      const std::size_t part = i % RunOf(kBits) / 8;
+      __builtin_prefetch(codes + part * kBits * kPanelRows + kAheadBytes);
 #pragma GCC unroll 8
-        for (std::size_t n = 0; n < 8; ++n) {
-          const Words code = CodesOf<kBits>(codes, 8 * part + n);
-          const Floats value =
-              __builtin_convertvector(reinterpret_cast<const Integers&>(code), Floats);
+      for (std::size_t n = 0; n < 8; ++n) {
+        const Words code = CodesOf<kBits>(codes, 8 * part + n);
+        const Floats value =
+            __builtin_convertvector(reinterpret_cast<const Integers&>(code), Floats);
 #pragma GCC unroll 8
-          for (std::size_t t = 0; t < kTokens; ++t) {
-            sums[t][n % 2] += value * x[t * in + g * w.group_inputs + i + 8 * part + n];
-          }
+        for (std::size_t t = 0; t < kTokens; ++t) {
+          sums[t][n % 2] += value * x[t * in + g * w.group_inputs + i + n];
         }
-      });
-      codes += RunOf(kBits) * kBits / 8 * kPanelRows;
+      }
+      if (part + 1 == RunOf(kBits) / 8) codes += RunOf(kBits) * kBits / 8 * kPanelRows;
     }
     const Floats scale = ReadScales(w, g, first_row);
     const Floats zero = __builtin_convertvector(ReadZeros(w, g, first_row), Floats);
