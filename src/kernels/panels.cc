@@ -109,7 +109,8 @@ Panels::Panels(ThreadPool& pool, const quant::QuantizedLinear& linear)
 Result<Panels> Panels::FromRows(ThreadPool& pool, const quant::Spec& spec, const Shape& shape,
                                 const ReadRows& read) {
   AWQ_CHECK(CanHold(spec, shape[1]));
-  const auto [out, in] = std::pair(shape[0], shape[1]);
+  const std::size_t out = shape[0];
+  const std::size_t in = shape[1];
   Panels panels(out, in, spec, GroupSize(spec, in));
   const auto stripe_of = [&](std::size_t rows) {
     return quant::QuantizedLinear{
