@@ -127,6 +127,7 @@ class Verify(CliTest):
                 (MODEL, "--format compressed-tensors --group-size 16 --sym"),
                 (MODEL, "--format compressed-tensors --group-size 32 --bits 8"),
                 (MODEL, "--format gguf --group-size 32"),
+                (MODEL, "--format gguf --group-size 32 --sym"),
                 (narrow, "--format awq-gemm --group-size 32"),
                 (narrow, "--format gptq --group-size -1 --sym"),
                 (narrow, "--format compressed-tensors --group-size 32")):
@@ -146,6 +147,8 @@ class Verify(CliTest):
                 ("vllm", "awq quantize ORIGINAL -o OUT --format compressed-tensors --group-size 16 "
                          "--tp-pad 4"),
                 ("vllm", "awq convert MODEL -o OUT --format compressed-tensors"),
+                ("vllm", "awq convert MODEL -o OUT --format awq-gemm --lossy"),
+                ("vllm", "awq convert MODEL -o OUT --format awq-gemm"),
                 ("llama.cpp", "awq convert MODEL -o OUT.gguf --format gguf --lossy"),
                 ("llama.cpp", "awq quantize ORIGINAL -o OUT.gguf --format gguf --group-size 32 "
                               "--sym"),

@@ -218,7 +218,7 @@ bool GgufModel::ShareScales(std::size_t group_size) const {
   return true;
 }
 
-Result<quant::Spec> GgufModel::CodesSpec() const {
+Result<quant::Spec> GgufModel::BlocksSpec() const {
   const io::GgufTensor& first = Tensor(GgufName(0, config_.arch->linears.begin()->role, "weight"));
   for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
     for (const model::LinearRow& row : config_.arch->linears) {
@@ -234,7 +234,11 @@ Result<quant::Spec> GgufModel::CodesSpec() const {
                                     : fmt::format(" and {} is {}", first.name, first.type->name));
     }
   }
-  quant::Spec spec = *pack::SpecOf(*first.type);
+  return *pack::SpecOf(*first.type);
+}
+
+Result<quant::Spec> GgufModel::CodesSpec() const {
+  AWQ_ASSIGN(quant::Spec spec, BlocksSpec());
   for (const std::size_t size : kSharedGroups) {
     if (!ShareScales(size)) continue;
     spec.group_size = size;

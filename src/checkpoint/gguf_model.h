@@ -40,8 +40,11 @@ class GgufModel final : public StoredModel {
   void Release(std::size_t layer) const override;
   void ReleaseAll() const override;
 
-  // What the blocks of all linears are: Q4_0, Q4_1 or Q8_0; group_size is the largest whose blocks
-  // share their scales, 0: whole rows. Reads the scales. Error: other or several types (names two).
+  // What the blocks of all linears are: Q4_0, Q4_1 or Q8_0. Error: other or several types (names
+  // two).
+  Result<quant::Spec> BlocksSpec() const;
+  // The same with the largest group_size whose blocks share their scales, 0: whole rows. Reads the
+  // scales.
   Result<quant::Spec> CodesSpec() const;
   struct Codes {
     quant::QuantizedLinear linear;

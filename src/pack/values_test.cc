@@ -30,6 +30,13 @@ auto Set(std::size_t index, T value) {
   return [=](std::byte* bytes) { std::memcpy(bytes + index * sizeof(T), &value, sizeof(T)); };
 }
 
+template <class T>
+auto Swap(std::size_t a, std::size_t b) {
+  return [=](std::byte* bytes) {
+    std::swap_ranges(bytes + a * sizeof(T), bytes + (a + 1) * sizeof(T), bytes + b * sizeof(T));
+  };
+}
+
 std::string PackErrorOf(std::string_view name, const quant::QuantizedLinear& linear) {
   const auto packed = Pack(*FindFormat(name), linear, "m");
   if (packed.ok()) return "";
@@ -56,7 +63,9 @@ TEST(Values, GroupIndices) {
   const Form ordered{128, 128, {4, 32, false, DType::kF16, true}};
   for (const auto& [name, part] :
        {std::pair("gptq", "g_idx"), std::pair("compressed-tensors", "weight_g_idx")}) {
-    EXPECT_EQ(ErrorOf(name, ordered, part, Set<std::int32_t>(5, 3)), "");
+    EXPECT_EQ(ErrorOf(name, ordered, part, Swap<std::int32_t>(5, 127)), "");
+    ExpectHas(ErrorOf(name, ordered, part, Set<std::int32_t>(5, 3)),
+              "puts 31 input features into group 1; group_size makes it 32");
     ExpectHas(ErrorOf(name, ordered, part, Set<std::int32_t>(5, 4)),
               "puts input feature 5 into group 4; there are 4 groups");
     ExpectHas(ErrorOf(name, ordered, part, Set<std::int32_t>(0, -1)),

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "checkpoint/gguf_model.h"
 #include "io/json.h"
 #include "pack/ggml_blocks.h"
 
@@ -82,6 +83,9 @@ Result<ModelFacts> GatherFacts(const checkpoint::StoredModel& model) {
     if (!form) continue;
     facts.format = kGguf;
     linear.block_elements = form->block_elements;
+  }
+  if (const auto* gguf = dynamic_cast<const checkpoint::GgufModel*>(&model)) {
+    if (const auto spec = gguf->BlocksSpec(); spec.ok()) facts.blocks = *spec;
   }
   return facts;
 }

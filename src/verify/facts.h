@@ -38,6 +38,8 @@ struct ModelFacts {
   std::optional<pack::Quantization> quantization;
   // What has it instead of config.json ("quant_config.json"); `json` has it nevertheless.
   std::string older_file;
+  // Of a GGUF, where its linears are blocks of one type whose codes other formats hold.
+  std::optional<quant::Spec> blocks;
   std::vector<LinearFacts> linears;  // of all layers, in the order of the architecture's table
 
   std::size_t linears_a_layer() const { return config.arch->linears.size(); }

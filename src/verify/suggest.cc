@@ -32,17 +32,31 @@ bool Stores(const pack::Format& format, const ModelFacts& facts) {
   });
 }
 
+// Of a GGUF, which is made a directory: the blocks as codes.
+ModelFacts WithCodes(const ModelFacts& facts) {
+  ModelFacts coded = facts;
+  coded.json = {{"torch_dtype", "float16"}};
+  for (LinearFacts& linear : coded.linears) {
+    linear.spec = facts.blocks;
+    linear.block_elements = 1;
+  }
+  return coded;
+}
+
 // The same numbers in another format; empty where none helps. Names and keys are what convert
 // writes.
 std::string SuggestConvert(const Reader& reader, const ModelFacts& facts, std::size_t ranks) {
-  if (!facts.quantization || facts.quantization->spec() == nullptr) return "";
+  if (!facts.blocks && (!facts.quantization || facts.quantization->spec() == nullptr)) return "";
+  ModelFacts converted = facts.blocks ? WithCodes(facts) : facts;
   for (const Terms& terms : reader.terms) {
     const pack::Format* format = pack::FindFormat(terms.format);
-    if (format == nullptr || terms.format == facts.format || !Stores(*format, facts)) continue;
-    ModelFacts converted = facts;
+    if (format == nullptr || terms.format == facts.format || !Stores(*format, converted)) continue;
     converted.format = terms.format;
     if (IsTaken(reader, terms, converted, ranks)) {
-      return fmt::format("awq convert MODEL -o OUT --format {}", terms.format);
+      // A GGUF's minima may have been rounded.
+      const bool rounded = facts.blocks && !facts.blocks->symmetric;
+      return fmt::format("awq convert MODEL -o OUT --format {}{}", terms.format,
+                         rounded ? " --lossy" : "");
     }
   }
   return "";
