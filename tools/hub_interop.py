@@ -32,6 +32,8 @@ class Proof:
     def __init__(self, awq, work):
         self.awq, self.work = awq, work
         self.hub = hub_server.Hub()
+        # Storage has a name of its own, as the hub's has: to huggingface_hub ports are no difference.
+        self.hub.storage = self.hub.storage.replace("127.0.0.1", "localhost")
         files = {p.name: p.read_bytes() for p in MODEL.iterdir()
                  if p.suffix in (".json", ".safetensors")}
         self.repository = self.hub.add(NAME, files, large=["model.safetensors"], commit=COMMIT)
