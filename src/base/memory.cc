@@ -18,16 +18,8 @@ namespace {
 
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
-// Under the address sanitizer everything stays on the heap, which it watches. (GCC says so by a
-// macro, clang by a feature.)
-#if !defined(__has_feature)
-#define __has_feature(feature) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-constexpr std::size_t kMappedFromBytes = SIZE_MAX;
-#else
-constexpr std::size_t kMappedFromBytes = std::size_t{1} << 19;
-#endif
+// What is watched stays on the heap.
+constexpr std::size_t kMappedFromBytes = kHeapIsWatched ? SIZE_MAX : std::size_t{1} << 19;
 
 std::byte* Map(std::size_t bytes) {
   void* start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

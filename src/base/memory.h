@@ -10,6 +10,16 @@ namespace awq {
 
 inline constexpr std::size_t kAlignmentBytes = 64;
 
+// Whether the address sanitizer watches the heap. (GCC says so by a macro, clang by a feature.)
+#if !defined(__has_feature)
+#define __has_feature(feature) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+inline constexpr bool kHeapIsWatched = true;
+#else
+inline constexpr bool kHeapIsWatched = false;
+#endif
+
 // Memory aligned to a cache line; null where there is none. A large piece is mapped by itself: it
 // returns to the system when it is freed and leaves no hole in the heap, so that memory does not
 // grow from block to block. One of 2 MiB and more asks for huge pages. FreeAligned takes the size

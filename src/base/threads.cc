@@ -35,6 +35,7 @@ ThreadPool::ThreadPool(std::size_t threads) {
   const std::size_t cpus = AvailableCpus();
   if (threads == 0) threads = cpus;
   spins_ = threads <= cpus;  // else the others need the CPU more
+  shares_ = std::vector<Share>(threads);
   try {
     for (std::size_t worker = 1; worker < threads; ++worker) {
       workers_.emplace_back([this, worker] { WorkerLoop(worker); });
@@ -91,15 +92,27 @@ void ThreadPool::Announce(std::condition_variable& event) {
   event.notify_all();
 }
 
-void ThreadPool::Work(std::size_t worker) {
+void ThreadPool::WorkShare(std::size_t share, std::size_t worker, std::size_t generation) {
+  const std::size_t first = count_ * share / size();
+  const std::size_t count = count_ * (share + 1) / size() - first;
+  std::atomic<std::size_t>& begun = shares_[share].begun[generation % 2];
+  // Looked at before it is added to: most shares of others are empty when one comes to them.
+  while (begun.load(std::memory_order_relaxed) < count && !failed_.load()) {
+    const std::size_t index = begun.fetch_add(1, std::memory_order_relaxed);
+    if (index >= count) return;
+    (*body_)(first + index, worker);
+  }
+}
+
+void ThreadPool::Work(std::size_t worker, std::size_t generation) {
+  // Of the last loop, which has ended; the next one uses it.
+  shares_[worker].begun[(generation + 1) % 2].store(0, std::memory_order_relaxed);
   try {
-    for (;;) {
-      const std::size_t index = next_.fetch_add(1, std::memory_order_relaxed);
-      if (index >= count_) return;
-      (*body_)(index, worker);
+    for (std::size_t i = 0; i < size(); ++i) {
+      WorkShare((worker + i) % size(), worker, generation);
     }
   } catch (...) {
-    next_.store(count_, std::memory_order_relaxed);
+    failed_.store(true);
     const std::lock_guard lock(mutex_);
     if (!failure_) failure_ = std::current_exception();
   }
@@ -111,7 +124,7 @@ void ThreadPool::WorkerLoop(std::size_t worker) {
     Await(start_, patience, [&] { return generation_.load() != seen; });
     ++seen;  // the caller waits for all before the next
     if (stopping_) return;
-    Work(worker);
+    Work(worker, seen);
     if (running_.fetch_sub(1) == 1) Announce(finished_);
   }
 }
@@ -125,11 +138,11 @@ void ThreadPool::ParallelFor(std::size_t count,
   }
   body_ = &body;
   count_ = count;
-  next_.store(0, std::memory_order_relaxed);
+  failed_.store(false);
   running_.store(workers_.size());
-  generation_.fetch_add(1);
+  const std::size_t generation = generation_.fetch_add(1) + 1;
   Announce(start_);
-  Work(0);
+  Work(0, generation);
   Await(finished_, patience_, [&] { return running_.load() == 0; });
   body_ = nullptr;
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));

@@ -27,7 +27,9 @@ class ThreadPool {
   std::size_t size() const { return workers_.size() + 1; }
 
   // Calls body(index, worker) once for every index in [0, count), in any order; worker < size()
-  // tells which scratch memory to use. The first exception is rethrown here after all have ended.
+  // tells which scratch memory to use. Each thread goes through neighbouring indices as long as it
+  // can: what is read for one is fetched ahead for the next. The first exception is rethrown here
+  // after all have ended.
   void ParallelFor(std::size_t count,
                    const std::function<void(std::size_t index, std::size_t worker)>& body);
 
@@ -43,13 +45,21 @@ class ThreadPool {
     unsigned skips_ = 0;     // waits that do not spin
   };
 
+  // How many indices of a worker's share have been begun, by itself or by those that have no more
+  // of their own. Of two loops in turn, so that each worker can clear its own for the next.
+  struct alignas(64) Share {
+    std::atomic<std::size_t> begun[2] = {};
+  };
+
   void Stop();
-  void Work(std::size_t worker);
+  void Work(std::size_t worker, std::size_t generation);
+  void WorkShare(std::size_t share, std::size_t worker, std::size_t generation);
   void WorkerLoop(std::size_t worker);
   template <class Condition>
   void Await(std::condition_variable& event, Patience& patience, const Condition& condition);
   void Announce(std::condition_variable& event);  // after what it waits for was stored
 
+  std::vector<Share> shares_;  // by worker
   std::vector<std::thread> workers_;
   bool spins_ = false;
   Patience patience_;  // the caller's
@@ -61,9 +71,9 @@ class ThreadPool {
   std::size_t count_ = 0;
   bool stopping_ = false;
   std::atomic<std::size_t> generation_{0};  // of loops
-  std::atomic<std::size_t> next_{0};        // index
-  std::atomic<std::size_t> running_{0};     // workers
-  std::exception_ptr failure_;              // guarded by mutex_
+  std::atomic<bool> failed_{false};
+  std::atomic<std::size_t> running_{0};  // workers
+  std::exception_ptr failure_;           // guarded by mutex_
 };
 
 // Calls body(index, worker) likewise, as far as no lower index has failed; the error of the lowest

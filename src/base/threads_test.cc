@@ -26,6 +26,20 @@ TEST_P(ThreadPoolSizes, EveryIndexExactlyOnce) {
   }
 }
 
+// Whoever has none left takes over what others have not begun.
+TEST_P(ThreadPoolSizes, NoIndexWaitsForAnother) {
+  ThreadPool pool(GetParam());
+  if (pool.size() == 1) return;  // there is no other
+  for (const std::size_t held : {0U, 20U, 39U}) {
+    std::atomic<int> done{0};
+    pool.ParallelFor(40, [&](std::size_t index, std::size_t) {
+      while (index == held && done.load() < 39) std::this_thread::yield();
+      done.fetch_add(1);
+    });
+    EXPECT_EQ(done.load(), 40);
+  }
+}
+
 TEST_P(ThreadPoolSizes, AnExceptionReachesTheCallerAndThePoolLivesOn) {
   ThreadPool pool(GetParam());
   EXPECT_THROW(pool.ParallelFor(100,

@@ -141,23 +141,23 @@ Result<Linear> Linear::Rounded(ThreadPool& pool, const TensorView& weight, Preci
 }
 
 Result<Linear> Linear::FromRows(ThreadPool& pool, const quant::Spec& spec, const Shape& shape,
-                                Precision precision, const Panels::ReadRows& read) {
+                                Precision precision, const Panels::ReadRows& read, Arena* arena) {
   Linear linear;
   linear.out_features_ = shape[0];
   linear.in_features_ = shape[1];
   linear.precision_ = precision;
-  AWQ_ASSIGN(linear.panels_, Panels::FromRows(pool, spec, shape, read));
+  AWQ_ASSIGN(linear.panels_, Panels::FromRows(pool, spec, shape, read, arena));
   return linear;
 }
 
 Linear Linear::FromQuantized(ThreadPool& pool, const quant::QuantizedLinear& weight,
-                             Precision precision, Packed packed) {
+                             Precision precision, Packed packed, Arena* arena) {
   Linear linear;
   linear.out_features_ = weight.out_features();
   linear.in_features_ = weight.in_features();
   linear.precision_ = precision;
   if (packed != Packed::kDense && Panels::CanHold(weight)) {
-    linear.panels_.emplace(pool, weight);
+    linear.panels_.emplace(pool, weight, arena);
     return linear;
   }
   const std::size_t in = linear.in_features_;
@@ -222,6 +222,30 @@ void Linear::Apply(ThreadPool& pool, const Activations& x, MatrixView<float> y) 
   } else {
     math::ApplyWeights(pool, x.f32(), f32(), y);
   }
+  AddBias(pool, y);
+}
+
+void Linear::Apply(ThreadPool& pool, const Activations& x, std::span<const Product> products) {
+  const std::optional<Panels>& first = products.front().linear->panels_;
+  std::vector<Panels::Product> packed;
+  for (const auto& [linear, y] : products) {
+    AWQ_CHECK(x.precision() == linear->precision_);
+    if (!linear->panels_ || linear->panels_->int8_blocks() != first->int8_blocks()) break;
+    packed.push_back({&*linear->panels_, y});
+  }
+  if (packed.size() < products.size()) {
+    for (const auto& [linear, y] : products) linear->Apply(pool, x, y);
+    return;
+  }
+  if (x.packed() == Packed::kInt8) {
+    Panels::Apply(pool, x.int8(pool, first->int8_blocks()), packed);
+  } else {
+    Panels::Apply(pool, x.exact(pool, first->group_inputs()), packed);
+  }
+  for (const auto& [linear, y] : products) linear->AddBias(pool, y);
+}
+
+void Linear::AddBias(ThreadPool& pool, MatrixView<float> y) const {
   if (bias_.empty()) return;
   ForRowBlocks(pool, y.rows, [&](std::size_t first, std::size_t count) {
     for (std::size_t t = first; t < first + count; ++t) {

@@ -75,12 +75,15 @@ class Linear {
   Linear() = default;
   // weight [out_features, in_features] of F32, F16 or BF16.
   static Linear FromDense(ThreadPool& pool, const TensorView& weight, Precision precision);
-  // But for Packed::kDense, and where panels can hold them, the codes stay as they are.
+  // But for Packed::kDense, and where panels can hold them, the codes stay as they are; panels lie
+  // in `arena`, or else in memory of their own.
   static Linear FromQuantized(ThreadPool& pool, const quant::QuantizedLinear& weight,
-                              Precision precision, Packed packed = Packed::kDense);
+                              Precision precision, Packed packed = Packed::kDense,
+                              Arena* arena = nullptr);
   // The same, as Panels::FromRows. Precondition: Panels::CanHold.
   static Result<Linear> FromRows(ThreadPool& pool, const quant::Spec& spec, const Shape& shape,
-                                 Precision precision, const Panels::ReadRows& read);
+                                 Precision precision, const Panels::ReadRows& read,
+                                 Arena* arena = nullptr);
   // Dense weights rounded to nearest (Panels::Rounded); only for activations that are not
   // Packed::kDense.
   static Result<Linear> Rounded(ThreadPool& pool, const TensorView& weight, Precision precision,
@@ -97,9 +100,19 @@ class Linear {
   MatrixView<const float> f32() const;
   MatrixView<const BF16> bf16() const;
 
+  // y [tokens, out_features].
+  struct Product {
+    const Linear* linear = nullptr;
+    MatrixView<float> y;
+  };
   void Apply(ThreadPool& pool, const Activations& x, MatrixView<float> y) const;
+  // Products of the same inputs: where all have packed weights of one shape of groups, no thread
+  // waits between them.
+  static void Apply(ThreadPool& pool, const Activations& x, std::span<const Product> products);
 
  private:
+  void AddBias(ThreadPool& pool, MatrixView<float> y) const;
+
   std::size_t out_features_ = 0;
   std::size_t in_features_ = 0;
   Precision precision_ = Precision::kF32;

@@ -186,6 +186,42 @@ quant::QuantizedLinear FourBits(std::size_t group_size) {
   return weight;
 }
 
+// Packed or not, with groups of one size or several, with biases or without.
+TEST(Linear, ProductsSideBySideAreThoseOfEachAlone) {
+  ThreadPool pool(3);
+  const quant::QuantizedLinear fine = FourBits(8);
+  const quant::QuantizedLinear coarse = FourBits(16);
+  for (const Packed packed : {Packed::kExact, Packed::kInt8}) {
+    Linear first = Linear::FromQuantized(pool, fine, Precision::kF32, packed);
+    first.set_bias(NormalFloats(first.out_features(), 3));
+    const Linear second = Linear::FromQuantized(pool, fine, Precision::kF32, packed);
+    const Linear other = Linear::FromQuantized(pool, coarse, Precision::kF32, packed);
+    const Linear dense = Linear::FromQuantized(pool, fine, Precision::kF32);
+    Activations x(Precision::kF32, packed);
+    Matrix<float> rows(5, first.in_features());
+    std::ranges::copy(NormalFloats(rows.span().size(), 4), rows.span().begin());
+    x.Assign(pool, rows);
+    const std::vector<const Linear*> cases[] = {
+        {&first, &second}, {&first, &other}, {&dense, &second}, {&second, &dense}, {&first}};
+    for (const auto& linears : cases) {
+      std::vector<Matrix<float>> together, alone;
+      std::vector<Linear::Product> products;
+      for (const Linear* linear : linears) {
+        together.emplace_back(rows.rows(), linear->out_features());
+        alone.emplace_back(rows.rows(), linear->out_features());
+        linear->Apply(pool, x, alone.back());
+      }
+      for (std::size_t i = 0; i < linears.size(); ++i) {
+        products.push_back({linears[i], together[i]});
+      }
+      Linear::Apply(pool, x, products);
+      for (std::size_t i = 0; i < linears.size(); ++i) {
+        EXPECT_TRUE(std::ranges::equal(together[i].span(), alone[i].span())) << i;
+      }
+    }
+  }
+}
+
 // An input moves by at most half a step of its block, 1/254 of the largest there.
 TEST(Linear, PackedWithInt8ActivationsIsNearTheDenseOne) {
   ThreadPool pool(2);

@@ -87,19 +87,21 @@ bool Panels::CanHold(const quant::Spec& spec, std::size_t in_features) {
 }
 
 Panels::Panels(std::size_t out_features, std::size_t in_features, const quant::Spec& spec,
-               std::size_t group_size)
+               std::size_t group_size, Arena* arena)
     : out_features_(out_features),
       in_features_(in_features),
       group_size_(group_size),
       bits_(StoredBits(spec.bits, group_size)),
       block_inputs_(BlockInputs(group_size, bits_)),
-      scales_are_bf16_(spec.scale_dtype == DType::kBF16),
-      codes_(panels() * panel_code_bytes()),
-      scales_(panels() * kPanelRows * groups()),
-      zeros_(panels() * kPanelRows * groups()) {}
+      scales_are_bf16_(spec.scale_dtype == DType::kBF16) {
+  memory_ = arena != nullptr ? arena->Take(bytes()) : Arena(0).Take(bytes());
+  codes_ = reinterpret_cast<std::uint8_t*>(memory_.get());
+  scales_ = reinterpret_cast<std::uint16_t*>(codes_ + code_bytes());
+  zeros_ = codes_ + code_bytes() + scale_count() * sizeof(std::uint16_t);
+}
 
-Panels::Panels(ThreadPool& pool, const quant::QuantizedLinear& linear)
-    : Panels(linear.out_features(), linear.in_features(), linear.spec, GroupSize(linear)) {
+Panels::Panels(ThreadPool& pool, const quant::QuantizedLinear& linear, Arena* arena)
+    : Panels(linear.out_features(), linear.in_features(), linear.spec, GroupSize(linear), arena) {
   AWQ_CHECK(CanHold(linear));
   pool.ParallelFor(panels(), [&](std::size_t panel, std::size_t) {
     FillPanel(linear, panel * kPanelRows, panel);
@@ -107,11 +109,11 @@ Panels::Panels(ThreadPool& pool, const quant::QuantizedLinear& linear)
 }
 
 Result<Panels> Panels::FromRows(ThreadPool& pool, const quant::Spec& spec, const Shape& shape,
-                                const ReadRows& read) {
+                                const ReadRows& read, Arena* arena) {
   AWQ_CHECK(CanHold(spec, shape[1]));
   const std::size_t out = shape[0];
   const std::size_t in = shape[1];
-  Panels panels(out, in, spec, GroupSize(spec, in));
+  Panels panels(out, in, spec, GroupSize(spec, in), arena);
   const auto stripe_of = [&](std::size_t rows) {
     return quant::QuantizedLinear{
         spec, {rows, panels.in_features()}, {rows, panels.groups()}, {rows, panels.groups()}};
@@ -137,7 +139,7 @@ Result<Panels> Panels::Rounded(ThreadPool& pool, const TensorView& weight, const
                                std::string_view name) {
   const std::size_t out = weight.shape[0];
   const std::size_t in = weight.shape[1];
-  Panels panels(out, in, spec, GroupSize(spec, in));
+  Panels panels(out, in, spec, GroupSize(spec, in), nullptr);
   const quant::GroupQuantizer quantizer(spec);
   std::atomic<bool> fits = true;
   pool.ParallelFor(panels.panels(), [&](std::size_t panel, std::size_t) {
@@ -168,7 +170,7 @@ Result<Panels> Panels::Rounded(ThreadPool& pool, const TensorView& weight, const
 std::size_t Panels::panels() const { return CeilDiv(out_features_, kPanelRows); }
 
 std::size_t Panels::bytes() const {
-  return codes_.size() + scales_.size() * sizeof(std::uint16_t) + zeros_.size();
+  return code_bytes() + scale_count() * (sizeof(std::uint16_t) + sizeof(std::uint8_t));
 }
 
 void Panels::FillRow(const std::uint8_t* codes, std::size_t inputs, std::uint8_t* to) const {
@@ -178,9 +180,9 @@ void Panels::FillRow(const std::uint8_t* codes, std::size_t inputs, std::uint8_t
 
 void Panels::FillPanel(const quant::QuantizedLinear& linear, std::size_t first_row,
                        std::size_t panel) {
-  std::uint8_t* codes = codes_.data() + panel * panel_code_bytes();
-  std::uint16_t* scales = scales_.data() + panel * kPanelRows * groups();
-  std::uint8_t* zeros = zeros_.data() + panel * kPanelRows * groups();
+  std::uint8_t* codes = codes_ + panel * panel_code_bytes();
+  std::uint16_t* scales = scales_ + panel * kPanelRows * groups();
+  std::uint8_t* zeros = zeros_ + panel * kPanelRows * groups();
   const std::size_t rows = std::min(kPanelRows, linear.out_features() - first_row);
   if (rows < kPanelRows) std::fill_n(codes, panel_code_bytes(), std::uint8_t{0});
   for (std::size_t first = 0; first < in_features_; first += kInputsAtATime) {
@@ -203,69 +205,93 @@ void Panels::FillPanel(const quant::QuantizedLinear& linear, std::size_t first_r
 
 PanelWeights Panels::WeightsOf(std::size_t panel) const {
   const std::size_t first_row = panel * kPanelRows;
-  return {.codes = codes_.data() + panel * panel_code_bytes(),
+  return {.codes = codes_ + panel * panel_code_bytes(),
           .bits = bits_,
-          .scales = scales_.data() + first_row * groups(),
-          .zeros = zeros_.data() + first_row * groups(),
+          .scales = scales_ + first_row * groups(),
+          .zeros = zeros_ + first_row * groups(),
           .scales_are_bf16 = scales_are_bf16_,
           .groups = groups(),
           .group_inputs = group_size_};
 }
 
 template <class Multiply>
-void Panels::ForPanels(ThreadPool& pool, MatrixView<float> y, const Multiply& multiply) const {
-  AWQ_CHECK_EQ(y.cols, out_features_);
-  const auto apply = [&](std::size_t panel) {
-    const PanelWeights weights = WeightsOf(panel);
-    const std::size_t first_row = panel * kPanelRows;
-    const std::size_t rows = std::min(kPanelRows, out_features_ - first_row);
-    const bool full = rows == kPanelRows;
-    std::array<float, kPanelRows * kMostTokens> rest;  // for a panel that is not full
-    for (std::size_t t = 0; t < y.rows; t += kMostTokens) {
-      const PanelOutputs outputs{.tokens = std::min(kMostTokens, y.rows - t),
-                                 .y = full ? y.row(t) + first_row : rest.data(),
-                                 .stride = full ? y.stride : kPanelRows};
-      multiply(weights, t, outputs);
-      for (std::size_t i = 0; !full && i < outputs.tokens; ++i) {
-        std::copy_n(rest.data() + i * kPanelRows, rows, y.row(t + i) + first_row);
-      }
+void Panels::ForTokens(std::size_t panel, MatrixView<float> y, const Multiply& multiply) const {
+  const PanelWeights weights = WeightsOf(panel);
+  const std::size_t first_row = panel * kPanelRows;
+  const std::size_t rows = std::min(kPanelRows, out_features_ - first_row);
+  const bool full = rows == kPanelRows;
+  std::array<float, kPanelRows * kMostTokens> rest;  // for a panel that is not full
+  for (std::size_t t = 0; t < y.rows; t += kMostTokens) {
+    const PanelOutputs outputs{.tokens = std::min(kMostTokens, y.rows - t),
+                               .y = full ? y.row(t) + first_row : rest.data(),
+                               .stride = full ? y.stride : kPanelRows};
+    multiply(weights, t, outputs);
+    for (std::size_t i = 0; !full && i < outputs.tokens; ++i) {
+      std::copy_n(rest.data() + i * kPanelRows, rows, y.row(t + i) + first_row);
     }
+  }
+}
+
+template <class Multiply>
+void Panels::ForPanels(ThreadPool& pool, std::span<const Product> products,
+                       const Multiply& multiply) {
+  const auto tasks_of = [](const Product& product) {
+    return CeilDiv(product.weights->panels(), kPanelsPerTask);
   };
-  pool.ParallelFor(CeilDiv(panels(), kPanelsPerTask), [&](std::size_t task, std::size_t) {
+  std::size_t tasks = 0;
+  for (const Product& product : products) {
+    AWQ_CHECK_EQ(product.y.cols, product.weights->out_features_);
+    tasks += tasks_of(product);
+  }
+  pool.ParallelFor(tasks, [&](std::size_t task, std::size_t) {
+    const Product* product = products.data();
+    for (; task >= tasks_of(*product); ++product) task -= tasks_of(*product);
     const std::size_t first = task * kPanelsPerTask;
-    for (std::size_t p = first; p < std::min(first + kPanelsPerTask, panels()); ++p) apply(p);
+    const std::size_t last = std::min(first + kPanelsPerTask, product->weights->panels());
+    for (std::size_t p = first; p < last; ++p) {
+      product->weights->ForTokens(p, product->y, multiply);
+    }
   });
 }
 
-void Panels::Apply(ThreadPool& pool, const Int8Activations& x, MatrixView<float> y) const {
-  AWQ_CHECK_EQ(x.in_features_, in_features_);
-  AWQ_CHECK(x.blocks_ == int8_blocks());
-  AWQ_CHECK_EQ(x.tokens_, y.rows);
-  const std::size_t blocks = in_features_ / block_inputs_;
-  ForPanels(pool, y, [&](const PanelWeights& weights, std::size_t t, const PanelOutputs& outputs) {
-    x.set_->int8->multiply({.weights = weights,
-                            .block_inputs = block_inputs_,
-                            .x = x.codes_.data() + t * in_features_,
-                            .x_scales = x.scales_.data() + t * blocks,
-                            .x_sums = x.sums_.data() + t * groups(),
-                            .outputs = outputs});
-  });
+void Panels::Apply(ThreadPool& pool, const Int8Activations& x, std::span<const Product> products) {
+  for (const Product& product : products) {
+    AWQ_CHECK_EQ(x.in_features_, product.weights->in_features_);
+    AWQ_CHECK(x.blocks_ == product.weights->int8_blocks());
+    AWQ_CHECK_EQ(x.tokens_, product.y.rows);
+  }
+  const std::size_t in = x.in_features_;
+  const std::size_t blocks = in / x.blocks_.block_inputs;
+  const std::size_t groups = in / x.blocks_.group_inputs;
+  ForPanels(pool, products,
+            [&](const PanelWeights& weights, std::size_t t, const PanelOutputs& outputs) {
+              x.set_->int8->multiply({.weights = weights,
+                                      .block_inputs = x.blocks_.block_inputs,
+                                      .x = x.codes_.data() + t * in,
+                                      .x_scales = x.scales_.data() + t * blocks,
+                                      .x_sums = x.sums_.data() + t * groups,
+                                      .outputs = outputs});
+            });
 }
 
-void Panels::Apply(ThreadPool& pool, const ExactActivations& x, MatrixView<float> y) const {
-  AWQ_CHECK_EQ(x.in_features_, in_features_);
-  AWQ_CHECK_EQ(x.group_inputs_, group_size_);
-  AWQ_CHECK_EQ(x.tokens_, y.rows);
+void Panels::Apply(ThreadPool& pool, const ExactActivations& x, std::span<const Product> products) {
+  for (const Product& product : products) {
+    AWQ_CHECK_EQ(x.in_features_, product.weights->in_features_);
+    AWQ_CHECK_EQ(x.group_inputs_, product.weights->group_size_);
+    AWQ_CHECK_EQ(x.tokens_, product.y.rows);
+  }
   const auto multiply = x.in_pairs_ ? x.set_->exact->multiply_bf16 : x.set_->exact->multiply_f32;
-  ForPanels(pool, y, [&](const PanelWeights& weights, std::size_t t, const PanelOutputs& outputs) {
-    const std::size_t first = t * in_features_;
-    const void* from = x.in_pairs_ ? static_cast<const void*>(x.pairs_.data() + first)
-                                   : static_cast<const void*>(x.floats_.data() + first);
-    multiply({.weights = weights,
-              .x = from,
-              .x_sums = x.sums_.data() + t * groups(),
-              .outputs = outputs});
-  });
+  const std::size_t groups = x.in_features_ / x.group_inputs_;
+  ForPanels(pool, products,
+            [&](const PanelWeights& weights, std::size_t t, const PanelOutputs& outputs) {
+              const std::size_t first = t * x.in_features_;
+              const void* from = x.in_pairs_ ? static_cast<const void*>(x.pairs_.data() + first)
+                                             : static_cast<const void*>(x.floats_.data() + first);
+              multiply({.weights = weights,
+                        .x = from,
+                        .x_sums = x.sums_.data() + t * groups,
+                        .outputs = outputs});
+            });
 }
 
 }  // namespace awq::kernels

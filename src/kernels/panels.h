@@ -6,9 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string_view>
 
+#include "base/arena.h"
 #include "base/threads.h"
 #include "kernels/panel_activations.h"
 #include "kernels/panel_rows.h"
@@ -23,13 +25,13 @@ class Panels {
   // Codes of up to kMostBits in groups of a multiple of 8, in order, with scales of 16 bits.
   static bool CanHold(const quant::QuantizedLinear& linear);
   static bool CanHold(const quant::Spec& spec, std::size_t in_features);
-  // Precondition: CanHold.
-  Panels(ThreadPool& pool, const quant::QuantizedLinear& linear);
+  // Precondition: CanHold. Panels lie in `arena`, or else in memory of their own.
+  Panels(ThreadPool& pool, const quant::QuantizedLinear& linear, Arena* arena = nullptr);
   // The same of a linear whose rows are read a stripe at a time, from any thread: read(first_row,
   // rows) fills `rows`, whose sizes are right. Its first error is passed on.
   using ReadRows = std::function<Status(std::size_t first_row, quant::QuantizedLinear& rows)>;
   static Result<Panels> FromRows(ThreadPool& pool, const quant::Spec& spec, const Shape& shape,
-                                 const ReadRows& read);
+                                 const ReadRows& read, Arena* arena = nullptr);
   // Dense weights [out, in] rounded to nearest, 16 rows at a time. Preconditions: 16-bit scales,
   // groups of a multiple of 8, and what quant::CheckSpec asks for. Error: a weight that is not
   // finite, or a group whose scale is beyond its type; `name` is the tensor's.
@@ -46,20 +48,37 @@ class Panels {
 
   // y [tokens, out_features] = x W^T, the same bits for any number of threads; with int8 and with
   // floats for any instruction set, too.
-  void Apply(ThreadPool& pool, const Int8Activations& x, MatrixView<float> y) const;
-  void Apply(ThreadPool& pool, const ExactActivations& x, MatrixView<float> y) const;
+  struct Product {
+    const Panels* weights = nullptr;
+    MatrixView<float> y;
+  };
+  // Products of the same inputs, between which no thread waits. All weights have what x was made
+  // for: in_features, and int8_blocks() or group_inputs().
+  static void Apply(ThreadPool& pool, const Int8Activations& x, std::span<const Product> products);
+  static void Apply(ThreadPool& pool, const ExactActivations& x, std::span<const Product> products);
+  template <class Activations>
+  void Apply(ThreadPool& pool, const Activations& x, MatrixView<float> y) const {
+    const Product product = {this, y};
+    Apply(pool, x, std::span(&product, 1));
+  }
 
  private:
   Panels(std::size_t out_features, std::size_t in_features, const quant::Spec& spec,
-         std::size_t group_size);
+         std::size_t group_size, Arena* arena);
   // From rows [first_row, first_row + 16), as far as there are such.
   void FillPanel(const quant::QuantizedLinear& linear, std::size_t first_row, std::size_t panel);
   void FillRow(const std::uint8_t* codes, std::size_t inputs, std::uint8_t* to) const;
   PanelWeights WeightsOf(std::size_t panel) const;
-  // multiply(weights, first_token, outputs) for each panel, up to kMostTokens tokens at a time.
+  // multiply(weights, first_token, outputs) for a panel, up to kMostTokens tokens at a time.
   template <class Multiply>
-  void ForPanels(ThreadPool& pool, MatrixView<float> y, const Multiply& multiply) const;
+  void ForTokens(std::size_t panel, MatrixView<float> y, const Multiply& multiply) const;
+  // The same for all panels of all products.
+  template <class Multiply>
+  static void ForPanels(ThreadPool& pool, std::span<const Product> products,
+                        const Multiply& multiply);
   std::size_t panel_code_bytes() const { return kPanelRows * in_features_ * bits_ / 8; }
+  std::size_t code_bytes() const { return panels() * panel_code_bytes(); }
+  std::size_t scale_count() const { return panels() * kPanelRows * groups(); }  // and of zeros
   std::size_t groups() const { return in_features_ / group_size_; }
   std::size_t panels() const;
 
@@ -69,10 +88,11 @@ class Panels {
   std::size_t bits_ = 4;  // that a code is stored in: 3, 4 or 8
   std::size_t block_inputs_ = 0;
   bool scales_are_bf16_ = false;
-  // Panel after panel, as PanelWeights has them; rows beyond out_features are zero.
-  Buffer<std::uint8_t> codes_;
-  Buffer<std::uint16_t> scales_;
-  Buffer<std::uint8_t> zeros_;
+  // Each panel after panel, as PanelWeights has them; rows beyond out_features are zero.
+  std::shared_ptr<std::byte> memory_;
+  std::uint8_t* codes_ = nullptr;
+  std::uint16_t* scales_ = nullptr;
+  std::uint8_t* zeros_ = nullptr;
 };
 
 }  // namespace awq::kernels

@@ -45,30 +45,33 @@ namespace {
 
 // A packed linear that is not made dense is never whole in any other form.
 Result<kernels::Linear> PreparePacked(ThreadPool& pool, const model::Linear& linear,
-                                      kernels::Precision precision, kernels::Packed packed) {
+                                      kernels::Precision precision, kernels::Packed packed,
+                                      Arena* arena) {
   const model::PackedSource& source = *linear.packed;
   const Shape shape = {linear.out_features, linear.in_features};
   if (packed != kernels::Packed::kDense && kernels::Panels::CanHold(source.spec(), shape[1])) {
-    return kernels::Linear::FromRows(pool, source.spec(), shape, precision,
-                                     [&](std::size_t first_row, quant::QuantizedLinear& rows) {
-                                       return source.UnpackRows(first_row, rows);
-                                     });
+    return kernels::Linear::FromRows(
+        pool, source.spec(), shape, precision,
+        [&](std::size_t first_row, quant::QuantizedLinear& rows) {
+          return source.UnpackRows(first_row, rows);
+        },
+        arena);
   }
   AWQ_ASSIGN(const quant::QuantizedLinear unpacked, source.Unpack());
-  return kernels::Linear::FromQuantized(pool, unpacked, precision, packed);
+  return kernels::Linear::FromQuantized(pool, unpacked, precision, packed, arena);
 }
 
 }  // namespace
 
 Result<PreparedBlock> Prepare(ThreadPool& pool, const model::BlockWeights& weights,
-                              kernels::Precision precision, kernels::Packed packed) {
+                              kernels::Precision precision, kernels::Packed packed, Arena* arena) {
   PreparedBlock block;
   for (std::size_t role = 0; role < model::kRoles; ++role) {
     if (weights.norms[role]) block.norms[role] = ToFloats(*weights.norms[role]);
     if (!weights.linears[role]) continue;
     const model::Linear& linear = *weights.linears[role];
     if (linear.is_packed()) {
-      AWQ_ASSIGN(block.linears[role], PreparePacked(pool, linear, precision, packed));
+      AWQ_ASSIGN(block.linears[role], PreparePacked(pool, linear, precision, packed, arena));
     } else {
       block.linears[role] = kernels::Linear::FromDense(pool, linear.weight, precision);
       // Used where it lies, so that must stay.
@@ -135,9 +138,10 @@ void BlockRunner::MakeAttended(const PreparedBlock& block, Place place, const Ba
   const MatrixView<float> queries = Take(0, tokens, config_.q_width());
   const MatrixView<float> keys = Take(1, tokens, config_.kv_width());
   const MatrixView<float> values = Take(2, tokens, config_.kv_width());
-  block.linear(Role::kQ).Apply(pool_, input, queries);
-  block.linear(Role::kK).Apply(pool_, input, keys);
-  block.linear(Role::kV).Apply(pool_, input, values);
+  const kernels::Linear::Product products[] = {{&block.linear(Role::kQ), queries},
+                                               {&block.linear(Role::kK), keys},
+                                               {&block.linear(Role::kV), values}};
+  kernels::Linear::Apply(pool_, input, products);
   NormAndRotate(block.norm(Role::kQNorm), queries);
   NormAndRotate(block.norm(Role::kKNorm), keys);
   ForTokens(pool_, tokens, [&](std::size_t t) {
@@ -155,8 +159,9 @@ void BlockRunner::MakeAttended(const PreparedBlock& block, Place place, const Ba
 void BlockRunner::MakeGated(const PreparedBlock& block, kernels::Activations& input) {
   const MatrixView<float> gate = Take(0, input.tokens(), config_.intermediate_size);
   const MatrixView<float> up = Take(1, input.tokens(), config_.intermediate_size);
-  block.linear(Role::kGate).Apply(pool_, input, gate);
-  block.linear(Role::kUp).Apply(pool_, input, up);
+  const kernels::Linear::Product products[] = {{&block.linear(Role::kGate), gate},
+                                               {&block.linear(Role::kUp), up}};
+  kernels::Linear::Apply(pool_, input, products);
   input.Fill(pool_, gate.rows, gate.cols, [&](std::size_t t, std::span<float> row) {
     math::SiluMul({gate.row(t), gate.cols}, {up.row(t), up.cols}, row);
   });

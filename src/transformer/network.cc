@@ -92,7 +92,8 @@ Status Network::Embed(std::span<const std::int32_t> tokens, MatrixView<float> hi
 Result<const PreparedBlock*> Network::Block(std::size_t layer) {
   if (kept_[layer]) return kept_[layer].get();
   AWQ_ASSIGN(const model::BlockWeights weights, source_.Block(layer));
-  AWQ_ASSIGN(passing_, Prepare(pool_, weights, options_.precision, options_.packed));
+  Arena* const arena = options_.keep_bytes == SIZE_MAX ? &arena_ : nullptr;
+  AWQ_ASSIGN(passing_, Prepare(pool_, weights, options_.precision, options_.packed, arena));
   if (passing_.owns_all()) source_.Release(layer);  // else the pages count twice
   const std::size_t bytes = passing_.owned_bytes();
   if (bytes <= options_.keep_bytes && kept_bytes_ <= options_.keep_bytes - bytes) {

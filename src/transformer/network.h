@@ -81,6 +81,7 @@ class Network {
   TensorView embedding_;
   std::vector<float> final_norm_;
   kernels::Linear head_;
+  Arena arena_;                                       // of the blocks, where all are kept
   std::vector<std::unique_ptr<PreparedBlock>> kept_;  // by layer; null where not kept
   std::size_t kept_bytes_ = 0;
   PreparedBlock passing_;
