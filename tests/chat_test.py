@@ -123,6 +123,21 @@ class Chat(CliTest):
         self.assertIn("context of 24 has room", done.stderr.decode())
         self.assertEqual(done.returncode, 1)
 
+    def test_a_conversation_goes_on_beyond_the_context(self):
+        turns = ["One day, a girl", "Then she", "And then", "At last"]
+        done = self.chat([*turns, "/stats"], "--context", "24", "--context-shift")
+        said = done.stderr.decode()
+        self.assertEqual(done.returncode, 0, said)
+        self.assertIn("no more room for the first 4 messages", said)
+        self.assertIn("8 messages", said)  # all of them are kept for the user
+        self.assertNotIn("is full", said)
+        answers = done.stdout.decode().split("\n")
+        self.assertEqual(len(answers), 5)
+        # To the third turn alone, which had to begin anew; the fourth goes on from there.
+        self.assertEqual(answers[2], self.completion(turns[2]))
+        self.assertEqual(answers[3],
+                         self.completion(f"{turns[2]}{answers[2]} {turns[3]}"))
+
     def test_end_tokens_of_the_generation_config(self):
         text = self.completion("One day, a girl")
         ids = json.loads(self.succeed("tokenize", MODEL, "--text", f"One day, a girl{text}").stdout)

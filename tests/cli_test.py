@@ -161,6 +161,14 @@ class Reports(CliTest):
                 (["prompt 2", "context of 512"], file("e.txt", "Once\n" + "cat " * 600 + "\n"))):
             with self.subTest(prompts=prompts):
                 self.fails(1, says, "run", MODEL, "--prompts", prompts)
+        report = self.work / "shifted.json"
+        self.succeed("run", MODEL, "--prompts", self.work / "e.txt", "--context-shift", "-n", "3",
+                     "--json", report)
+        short, long = strict_json(report.read_bytes())["texts"]
+        self.assertEqual(short["shifted_tokens"], 0)
+        # All but the first four tokens and half of the rest; nothing of the answer.
+        self.assertEqual(long["prompt_tokens"], 4 + (512 - 4) // 2)
+        self.assertEqual(long["finish_reason"], "length")
         self.fails(2, ["--prompts"], "run", MODEL, "-p", "x", "--batch", "2")
         self.fails(2, ["--prompts"], "run", MODEL, "-p", "x", "--prompts", self.work / "a.txt")
 

@@ -284,6 +284,9 @@ struct GenerateOptions {
   Bos bos = Bos::kAuto;
   Arithmetic arithmetic = {};
   bool chat = false;  // the prompt is a user's turn, put through the model's chat template
+  // Where the model takes no more tokens: the older half of them goes, but for the first four, and
+  // the text goes on; else the prompt is refused, or the text ends.
+  bool context_shift = false;
 };
 
 struct GenerateReport {
@@ -291,6 +294,7 @@ struct GenerateReport {
   std::size_t prompt_tokens = 0;
   std::size_t reused_tokens = 0;  // of the prompt, that had been run for another one
   std::size_t new_tokens = 0;
+  std::size_t shifted_tokens = 0;  // that context_shift left behind
   // "end" (the model ended the text), "stop" (one of Sampling::stop), "length" (max_new_tokens),
   // "context" (the model takes no more tokens) or "stopped" (on_text returned false)
   std::string finish_reason;
@@ -343,6 +347,9 @@ struct ChatOptions {
   std::string system;                 // the first message; empty: none
   std::size_t max_new_tokens = 512;   // of one answer
   std::size_t context_tokens = 8192;  // of the whole conversation; cut to what the model takes
+  // Where the conversation no longer fits: the model is not told its oldest messages, and an answer
+  // goes on without the older half of what comes after the system's message.
+  bool context_shift = false;
   Sampling sampling = {};
   Arithmetic arithmetic = {};
 };
@@ -352,7 +359,8 @@ struct ChatAnswer {
   std::size_t prompt_tokens = 0;  // the whole conversation
   std::size_t reused_tokens = 0;  // of them, run for an earlier answer and kept
   std::size_t new_tokens = 0;
-  std::string finish_reason;  // as GenerateReport's
+  std::size_t forgotten_messages = 0;  // that the model was not told
+  std::string finish_reason;           // as GenerateReport's
   double prefill_seconds = 0;
   double decode_seconds = 0;
 };

@@ -3,6 +3,7 @@
 
 #include <awq/awq.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -22,6 +23,9 @@ namespace awq::api {
 // or a list, and the tokenizer's eos_token. Error: a generation_config.json that is none.
 Result<std::vector<std::int32_t>> EndTokens(const checkpoint::StoredModel& model,
                                             const text::Tokenizer& tokenizer);
+
+// What a model attends to whatever the text is (Xiao et al. 2023, "attention sinks").
+inline constexpr std::size_t kSinkTokens = 4;
 
 // Error: a number out of its range.
 Result<generate::SamplerOptions> ToSampler(const Sampling& sampling);

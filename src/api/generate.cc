@@ -29,6 +29,7 @@ Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& r
 
     generate::GenerateOptions run;
     run.max_new_tokens = options.max_new_tokens;
+    if (options.context_shift) run.shift_keeps = api::kSinkTokens;
     AWQ_ASSIGN(run.sampler, api::ToSampler(options.sampling));
     AWQ_ASSIGN(run.end_tokens, api::EndTokens(*model, *tokenizer));
     api::Continuation text(tokenizer, prompt, options.sampling, [&](std::string_view part) {

@@ -35,11 +35,12 @@ class ManyTexts {
     AWQ_ASSIGN(run_.sampler, api::ToSampler(options_.each.sampling));
     AWQ_ASSIGN(run_.end_tokens, api::EndTokens(*model_, *tokenizer_));
     run_.max_new_tokens = options_.each.max_new_tokens;
+    if (options_.each.context_shift) run_.shift_keeps = api::kSinkTokens;
     AWQ_ASSIGN(const auto encoder, api::PromptEncoder::Create(options_.each, *model_, *tokenizer_));
     for (const std::string& prompt : options_.prompts) {
       AWQ_ASSIGN(Tokens tokens, encoder.Encode(prompt));
       const std::size_t limit = model_->config().max_position_embeddings;
-      if (tokens.empty() || tokens.size() >= limit) {
+      if (tokens.empty() || (tokens.size() >= limit && !run_.shift_keeps)) {
         return MakeError(
             ErrorCode::kInvalidArgument,
             "prompt {} (of {}) has {} tokens; the model's context of {} has room for 1 "

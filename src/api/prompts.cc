@@ -93,6 +93,7 @@ GenerateReport ToReport(const generate::GenerateReport& made, const Continuation
   report.text = text.text();
   report.prompt_tokens = made.prompt_tokens;
   report.reused_tokens = made.reused_tokens;
+  report.shifted_tokens = made.shifted_tokens;
   report.new_tokens = made.tokens.size();
   report.finish_reason = text.FinishReason(made.stop);
   report.prefill_seconds = made.prefill_seconds;
@@ -104,6 +105,7 @@ nlohmann::json ToJson(const GenerateReport& report) {
   return {{"text", report.text},
           {"prompt_tokens", report.prompt_tokens},
           {"reused_tokens", report.reused_tokens},
+          {"shifted_tokens", report.shifted_tokens},
           {"new_tokens", report.new_tokens},
           {"finish_reason", report.finish_reason},
           {"prefill_seconds", report.prefill_seconds},

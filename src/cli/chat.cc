@@ -89,13 +89,19 @@ class Conversation {
     if (!answer) return Refuse(answer.error());
     fmt::print("\n");
     std::fflush(stdout);
+    const std::size_t forgotten = last_ ? last_->forgotten_messages : 0;
     last_ = *answer;
     if (quiet_) return;
     if (answer->finish_reason == "stopped") Say("[stopped]");
     if (answer->finish_reason == "length") Say("[-n ends the answer here]");
     if (answer->finish_reason == "context") {
-      Say(fmt::format("[the context of {} tokens is full; /reset begins anew]",
-                      chat_.context_tokens()));
+      Say(fmt::format(
+          "[the context of {} tokens is full; /reset begins anew, --context-shift goes on]",
+          chat_.context_tokens()));
+    }
+    if (answer->forgotten_messages > forgotten) {
+      Say(fmt::format("[the context has no more room for the first {}]",
+                      Counted(answer->forgotten_messages, "message")));
     }
   }
 
@@ -213,6 +219,8 @@ Action AddChat(CLI::App& app) {
                   "Tokens of the whole conversation at most; cut to what the model takes")
       ->check(WholeNumber(2, 1 << 26))
       ->capture_default_str();
+  command.add_flag("--context-shift", options.context_shift,
+                   "Where --context is used up, go on without the oldest messages");
   AddSampling(command, options.sampling);
   AddArithmetic(command, options.arithmetic);
   command.add_flag("-q,--quiet", flags->quiet, "Not why an answer ended");

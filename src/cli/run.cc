@@ -97,6 +97,8 @@ Action AddRun(CLI::App& app) {
   command.add_flag("--chat", options.chat,
                    "The prompt is a user's message, put through the model's chat template");
   AddMaxNewTokens(command, options.max_new_tokens, "New tokens at most");
+  command.add_flag("--context-shift", options.context_shift,
+                   "Where the model takes no more tokens, go on without the older half of them");
   AddSampling(command, options.sampling);
   AddArithmetic(command, options.arithmetic);
   command

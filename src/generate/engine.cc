@@ -24,6 +24,16 @@ std::size_t InCommon(std::span<const std::int32_t> a, std::span<const std::int32
   return static_cast<std::size_t>(end - a.begin());
 }
 
+// Makes room for half of what does not stay; how many tokens went.
+std::size_t Shorten(std::vector<std::int32_t>& tokens, std::size_t keeps, std::size_t positions) {
+  const std::size_t first = std::min(keeps, positions / 2);
+  const std::size_t last = (positions - first) / 2;
+  const std::size_t gone = tokens.size() - first - last;
+  const auto from = tokens.begin() + static_cast<std::ptrdiff_t>(first);
+  tokens.erase(from, from + static_cast<std::ptrdiff_t>(gone));
+  return gone;
+}
+
 transformer::CacheShape ShapeFor(const Network& network, const EngineOptions& options) {
   const std::size_t of_one = CeilDiv(network.positions(), options.page_tokens);
   return {.layers = network.config().num_hidden_layers,
@@ -104,8 +114,13 @@ Status Engine::CheckFits(const Request& request) const {
 }
 
 Result<Engine::Id> Engine::Add(Request request) {
+  const std::optional<std::size_t> keeps = request.options.shift_keeps;
+  const bool too_long = request.prompt.size() >= network_.positions() && network_.positions() > 1;
+  const std::size_t gone =
+      keeps && too_long ? Shorten(request.prompt, *keeps, network_.positions()) : 0;
   AWQ_TRY(CheckFits(request));
   waiting_.push_back(std::make_unique<Sequence>(next_id_, std::move(request)));
+  waiting_.back()->report.shifted_tokens = gone;
   return next_id_++;
 }
 
@@ -318,8 +333,18 @@ void Engine::Accept(Sequence& sequence, const Result<std::int32_t>& token) {
   } else if (made.size() == options.max_new_tokens) {
     End(sequence, StopReason::kLength);
   } else if (sequence.tokens.size() == network_.positions()) {
-    End(sequence, StopReason::kContext);
+    options.shift_keeps ? Shift(sequence) : End(sequence, StopReason::kContext);
   }
+}
+
+// Keys have been rotated by their positions, so those of what moves are made again.
+void Engine::Shift(Sequence& sequence) {
+  const std::size_t before = sequence.tokens.size();
+  const std::size_t keeps = *sequence.request.options.shift_keeps;
+  const std::size_t gone = Shorten(sequence.tokens, keeps, before);
+  sequence.report.shifted_tokens += gone;
+  sequence.held = std::min(keeps, before / 2);
+  cache_.Truncate(sequence.slot, sequence.held);
 }
 
 void Engine::End(Sequence& sequence, StopReason reason) {

@@ -100,6 +100,7 @@ class Engine {
   Status RunPlanned();
   void Draw();
   void Accept(Sequence& sequence, const Result<std::int32_t>& token);
+  void Shift(Sequence& sequence);
   void End(Sequence& sequence, StopReason reason);
   void Fail(Sequence& sequence, const Error& error);
   void Keep(Sequence& sequence);

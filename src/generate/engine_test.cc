@@ -237,6 +237,44 @@ TEST_F(Engines, WherePagesRunOutOldOnesGoAndTheYoungestWaits) {
   EXPECT_GT(engine.load().preempted, 0U);
 }
 
+// As one who shortens the text by hand and begins anew.
+TEST_F(Engines, WherePositionsAreUsedUpTheOlderHalfGoes) {
+  constexpr std::size_t kKeeps = 3;
+  constexpr std::size_t kStays = (kPositions - kKeeps) / 2;
+  std::mt19937 random(7);
+  Engine engine(*network_, {.sequences = 3, .page_tokens = kPage});
+  std::vector<Outcome> outcomes(3);
+  const std::size_t lengths[] = {5, kPositions - 1, 2 * kPositions + 1};
+  std::vector<Tokens> prompts;
+  for (std::size_t i = 0; i < 3; ++i) {
+    prompts.push_back(RandomTokens(random, lengths[i]));
+    const GenerateOptions options{.max_new_tokens = 2 * kPositions, .shift_keeps = kKeeps};
+    ASSERT_TRUE(engine.Add(outcomes[i].Of(prompts[i], options)));
+  }
+  RunAll(engine);
+  for (std::size_t i = 0; i < 3; ++i) {
+    Tokens text = prompts[i];
+    Tokens made;
+    std::size_t gone = 0;
+    for (;;) {
+      const std::size_t left = 2 * kPositions - made.size();
+      if (left == 0) break;
+      if (text.size() >= kPositions) {
+        gone += text.size() - kKeeps - kStays;
+        text = Joined(Tokens(text.begin(), text.begin() + kKeeps),
+                      Tokens(text.end() - kStays, text.end()));
+      }
+      const Tokens more =
+          Alone(text, {.max_new_tokens = std::min(left, kPositions - text.size())}).tokens;
+      text = Joined(text, more);
+      made = Joined(made, more);
+    }
+    EXPECT_EQ(outcomes[i].report().tokens, made) << i;
+    EXPECT_EQ(outcomes[i].report().stop, StopReason::kLength);
+    EXPECT_EQ(outcomes[i].report().shifted_tokens, gone) << i;
+  }
+}
+
 TEST_F(Engines, RefusesWhatCanNeverRunAndGoesOn) {
   Engine engine(*network_, {.sequences = 2, .pages = 4, .page_tokens = kPage});
   Outcome good;

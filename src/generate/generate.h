@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -28,6 +29,10 @@ struct GenerateOptions {
   SamplerOptions sampler = {};
   std::vector<std::int32_t> end_tokens = {};
   std::uint64_t stream = 0;  // of random numbers
+  // Where the network's positions are used up, by the prompt or later: the older half of what comes
+  // after so many first tokens goes, and the rest is run anew where it stands now. Nothing: a
+  // prompt is refused then, and a sequence ends.
+  std::optional<std::size_t> shift_keeps = {};
   // Asked between the parts of a long prompt; false stops.
   std::function<bool()> goes_on = {};
 };
@@ -36,9 +41,10 @@ struct GenerateReport {
   std::vector<std::int32_t> tokens;  // the new ones, without the end token
   StopReason stop = StopReason::kLength;
   std::size_t prompt_tokens = 0;
-  std::size_t reused_tokens = 0;  // of the prompt, that had been run before
-  double prefill_seconds = 0;     // from its turn to the first token's logits
-  double decode_seconds = 0;      // all after that
+  std::size_t reused_tokens = 0;   // of the prompt, that had been run before
+  std::size_t shifted_tokens = 0;  // that went where positions were used up
+  double prefill_seconds = 0;      // from its turn to the first token's logits
+  double decode_seconds = 0;       // all after that
 };
 
 // Sees each new token as soon as it is drawn; false stops.
@@ -61,7 +67,8 @@ class Session {
   std::unique_ptr<Engine> engine_;
 };
 
-// Error: an empty prompt, one that fills network.positions(), a token outside the vocabulary.
+// Error: an empty prompt, one that fills network.positions() (without shift_keeps), a token outside
+// the vocabulary.
 Result<GenerateReport> Generate(transformer::Network& network, std::span<const std::int32_t> prompt,
                                 const GenerateOptions& options, const OnToken& on_token = {});
 
