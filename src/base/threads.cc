@@ -1,10 +1,13 @@
 #include "base/threads.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
 #include <system_error>
 #include <utility>
+
+#include "base/numa.h"
 
 namespace awq {
 namespace {
@@ -20,15 +23,30 @@ void Pause() {
 #endif
 }
 
+Cpus AllowedCpus() {
+  Cpus cpus;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return cpus;
+  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+// Where it is refused, the thread stays free.
+void Pin(std::thread& thread, std::size_t cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  pthread_setaffinity_np(thread.native_handle(), sizeof(set), &set);
+}
+
 }  // namespace
 
 std::size_t AvailableCpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) {
-    return static_cast<std::size_t>(std::max(1, CPU_COUNT(&set)));
-  }
-  return std::max(1U, std::thread::hardware_concurrency());
+  const std::size_t allowed = AllowedCpus().size();
+  return allowed > 0 ? allowed : std::max(1U, std::thread::hardware_concurrency());
 }
 
 ThreadPool::ThreadPool(std::size_t threads) {
@@ -36,9 +54,11 @@ ThreadPool::ThreadPool(std::size_t threads) {
   if (threads == 0) threads = cpus;
   spins_ = threads <= cpus;  // else the others need the CPU more
   shares_ = std::vector<Share>(threads);
+  const Cpus places = PlaceThreads(threads, NumaNodes(AllowedCpus()));
   try {
     for (std::size_t worker = 1; worker < threads; ++worker) {
       workers_.emplace_back([this, worker] { WorkerLoop(worker); });
+      if (!places.empty()) Pin(workers_.back(), places[worker]);
     }
   } catch (const std::system_error&) {
     // The system gives no more threads: those there are do the work.

@@ -16,6 +16,8 @@ namespace awq {
 
 // Results must not depend on the number of threads: split work by the problem's size, never by
 // size(). Thread contract: ParallelFor is called from one thread at a time and does not nest.
+// On a machine of several NUMA nodes each thread but the caller keeps to one CPU: what one loop has
+// written first then lies near the thread that goes through the same part in later loops.
 class ThreadPool {
  public:
   // 0 means one thread per CPU this process may use. Fewer where the system gives no more.
