@@ -123,6 +123,19 @@ class Chat(CliTest):
         self.assertIn("context of 24 has room", done.stderr.decode())
         self.assertEqual(done.returncode, 1)
 
+    def test_a_model_that_is_cut_short_meanwhile(self):
+        weights = self.model / "model.safetensors"
+        self.replace(self.model, weights.name, weights.read_bytes())
+        chat = subprocess.Popen([AWQ, "chat", self.model, *GREEDY], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        chat.stdin.write(b"One day, a girl\n")
+        chat.stdin.flush()
+        self.assertTrue(chat.stdout.readline())
+        os.truncate(weights, 4096)
+        done = chat.communicate(b"Then she\n", timeout=TIMEOUT_SECONDS)
+        self.assertEqual(chat.returncode, 1)
+        self.assertIn("became shorter while it was read", done[1].decode())
+
     def test_a_conversation_goes_on_beyond_the_context(self):
         turns = ["One day, a girl", "Then she", "And then", "At last"]
         done = self.chat([*turns, "/stats"], "--context", "24", "--context-shift")

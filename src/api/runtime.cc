@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/isa.h"
+#include "base/memory.h"
 #include "hub/pull.h"
 
 namespace awq {
@@ -81,6 +82,7 @@ Result<std::unique_ptr<transformer::Network>> MakeNetwork(ThreadPool& pool,
   transformer::NetworkOptions options;
   options.precision = ResolvePrecision(runtime.precision);
   options.positions = positions;
+  options.memory_bytes = AvailableMemoryBytes();
   AWQ_ASSIGN(const ModelArithmetic resolved, Resolve(arithmetic, runtime.precision, model));
   options.packed = resolved.packed;
   options.head_bits = resolved.head_bits;

@@ -9,6 +9,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <map>
+#include <optional>
+#include <sstream>
 #include <string>
 
 #include "base/checked.h"
@@ -67,21 +70,61 @@ void FreeAligned(void* memory, std::size_t bytes) {
   }
 }
 
-MemoryUse ReadMemoryUse() {
-  MemoryUse use;
-  std::ifstream status("/proc/self/status");
-  std::string key;
-  while (status >> key) {
-    std::size_t* field = key == "VmHWM:"     ? &use.peak_resident_bytes
-                         : key == "RssAnon:" ? &use.allocated_bytes
-                         : key == "RssFile:" ? &use.mapped_file_bytes
-                                             : nullptr;
-    std::size_t kib = 0;
-    if (field != nullptr && status >> kib) *field = kib * 1024;
-    std::string rest;
-    std::getline(status, rest);
+namespace {
+
+// Lines of a name and a number, as the kernel writes them; 0 for a name that is not there.
+std::map<std::string, std::size_t> ReadNumbers(const std::filesystem::path& path) {
+  std::map<std::string, std::size_t> numbers;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    std::string key;
+    std::size_t number = 0;
+    if (words >> key >> number) numbers[key] = number;
   }
-  return use;
+  return numbers;
+}
+
+// Nothing where there is no such file, or no limit ("max").
+std::optional<std::size_t> ReadNumber(const std::filesystem::path& path) {
+  std::size_t number = 0;
+  return std::ifstream(path) >> number ? std::optional(number) : std::nullopt;
+}
+
+std::size_t LeftOfGroup(const std::filesystem::path& group) {
+  const auto most = ReadNumber(group / "memory.max");
+  const auto taken = ReadNumber(group / "memory.current");
+  if (!most || !taken) return SIZE_MAX;
+  auto of = ReadNumbers(group / "memory.stat");
+  const std::size_t files = std::min(*taken, of["inactive_file"] + of["active_file"]);
+  return *most - std::min(*most, *taken - files);
+}
+
+}  // namespace
+
+MemoryUse ReadMemoryUse() {
+  auto kib = ReadNumbers("/proc/self/status");
+  return {.peak_resident_bytes = kib["VmHWM:"] * 1024,
+          .allocated_bytes = kib["RssAnon:"] * 1024,
+          .mapped_file_bytes = kib["RssFile:"] * 1024};
+}
+
+std::size_t AvailableMemoryBytes(const std::filesystem::path& root) {
+  auto kib = ReadNumbers(root / "proc/meminfo");
+  std::size_t bytes = SIZE_MAX;
+  if (kib.contains("MemAvailable:")) bytes = (kib["MemAvailable:"] + kib["SwapFree:"]) * 1024;
+  // "0::/a/b": the group and those above it, of which each may have a limit.
+  std::string line;
+  std::ifstream groups(root / "proc/self/cgroup");
+  while (std::getline(groups, line)) {
+    if (!line.starts_with("0::/")) continue;
+    std::filesystem::path group = line.substr(4);
+    for (;; group = group.parent_path()) {
+      bytes = std::min(bytes, LeftOfGroup(root / "sys/fs/cgroup" / group));
+      if (group.empty()) break;
+    }
+  }
+  return bytes;
 }
 
 AllocationWatch::AllocationWatch() {

@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <cstddef>
+#include <filesystem>
 #include <mutex>
 #include <thread>
 
@@ -36,6 +37,10 @@ struct MemoryUse {
 
 // All zero where /proc is not readable.
 MemoryUse ReadMemoryUse();
+
+// What this process may still take: of the machine's memory and swap, and of what its control group
+// (v2) is allowed; pages of files count as free. SIZE_MAX where the system does not say.
+std::size_t AvailableMemoryBytes(const std::filesystem::path& root = "/");
 
 // Looks every 20 ms, as long as it lives, how much is allocated: the kernel remembers the most that
 // was ever resident, mapped files included, but not how much of it was allocated.

@@ -4,7 +4,12 @@
 
 #include <chrono>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
 #include <thread>
+
+#include "testing/paths.h"
 
 namespace awq {
 namespace {
@@ -17,6 +22,42 @@ void* AllocateTouched() {
   void* memory = AllocateAligned(kBytes);
   if (memory != nullptr) std::memset(memory, 1, kBytes);
   return memory;
+}
+
+class AvailableMemory : public ::testing::Test {
+ protected:
+  void Write(const std::string& path, const std::string& text) {
+    const auto file = root_.path() / path;
+    std::filesystem::create_directories(file.parent_path());
+    std::ofstream(file) << text;
+  }
+  std::size_t bytes() const { return AvailableMemoryBytes(root_.path()); }
+  testing::TemporaryDirectory root_;
+};
+
+TEST_F(AvailableMemory, IsTheLeastOfTheMachineAndOfEveryGroup) {
+  EXPECT_EQ(bytes(), SIZE_MAX);
+  Write("proc/meminfo", "MemTotal: 9 kB\nMemAvailable:  5000 kB\nSwapFree:   1000 kB\n");
+  EXPECT_EQ(bytes(), 6000U * 1024);
+  Write("proc/self/cgroup", "1:name=systemd:/x\n0::/a/b\n");
+  EXPECT_EQ(bytes(), 6000U * 1024);
+  Write("sys/fs/cgroup/a/b/memory.max", "max\n");
+  Write("sys/fs/cgroup/a/b/memory.current", "100\n");
+  EXPECT_EQ(bytes(), 6000U * 1024);
+  Write("sys/fs/cgroup/a/memory.max", "1000000\n");
+  Write("sys/fs/cgroup/a/memory.current", "700000\n");
+  EXPECT_EQ(bytes(), 300000U);
+  Write("sys/fs/cgroup/a/memory.stat", "anon 1\ninactive_file 50000\nactive_file 25000\n");
+  EXPECT_EQ(bytes(), 375000U);
+  Write("sys/fs/cgroup/memory.max", "200");
+  Write("sys/fs/cgroup/memory.current", "300");
+  EXPECT_EQ(bytes(), 0U);
+}
+
+TEST(AvailableMemoryHere, IsSomethingWhereTheSystemSaysIt) {
+  if (!std::filesystem::exists("/proc/meminfo")) GTEST_SKIP() << "there is no /proc";
+  EXPECT_GT(AvailableMemoryBytes(), kBytes);
+  EXPECT_LT(AvailableMemoryBytes(), SIZE_MAX);
 }
 
 TEST(AllocationWatchTest, SeesWhatIsHeldNow) {

@@ -96,6 +96,13 @@ Result<const PreparedBlock*> Network::Block(std::size_t layer) {
   AWQ_ASSIGN(passing_, Prepare(pool_, weights, options_.precision, options_.packed, arena));
   if (passing_.owns_all()) source_.Release(layer);  // else the pages count twice
   const std::size_t bytes = passing_.owned_bytes();
+  const std::size_t all_bytes = bytes * config().num_hidden_layers;
+  if (options_.keep_bytes == SIZE_MAX && all_bytes > options_.memory_bytes) {
+    return MakeError(ErrorCode::kOutOfMemory,
+                     "the model's {} blocks take {} MiB, and only {} MiB of memory are free: end "
+                     "other programs, or take a smaller model or one of fewer bits",
+                     config().num_hidden_layers, all_bytes >> 20, options_.memory_bytes >> 20);
+  }
   if (bytes <= options_.keep_bytes && kept_bytes_ <= options_.keep_bytes - bytes) {
     kept_[layer] = std::make_unique<PreparedBlock>(std::move(passing_));
     kept_bytes_ += bytes;

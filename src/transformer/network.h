@@ -20,6 +20,8 @@ struct NetworkOptions {
   std::size_t positions = 0;  // the longest sequence that will be run
   // Blocks that need converted copies are kept while they fit, else made anew at every use.
   std::size_t keep_bytes = SIZE_MAX;
+  // What the blocks that are kept may take; more is an error, before the second one is made.
+  std::size_t memory_bytes = SIZE_MAX;
   kernels::Packed packed = kernels::Packed::kDense;
   // Of the output head: 16, or 8 or 4, to which it is rounded (to nearest, in groups) when it is
   // loaded.

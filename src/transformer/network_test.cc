@@ -222,6 +222,26 @@ TEST(Network, ThreadsDoNotChangeABit) {
   }
 }
 
+TEST(Network, TooLittleMemoryIsSaidBeforeTheSecondBlock) {
+  ThreadPool pool(2);
+  const testing::RandomModel source(testing::SmallConfig(), DType::kF16);  // fp32 has to be made
+  const std::size_t layers = source.config().num_hidden_layers;
+  const auto run = [&](std::size_t memory_bytes) {
+    const auto network =
+        Network::Create(pool, source, {.positions = 4, .memory_bytes = memory_bytes}).value();
+    KvCache cache(source.config(), Precision::kF32, {layers, 1, 4});
+    Matrix<float> hidden(1, source.config().hidden_size);
+    const Status status = network->RunBlocks({{1, 0, 0}}, cache, hidden);
+    EXPECT_EQ(status.ok(), network->BlockWork().weight_bytes > 0);
+    return std::pair(status.ok() ? std::string() : status.error().message,
+                     network->BlockWork().weight_bytes);
+  };
+  const std::size_t all_bytes = run(SIZE_MAX).second;
+  EXPECT_EQ(run(all_bytes).first, "");
+  EXPECT_NE(run(all_bytes - 1).first.find(fmt::format("{} blocks take", layers)),
+            std::string::npos);
+}
+
 TEST(Network, BlockByBlockOverBatchesIsTheSame) {
   ThreadPool pool(2);
   const testing::RandomModel source(testing::SmallConfig(), DType::kF16);
