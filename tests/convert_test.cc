@@ -156,8 +156,11 @@ TEST_F(ConvertTest, AnInterruptedRunContinuesToTheSameBytes) {
   EXPECT_EQ(Tensors(Path("parts")), Tensors(Path("whole")));
 }
 
-TEST_F(ConvertTest, SaysWhatWouldChangeAndChangesItWhenTold) {
-  Packed("gptq-v2", {4, 32, false}, /*least_zero=*/0).Write(Path("start"));
+class ConvertInOrder : public ConvertTest, public ::testing::WithParamInterface<bool> {};
+
+TEST_P(ConvertInOrder, SaysWhatWouldChangeAndChangesItWhenTold) {
+  const bool act_order = GetParam();
+  Packed("gptq-v2", {4, 32, false, DType::kF16, act_order}, /*least_zero=*/0).Write(Path("start"));
   const auto refused = Run(Path("start"), Path("out"), "gptq");
   ASSERT_FALSE(refused.ok());
   for (const char* part : {"cannot hold 14 of its tensors", "--lossy", "gptq-v2 holds",
@@ -183,13 +186,20 @@ TEST_F(ConvertTest, SaysWhatWouldChangeAndChangesItWhenTold) {
   std::size_t lost = 0;
   for (std::size_t r = 0; r < x.rows(); ++r) {
     for (std::size_t k = 0; k < x.cols(); ++k) {
-      const bool moved = a.zeros(r, k / 32) == 0 && a.codes(r, k) == 15;
+      const std::size_t group = act_order ? a.group_of[k] : k / 32;
+      const bool moved = a.zeros(r, group) == 0 && a.codes(r, k) == 15;
       lost += moved ? 1U : 0U;
-      EXPECT_EQ(x(r, k) - y(r, k), moved ? a.scales(r, k / 32) : 0);
+      EXPECT_EQ(x(r, k) - y(r, k), moved ? a.scales(r, group) : 0);
     }
   }
   EXPECT_GT(lost, 0U);
+  const auto counted = std::ranges::count_if(changed->changes, [&](const std::string& change) {
+    return change.starts_with("model.layers.0.mlp.up_proj: ") &&
+           change.ends_with(fmt::format("by which {} weights lose one step", lost));
+  });
+  EXPECT_EQ(counted, 1) << lost;
 }
+INSTANTIATE_TEST_SUITE_P(ActOrder, ConvertInOrder, ::testing::Bool());
 
 // A linear behind the items that are looked at first, alone.
 constexpr const char* kLate = "model.layers.1.self_attn.v_proj";
@@ -269,18 +279,18 @@ TEST(Adapt, RoundsScalesAndRefusesThoseThatVanish) {
   Matrix<float> scales(1, 2, 0.5F);
   Matrix<std::uint8_t> zeros(1, 2, 8);
   const pack::MutableRows rows{0, codes, scales, zeros};
-  EXPECT_FALSE(Adapt(DType::kF16, 0, 15, rows, "m")->any());
+  EXPECT_FALSE(Adapt(DType::kF16, 0, 15, {}, rows, "m")->any());
   scales(0, 1) = 1.001F;
-  const auto changes = Adapt(DType::kBF16, 0, 15, rows, "m");
+  const auto changes = Adapt(DType::kBF16, 0, 15, {}, rows, "m");
   ASSERT_TRUE(changes.ok());
   EXPECT_EQ(changes->scales.count, 1U);
   EXPECT_EQ(changes->scales.largest_absolute, double{1.001F} - 1);
   EXPECT_EQ(changes->scales.largest_relative, (double{1.001F} - 1) / double{1.001F});
   EXPECT_EQ(scales(0, 1), 1.0F);
   scales(0, 1) = 1e-30F;
-  EXPECT_FALSE(Adapt(DType::kF16, 0, 15, rows, "m").ok());
+  EXPECT_FALSE(Adapt(DType::kF16, 0, 15, {}, rows, "m").ok());
   scales(0, 1) = 1e30F;
-  EXPECT_FALSE(Adapt(DType::kF16, 0, 15, rows, "m").ok());
+  EXPECT_FALSE(Adapt(DType::kF16, 0, 15, {}, rows, "m").ok());
 }
 
 }  // namespace

@@ -179,7 +179,8 @@ std::size_t GroupsThatChange(const checkpoint::StoredModel& model) {
 }
 
 // A quantized llama with a tokenizer.
-void WriteQuantized(const fs::path& directory, bool symmetric) {
+void WriteQuantized(const fs::path& directory, bool symmetric,
+                    std::optional<model::Role> in_16_bits = {}) {
   checkpoint::testing::TestModel test = checkpoint::testing::MakeModel("llama");
   test.config["quantization_config"] = {{"quant_method", "awq"},
                                         {"bits", 4},
@@ -188,6 +189,10 @@ void WriteQuantized(const fs::path& directory, bool symmetric) {
                                         {"version", "gemm"}};
   for (std::size_t layer = 0; layer < 2; ++layer) {
     for (const model::LinearRow& row : model::FindArch("llama")->linears) {
+      if (row.role == in_16_bits) {
+        test.config["quantization_config"]["modules_to_not_convert"] = {row.name};
+        continue;
+      }
       test.Quantize(model::ModuleName(*model::FindArch("llama"), layer, row.name),
                     {4, 32, symmetric});
     }
@@ -296,6 +301,38 @@ TEST_P(GgufCodes, ComeBack) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Symmetric, GgufCodes, ::testing::Bool());
+
+// A linear that is in 16 bits is so in the GGUF, and when it has come back.
+TEST(GgufDense, ComesBackBesideALinearIn16Bits) {
+  const testing::TemporaryDirectory scratch;
+  const fs::path directory = scratch.path() / "model";
+  const fs::path file = scratch.path() / "m.gguf";
+  WriteQuantized(directory, true, model::Role::kDown);
+  const auto model = checkpoint::ModelDirectory::Open(directory);
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  ThreadPool pool(2);
+  ASSERT_TRUE(pipeline::WriteGguf(pool, **model, file, {}).ok());
+  const auto gguf = checkpoint::GgufModel::Open(file);
+  ASSERT_TRUE(gguf.ok());
+  pipeline::ConvertOptions options;
+  options.format = pack::FindFormat("awq-gemm");
+  options.output = scratch.path() / "back";
+  options.lossy = true;  // of the embedding and the norms
+  const auto report = pipeline::ConvertGguf(pool, **gguf, options);
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  EXPECT_EQ(report->linears, 12U);
+  const auto back = checkpoint::ModelDirectory::Open(options.output);
+  ASSERT_TRUE(back.ok()) << back.error().message;
+  for (const char* kept :
+       {"model.layers.1.mlp.up_proj.qweight", "model.layers.0.self_attn.q_proj.scales"}) {
+    EXPECT_TRUE(std::ranges::equal((*back)->Find(kept)->bytes, (*model)->Find(kept)->bytes))
+        << kept;
+  }
+  const std::string down = "model.layers.1.mlp.down_proj.weight";
+  std::vector<float> rounded = Floats((*model)->Find(down).value());
+  for (float& value : rounded) value = RoundToF16(value);
+  EXPECT_EQ(Floats((*back)->Find(down).value()), rounded);
+}
 
 // A model of one block whose parts each test may change.
 struct SmallFile {

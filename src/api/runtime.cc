@@ -118,9 +118,12 @@ Result<std::unique_ptr<checkpoint::StoredModel>> OpenModel(const std::string& pa
   AWQ_ASSIGN(auto model, checkpoint::OpenModel(directory));
   const std::vector<std::string>& extra = model->extra_tensors();
   if (!extra.empty()) {
-    Note(runtime, fmt::format("{}: {} tensors are no part of a {} and are left out: {}{}", path,
-                              extra.size(), model->config().model_type, extra.front(),
-                              extra.size() > 1 ? ", ..." : ""));
+    Note(runtime,
+         fmt::format("{}: {} tensors are no part of a {} of {} blocks, as config.json has it, "
+                     "and are not used: {}{}",
+                     path, extra.size(), model->config().model_type,
+                     model->config().num_hidden_layers, extra.front(),
+                     extra.size() > 1 ? ", ..." : ""));
   }
   return model;
 }

@@ -205,6 +205,7 @@ Result<TensorView> GgufModel::Head() const {
 bool GgufModel::ShareScales(std::size_t group_size) const {
   for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
     for (const model::LinearRow& row : config_.arch->linears) {
+      if (IsOfFloats(layer, row.role)) continue;
       const io::GgufTensor& tensor = Tensor(GgufName(layer, row.role, "weight"));
       const std::size_t columns = tensor.shape[1];
       if (group_size != 0 && columns % group_size != 0) return false;
@@ -218,23 +219,35 @@ bool GgufModel::ShareScales(std::size_t group_size) const {
   return true;
 }
 
+bool GgufModel::IsOfFloats(std::size_t layer, model::Role role) const {
+  const io::GgufTensor& tensor = Tensor(GgufName(layer, role, "weight"));
+  return ElementType(static_cast<GgmlType>(tensor.type->number)).has_value();
+}
+
 Result<quant::Spec> GgufModel::BlocksSpec() const {
-  const io::GgufTensor& first = Tensor(GgufName(0, config_.arch->linears.begin()->role, "weight"));
+  const io::GgufTensor* first = nullptr;
   for (std::size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
     for (const model::LinearRow& row : config_.arch->linears) {
       const io::GgufTensor& tensor = Tensor(GgufName(layer, row.role, "weight"));
-      if (tensor.type == first.type && pack::SpecOf(*tensor.type)) continue;
+      if (IsOfFloats(layer, row.role)) continue;
+      if (first == nullptr) first = &tensor;
+      if (tensor.type == first->type && pack::SpecOf(*tensor.type)) continue;
       return MakeError(
           ErrorCode::kUnsupported,
           "{}: tensor {} is {}{}: only where all linears are Q4_0, or all Q4_1, or all "
           "Q8_0 are there codes that another format holds; awq quantize makes some "
           "of the weights",
           path_.string(), tensor.name, tensor.type->name,
-          tensor.type == first.type ? std::string()
-                                    : fmt::format(" and {} is {}", first.name, first.type->name));
+          tensor.type == first->type
+              ? std::string()
+              : fmt::format(" and {} is {}", first->name, first->type->name));
     }
   }
-  return *pack::SpecOf(*first.type);
+  if (first != nullptr) return *pack::SpecOf(*first->type);
+  return MakeError(ErrorCode::kUnsupported,
+                   "{}: all linears are floats: there are no codes that another format could hold; "
+                   "awq quantize makes some of the weights",
+                   path_.string());
 }
 
 Result<quant::Spec> GgufModel::CodesSpec() const {

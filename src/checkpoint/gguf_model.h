@@ -40,9 +40,10 @@ class GgufModel final : public StoredModel {
   void Release(std::size_t layer) const override;
   void ReleaseAll() const override;
 
-  // What the blocks of all linears are: Q4_0, Q4_1 or Q8_0. Error: other or several types (names
-  // two).
+  // What the blocks of all linears are that are no floats: Q4_0, Q4_1 or Q8_0. Error: other or
+  // several types (names two).
   Result<quant::Spec> BlocksSpec() const;
+  bool IsOfFloats(std::size_t layer, model::Role role) const;
   // The same with the largest group_size whose blocks share their scales, 0: whole rows. Reads the
   // scales.
   Result<quant::Spec> CodesSpec() const;

@@ -267,6 +267,14 @@ Result<std::optional<pack::Form>> ModelDirectory::FormOf(const std::string& modu
   return std::optional<pack::Form>(form);
 }
 
+// Some quantizers write a bias of zeros for every linear. Of floats, that is; small enough to look
+// at.
+bool ModelDirectory::IsZero(const std::string& name) const {
+  const Result<TensorView> tensor = Find(name);
+  return tensor.ok() && std::ranges::count(kFloats, tensor->dtype) > 0 &&
+         std::ranges::all_of(tensor->bytes, [](std::byte byte) { return byte == std::byte{0}; });
+}
+
 Status ModelDirectory::CheckLinear(std::size_t layer, const model::LinearRow& row) {
   const std::string module = model::ModuleName(*config_.arch, layer, row.name);
   const std::size_t out_features = model::Width(config_, row.out);
@@ -289,11 +297,11 @@ Status ModelDirectory::CheckLinear(std::size_t layer, const model::LinearRow& ro
   }
   if (model::HasBias(config_, row)) {
     AWQ_TRY(CheckTensor({module + ".bias", {out_features}, kFloats}));
-  } else if (tensors_.contains(module + ".bias")) {
+  } else if (tensors_.contains(module + ".bias") && !IsZero(module + ".bias")) {
     return MakeError(
         ErrorCode::kCorrupt,
-        "{}: tensor {}.bias is there, but by config.json a {} has none; leaving it out "
-        "would change the model",
+        "{}: tensor {}.bias is there and not zero, but by config.json a {} has none; leaving it "
+        "out would change the model",
         path_.string(), module, config_.model_type);
   }
   return {};

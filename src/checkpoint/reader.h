@@ -57,6 +57,7 @@ class ModelDirectory final : public StoredModel {
   Result<std::vector<std::filesystem::path>> WeightFiles() const override;
 
  private:
+  bool IsZero(const std::string& name) const;
   struct Located {
     std::size_t file = 0;
     io::TensorInfo info;

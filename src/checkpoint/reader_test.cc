@@ -110,6 +110,23 @@ TEST(Reader, ListsWhatTheArchitectureDoesNotName) {
   ExpectServesEverything(**opened, model);
 }
 
+// As some quantizers write them.
+TEST(Reader, BiasesOfZerosAreNoneBiasesOfOthersAreRefused) {
+  TestModel model = MakeModel("llama");
+  const std::string name = std::string(kQ0) + ".bias";
+  model.Add(name, DType::kF16, {64});
+  EXPECT_NE(ErrorOf(model).find(name + " is there and not zero"), std::string::npos)
+      << ErrorOf(model);
+  std::string& bytes = model.tensors.at(name).bytes;
+  bytes.assign(bytes.size(), '\0');
+  const TemporaryDirectory directory;
+  model.Write(directory.path());
+  const auto opened = ModelDirectory::Open(directory.path());
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  EXPECT_EQ((*opened)->extra_tensors(), std::vector<std::string>{name});
+  EXPECT_FALSE((*opened)->Block(0)->linear(model::Role::kQ).bias.has_value());
+}
+
 TEST(Reader, UnpacksQuantizedLinears) {
   TestModel model = MakeModel("qwen2");
   model.config["quantization_config"] = {

@@ -118,10 +118,17 @@ Result<std::optional<Quantization>> ReadCompressedTensorsConfig(const io::Fields
   AWQ_ASSIGN(const std::string layout, fields.String("format", ""));
   if (method != "compressed-tensors" || layout != kLayout) return std::optional<Quantization>();
   Quantization result;
-  AWQ_TRY(ExpectText(fields, "quantization_status", "compressed"));
-  for (const char* key : {"kv_cache_scheme", "sparsity_config", "transform_config"}) {
+  // The releases of 2024 called what they had packed frozen.
+  AWQ_ASSIGN(const std::string status, fields.String("quantization_status", "compressed"));
+  if (status != "frozen") AWQ_TRY(ExpectText(fields, "quantization_status", "compressed"));
+  for (const char* key : {"kv_cache_scheme", "transform_config"}) {
     AWQ_TRY(ExpectNothing(fields, key));
   }
+  // Which says "dense", or what pattern the zeros have.
+  const json* sparsity = fields.Find("sparsity_config");
+  const bool is_dense =
+      sparsity != nullptr && sparsity->is_object() && sparsity->value("format", json()) == "dense";
+  if (!is_dense) AWQ_TRY(ExpectNothing(fields, "sparsity_config"));
   result.excluded_by = "ignore";
   AWQ_ASSIGN(result.excluded, ReadPatterns(fields, "ignore"));
   const json* groups = fields.Find("config_groups");

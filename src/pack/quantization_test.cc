@@ -146,33 +146,42 @@ TEST(Quantization, ReadsCompressedTensors) {
   EXPECT_EQ((*two.SpecOf("model.layers.0.self_attn.k_proj"))->bits, 8);
 }
 
+TEST(Quantization, ReadsWhatOlderReleasesCalledCompressedTensors) {
+  json older = kCompressed;
+  older["quantization_status"] = "frozen";
+  older["sparsity_config"] = {{"format", "dense"}, {"registry_requires_subclass", false}};
+  EXPECT_EQ((*Parse(older).SpecOf("model.layers.0.self_attn.q_proj"))->bits, 4);
+}
+
 TEST(Quantization, RefusesOtherCompressedTensors) {
   const std::string group = "/config_groups/group_0";
   const std::string weights = group + "/weights";
   const json object = {{"a", 1}};
-  ExpectRefused(kCompressed, {{{{"/format", "int-quantized"}}, "is not supported"},
-                              {{{"/quantization_status", "frozen"}}, "quantization_status"},
-                              {{{"/kv_cache_scheme", object}}, "kv_cache_scheme"},
-                              {{{"/transform_config", object}}, "transform_config"},
-                              {{{"/sparsity_config", object}}, "sparsity_config"},
-                              {{{"/ignore", {1}}}, "ignore"},
-                              {{{"/ignore", {"re:("}}}, "ignore"},
-                              {{{"/ignore", std::vector<std::string>(65, "re:x")}}, "ignore"},
-                              {{{"/config_groups", json::object()}}, "config_groups"},
-                              {{{group, 4}}, "group_0"},
-                              {{{group + "/targets", json::array()}}, "targets"},
-                              {{{group + "/input_activations", object}}, "input_activations"},
-                              {{{group + "/format", "nvfp4-pack-quantized"}}, "format"},
-                              {{{weights, nullptr}}, "weights"},
-                              {{{weights + "/type", "float"}}, "type"},
-                              {{{weights + "/num_bits", 9}}, "num_bits"},
-                              {{{weights + "/group_size", 0}}, "group_size"},
-                              {{{weights + "/group_size", nullptr}}, "group_size"},
-                              {{{weights + "/strategy", "channel"}}, "group_size"},
-                              {{{weights + "/strategy", "block"}}, "strategy"},
-                              {{{weights + "/actorder", "sideways"}}, "actorder"},
-                              {{{weights + "/block_structure", {1, 2}}}, "block_structure"},
-                              {{{weights + "/dynamic", true}}, "dynamic"}});
+  ExpectRefused(kCompressed,
+                {{{{"/format", "int-quantized"}}, "is not supported"},
+                 {{{"/quantization_status", "calibration"}}, "quantization_status"},
+                 {{{"/sparsity_config", {{"format", "sparse-24-bitmask"}}}}, "sparsity_config"},
+                 {{{"/kv_cache_scheme", object}}, "kv_cache_scheme"},
+                 {{{"/transform_config", object}}, "transform_config"},
+                 {{{"/sparsity_config", object}}, "sparsity_config"},
+                 {{{"/ignore", {1}}}, "ignore"},
+                 {{{"/ignore", {"re:("}}}, "ignore"},
+                 {{{"/ignore", std::vector<std::string>(65, "re:x")}}, "ignore"},
+                 {{{"/config_groups", json::object()}}, "config_groups"},
+                 {{{group, 4}}, "group_0"},
+                 {{{group + "/targets", json::array()}}, "targets"},
+                 {{{group + "/input_activations", object}}, "input_activations"},
+                 {{{group + "/format", "nvfp4-pack-quantized"}}, "format"},
+                 {{{weights, nullptr}}, "weights"},
+                 {{{weights + "/type", "float"}}, "type"},
+                 {{{weights + "/num_bits", 9}}, "num_bits"},
+                 {{{weights + "/group_size", 0}}, "group_size"},
+                 {{{weights + "/group_size", nullptr}}, "group_size"},
+                 {{{weights + "/strategy", "channel"}}, "group_size"},
+                 {{{weights + "/strategy", "block"}}, "strategy"},
+                 {{{weights + "/actorder", "sideways"}}, "actorder"},
+                 {{{weights + "/block_structure", {1, 2}}}, "block_structure"},
+                 {{{weights + "/dynamic", true}}, "dynamic"}});
 }
 
 const json kGptq = {

@@ -14,12 +14,21 @@ float RoundedTo(DType dtype, float value) {
   return value;
 }
 
-// Every code of a group one step up: the same weights, but for those at the largest code.
-std::size_t Raise(std::uint8_t* codes, std::size_t count, int max_code) {
+// Every code of a group one step up: the same weights, but for those at the largest code, whose
+// number is returned. `group_of` may be empty: inputs are in order then.
+std::size_t Raise(std::span<std::uint8_t> codes, std::size_t group, std::size_t group_size,
+                  std::span<const std::uint32_t> group_of, int max_code) {
   std::size_t lost = 0;
-  for (std::size_t k = 0; k < count; ++k) {
-    lost += codes[k] == max_code ? 1 : 0;
-    codes[k] = static_cast<std::uint8_t>(std::min(codes[k] + 1, max_code));
+  const auto raise = [&](std::uint8_t& code) {
+    lost += code == max_code ? 1 : 0;
+    code = static_cast<std::uint8_t>(std::min(code + 1, max_code));
+  };
+  if (group_of.empty()) {
+    std::ranges::for_each(codes.subspan(group * group_size, group_size), raise);
+    return lost;
+  }
+  for (std::size_t k = 0; k < codes.size(); ++k) {
+    if (group_of[k] == group) raise(codes[k]);
   }
   return lost;
 }
@@ -46,7 +55,8 @@ std::string Text(const Changes& changes) {
   return text;
 }
 
-Result<Changes> Adapt(DType dtype, int least_zero, int max_code, const pack::MutableRows& rows,
+Result<Changes> Adapt(DType dtype, int least_zero, int max_code,
+                      std::span<const std::uint32_t> group_of, const pack::MutableRows& rows,
                       std::string_view module) {
   Changes changes;
   const std::size_t group_size = rows.codes.cols / rows.scales.cols;
@@ -63,7 +73,8 @@ Result<Changes> Adapt(DType dtype, int least_zero, int max_code, const pack::Mut
       scale = rounded;
       const int zero = rows.zeros(r, g);
       while (rows.zeros(r, g) < least_zero) {
-        changes.weights += Raise(rows.codes.row(r) + g * group_size, group_size, max_code);
+        changes.weights +=
+            Raise({rows.codes.row(r), rows.codes.cols}, g, group_size, group_of, max_code);
         ++rows.zeros(r, g);
       }
       changes.zeros.Note(zero, rows.zeros(r, g));

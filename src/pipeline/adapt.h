@@ -31,9 +31,11 @@ struct Moved {
 
 std::string Text(const Changes& changes);  // "12 scales by up to 0.03 %"
 
-// Scales become values of `dtype`, zero points at least `least_zero`. Errors: a scale that the
-// dtype cannot hold at all (it would become 0 or infinite).
-Result<Changes> Adapt(DType dtype, int least_zero, int max_code, const pack::MutableRows& rows,
+// Scales become values of `dtype`, zero points at least `least_zero`. `group_of` is the group of
+// each input, empty where they are in order. Errors: a scale that the dtype cannot hold at all (it
+// would become 0 or infinite).
+Result<Changes> Adapt(DType dtype, int least_zero, int max_code,
+                      std::span<const std::uint32_t> group_of, const pack::MutableRows& rows,
                       std::string_view module);
 
 }  // namespace awq::pipeline

@@ -93,7 +93,7 @@ Result<Changes> Repack(const pack::Format& from, const pack::Format& to, const C
     AWQ_TRY(pack::UnpackRows(from, form, packed.parts, rows, module));
     if (adapts) {
       AWQ_ASSIGN(const Changes stripe, Adapt(item.target.spec.scale_dtype, to.least_zero,
-                                             form.spec.max_code(), rows, module));
+                                             form.spec.max_code(), group_of, rows, module));
       changes.Add(stripe);
     }
     AWQ_TRY(pack::PackRows(to, item.target, {first, rows.codes, rows.scales, rows.zeros}, pointers,

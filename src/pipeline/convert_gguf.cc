@@ -51,8 +51,26 @@ class GgufConversion {
     wanted.group_size = spec_.group_size;
     wanted.symmetric = spec_.symmetric;
     wanted.zeros_are_known = true;
+    AWQ_ASSIGN(wanted.in_16_bits, RolesOfFloats());
     AWQ_ASSIGN(plan_, pipeline::MakePlan(config_, wanted));
     return {};
+  }
+
+  // A linear is of floats in all blocks, or in none.
+  Result<std::vector<model::Role>> RolesOfFloats() const {
+    std::vector<model::Role> roles;
+    for (const model::LinearRow& row : config_.arch->linears) {
+      const bool first = model_.IsOfFloats(0, row.role);
+      for (std::size_t layer = 1; layer < config_.num_hidden_layers; ++layer) {
+        if (model_.IsOfFloats(layer, row.role) == first) continue;
+        return MakeError(ErrorCode::kUnsupported,
+                         "{}: {} is of floats in block {} and has codes in another; "
+                         "awq quantize makes some of the weights",
+                         model_.path().string(), row.name, first ? 0 : layer);
+      }
+      if (first) roles.push_back(row.role);
+    }
+    return roles;
   }
 
   // All values, before anything is written.
@@ -113,7 +131,7 @@ class GgufConversion {
     const int least = options_.format->least_zero;
     if (least == 0 || spec_.symmetric) return {};
     AWQ_ASSIGN(const Changes changes,
-               Adapt(DType::kF16, least, spec_.max_code(),
+               Adapt(DType::kF16, least, spec_.max_code(), {},
                      {0, codes.codes.view(), codes.scales.view(), codes.zeros.view()}, name));
     if (!writer_) report_.moved.zeros.Add(changes.zeros);
     if (changes.any()) report_.changes.push_back(name + ": " + Text(changes));

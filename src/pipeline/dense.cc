@@ -53,8 +53,8 @@ Status CheckFinite(ThreadPool& pool, const TensorView& tensor, const std::string
   });
   if (first_bad == SIZE_MAX) return {};
   return MakeError(ErrorCode::kCorrupt,
-                   "tensor {}: element {} is infinite or NaN; the file is damaged, fetch it again",
-                   name, first_bad.load());
+                   "{}: element {} is infinite or NaN; the file is damaged, fetch it again", name,
+                   first_bad.load());
 }
 
 Status ToHalves(std::span<const float> values, const std::string& name, std::span<F16> halves) {

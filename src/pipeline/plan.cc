@@ -134,6 +134,7 @@ Result<Plan> MakePlan(const ModelConfig& config, const PlanOptions& options) {
   for (const model::LinearRow& row : config.arch->linears) {
     auto& slot = plan.linears[static_cast<std::size_t>(row.role)];
     slot = PlanLinear(config, row, plan.format, plan.spec);
+    if (std::ranges::count(options.in_16_bits, row.role) > 0) slot->obstacle = "it is in 16 bits";
     any = any || slot->quantized();
     if (slot->quantized() || !first_obstacle.empty()) continue;
     first_obstacle = slot->obstacle;

@@ -22,6 +22,7 @@ struct PlanOptions {
   bool symmetric = false;
   // The codes exist already, and who plans sees to zero points that the format cannot hold.
   bool zeros_are_known = false;
+  std::vector<model::Role> in_16_bits = {};  // that stay so in any case
 };
 
 // The same for every block, since blocks have the same shapes.

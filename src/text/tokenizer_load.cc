@@ -215,6 +215,14 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::Load(const std::filesystem::
   }
   const std::filesystem::path file = path / "tokenizer.json";
   const std::filesystem::path config_file = path / "tokenizer_config.json";
+  if (!std::filesystem::exists(file, ignored)) {
+    return MakeError(
+        ErrorCode::kNotFound,
+        "{}: there is no such file, and other forms of a tokenizer (tokenizer.model) are "
+        "not read: fetch it from where the model is from, or have transformers' "
+        "AutoTokenizer save it",
+        file.string());
+  }
   AWQ_ASSIGN(const std::string json, io::ReadFile(file, kMaxFileBytes));
   std::string config;
   if (std::filesystem::exists(config_file, ignored)) {

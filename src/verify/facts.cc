@@ -86,6 +86,9 @@ Result<ModelFacts> GatherFacts(const checkpoint::StoredModel& model) {
   }
   if (const auto* gguf = dynamic_cast<const checkpoint::GgufModel*>(&model)) {
     if (const auto spec = gguf->BlocksSpec(); spec.ok()) facts.blocks = *spec;
+  } else {
+    AWQ_ASSIGN(const auto tokenizer, model.SmallFile("tokenizer.json"));
+    facts.has_tokenizer = tokenizer.has_value();
   }
   return facts;
 }

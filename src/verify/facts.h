@@ -36,6 +36,7 @@ struct ModelFacts {
   nlohmann::json json;  // config.json; of a GGUF, what its metadata say
   std::string_view format = kPlain;
   std::optional<pack::Quantization> quantization;
+  bool has_tokenizer = true;  // tokenizer.json, or a GGUF's
   // What has it instead of config.json ("quant_config.json"); `json` has it nevertheless.
   std::string older_file;
   // Of a GGUF, where its linears are blocks of one type whose codes other formats hold.

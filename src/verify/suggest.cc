@@ -21,7 +21,7 @@ bool IsTaken(const Reader& reader, const Terms& terms, const ModelFacts& facts, 
 }
 
 bool IsGgufModel(const ModelFacts& facts) {
-  return checkpoint::GgufArchOf(facts.config.model_type) != nullptr;
+  return facts.has_tokenizer && checkpoint::GgufArchOf(facts.config.model_type) != nullptr;
 }
 
 bool Stores(const pack::Format& format, const ModelFacts& facts) {
