@@ -40,10 +40,11 @@ endfunction()
 #   main.cc     left to the folder itself
 #   *_isa.cc    compiled once per instruction set (see awq_isa_objects); with DOTS also for those that
 #               matter to dot products of narrow numbers: avx512vnni, avx512bf16; neon, dotprod
+# GPU: tests named OnDevice.* have the label gpu; without a device they say that they are skipped.
 # so that a file on disk cannot be left out. DEPS is the house rule of who may include whom;
 # tools/check_layers.py reads it from the same line.
 function(awq_module name)
-  cmake_parse_arguments(ARG "DOTS" "" "DEPS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "DOTS;GPU" "" "DEPS;LIBS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cc)
   set(tests ${sources})
   set(benches ${sources})
@@ -84,7 +85,14 @@ function(awq_module name)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE
       awq_options awq_${name} awq_testing GTest::gtest GTest::gtest_main)
-    gtest_discover_tests(${name}_test PROPERTIES LABELS ${name} DISCOVERY_TIMEOUT 60)
+    set(filter "*")
+    if(ARG_GPU)
+      set(filter "-OnDevice.*")
+      gtest_discover_tests(${name}_test TEST_FILTER "OnDevice.*"
+        PROPERTIES LABELS gpu DISCOVERY_TIMEOUT 60)
+    endif()
+    gtest_discover_tests(${name}_test TEST_FILTER "${filter}"
+      PROPERTIES LABELS ${name} DISCOVERY_TIMEOUT 60)
   endif()
   if(AWQ_BUILD_BENCHMARKS)
     foreach(bench ${benches})

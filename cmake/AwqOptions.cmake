@@ -3,16 +3,17 @@ add_library(awq_options INTERFACE)
 target_compile_features(awq_options INTERFACE cxx_std_20)
 # Contraction would make results depend on the instruction set; errno and traps would keep loops
 # over floats from being vectorised.
-target_compile_options(awq_options INTERFACE
+set(awq_cxx_flags
   -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor -Wold-style-cast
   -Woverloaded-virtual -ffp-contract=off -fno-math-errno -fno-trapping-math
   # GCC 11 to 13 warn of the string inside a std::variant that a Result holds; real cases are left to
   # valgrind.
   $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>
   $<$<BOOL:${AWQ_WARNINGS_AS_ERRORS}>:-Werror>)
+target_compile_options(awq_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${awq_cxx_flags}>")
 if(AWQ_SANITIZE)
-  target_compile_options(awq_options INTERFACE
-    -fsanitize=${AWQ_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_options(awq_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:\
+-fsanitize=${AWQ_SANITIZE};-fno-sanitize-recover=all;-fno-omit-frame-pointer>")
   target_link_options(awq_options INTERFACE -fsanitize=${AWQ_SANITIZE})
 endif()
 

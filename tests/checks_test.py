@@ -113,6 +113,14 @@ class Layers(unittest.TestCase):
         self.write("src/search/add.cc", '#include "search/half_isa.h"\n')
         self.assert_caught("src/search/add.cc:1", "half_isa.h")
 
+    def test_headers_of_cuda(self):
+        self.module("cuda", "")
+        for name in ("copy.cu", "launch.cuh"):
+            self.write(f"src/cuda/{name}", "#include <cuda_runtime_api.h>\n")
+        self.assertEqual(check_layers.check(self.root), [])
+        self.write("src/cuda/device.h", "#include <cuda_runtime_api.h>\n")
+        self.assert_caught("src/cuda/device.h:1", "without CUDA")
+
     def test_printing_and_exiting(self):
         for line in ('std::printf("x");', "std::cerr << 1;", "abort();", "std::exit(1);",
                      'fmt::print("x");', 'fprintf(stderr, "x");'):

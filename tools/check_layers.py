@@ -5,7 +5,7 @@ tools/check_layers.py [ROOT]
 
 The rules: DEPS of each src/*/CMakeLists.txt, transitively, without cycles; the arrows that
 may never be drawn; command line and server on the public headers only; nothing inline in what is
-compiled once per instruction set; no printing and no exiting in the library.
+compiled once per instruction set; CUDA's headers in what nvcc compiles; no printing and no exiting in the library.
 """
 
 import pathlib
@@ -30,6 +30,7 @@ PRINTS = re.compile(r"\b(?:v?f?printf|puts|fputs|putchar|perror)\s*\(|\bfmt::pri
                     r"|\bstd::(?:cout|cerr|clog)\b")
 EXITS = re.compile(r"(?<![\w.>])(?:std::|::)?(?:exit|_exit|_Exit|quick_exit|abort)\s*\(|"
                    r"\bstd::terminate\s*\(")
+CUDA_HEADER = re.compile(r"<(?:cuda|cublas|cusolver|curand|nv)\w*\.h>")
 BESIDE = re.compile(r"_(test|bench|fuzz)\.cc$|^test_\w+\.h$")  # not part of the product
 
 
@@ -106,6 +107,9 @@ def check_includes(root, path, text, dependencies):
         where = f"{relative}:{line}"
         if written.startswith('"'):
             problems += check_quoted(root, where, path, written[1:-1], allowed)
+        if CUDA_HEADER.match(written) and path.suffix not in (".cu", ".cuh"):
+            problems.append(f"{where}: {written} is for .cu and .cuh: what others include must "
+                            "compile without CUDA")
         if written.endswith('_isa.h"') and not is_isa:
             problems.append(f"{where}: {written} is for files that are compiled for several "
                             "instruction sets")

@@ -1,0 +1,74 @@
+# Finds CUDA's compiler, and says in AWQ_CUDA_BUILT whether src/cuda/*.cu are compiled.
+#
+# AWQ_CUDA_ARCHITECTURES: a list of 80, 86, 89, 90a, 100, 120 as far as the toolkit knows them: machine code for
+# each, and PTX of the last one that is no "a" for GPUs that are yet to come.
+set(AWQ_CUDA_BUILT OFF)
+string(TOUPPER "${AWQ_CUDA}" wanted)
+if(NOT wanted MATCHES "^(AUTO|ON|OFF|TRUE|FALSE|1|0)$")
+  message(FATAL_ERROR "AWQ_CUDA is ${AWQ_CUDA}: it must be AUTO, ON or OFF")
+endif()
+# Sanitizers see the kernels' emulated form, not the device's.
+if(wanted STREQUAL "AUTO" AND (AWQ_SANITIZE OR CMAKE_CROSSCOMPILING))
+  return()
+elseif(NOT wanted STREQUAL "AUTO" AND NOT wanted)
+  return()
+endif()
+
+find_program(AWQ_NVCC nvcc HINTS ENV CUDACXX PATHS /usr/local/cuda/bin)
+if(NOT AWQ_NVCC)
+  if(wanted STREQUAL "AUTO")
+    message(STATUS "No nvcc: built without CUDA")
+    return()
+  endif()
+  message(FATAL_ERROR "AWQ_CUDA is ON, but nvcc is neither in PATH nor in /usr/local/cuda/bin")
+endif()
+if(NOT CMAKE_CUDA_COMPILER)
+  set(CMAKE_CUDA_COMPILER ${AWQ_NVCC})
+endif()
+if(CMAKE_CXX_COMPILER_LAUNCHER AND NOT DEFINED CMAKE_CUDA_COMPILER_LAUNCHER)
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
+endif()
+set(CMAKE_CUDA_ARCHITECTURES OFF)  # CMake 3.22 does not know all that nvcc does
+enable_language(CUDA)
+if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.0)
+  message(FATAL_ERROR "nvcc ${CMAKE_CUDA_COMPILER_VERSION} is too old: 12.0 or newer is needed "
+    "(C++20); -DAWQ_CUDA=OFF builds without")
+endif()
+find_package(CUDAToolkit REQUIRED)
+set(AWQ_FIND_CUDA "find_dependency(CUDAToolkit)")  # for awqConfig.cmake
+
+execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-arch OUTPUT_VARIABLE known)
+set(all "")
+foreach(architecture 80 86 89 90a 100 120)
+  string(REGEX REPLACE "a$" "" plain ${architecture})
+  if(known MATCHES "compute_${plain}\n")
+    list(APPEND all ${architecture})
+  endif()
+endforeach()
+set(AWQ_CUDA_ARCHITECTURES "${all}" CACHE STRING "What the kernels are compiled for")
+set(AWQ_CUDA_FLAGS "")
+set(newest "")
+foreach(architecture ${AWQ_CUDA_ARCHITECTURES})
+  list(APPEND AWQ_CUDA_FLAGS
+    "SHELL:-gencode arch=compute_${architecture},code=sm_${architecture}")
+  if(NOT architecture MATCHES "[af]$")
+    set(newest ${architecture})
+  endif()
+endforeach()
+if(newest)
+  list(APPEND AWQ_CUDA_FLAGS "SHELL:-gencode arch=compute_${newest},code=compute_${newest}")
+endif()
+set(AWQ_CUDA_BUILT ON)
+string(REPLACE ";" " " spoken "${AWQ_CUDA_ARCHITECTURES}")
+message(STATUS "CUDA ${CMAKE_CUDA_COMPILER_VERSION}, for sm_ ${spoken}")
+
+# awq_cuda_sources(TARGET FILE...): what is compiled by nvcc, and the runtime, linked in so that the program starts where
+# there is no driver. nvcc's own fused multiply-adds stay: no result here must equal a CPU's bit for bit.
+function(awq_cuda_sources target)
+  target_sources(${target} PRIVATE ${ARGN})
+  target_compile_definitions(${target} PRIVATE AWQ_CUDA_BUILT)
+  target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${AWQ_CUDA_FLAGS}>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;-Werror=all-warnings>")
+  set_target_properties(${target} PROPERTIES CUDA_RUNTIME_LIBRARY Static)
+  target_link_libraries(${target} PUBLIC CUDA::cudart_static)
+endfunction()

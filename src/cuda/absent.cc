@@ -1,0 +1,47 @@
+// What runs on the device, where the CUDA toolkit was not there at build time.
+#ifndef AWQ_CUDA_BUILT
+
+#include "cuda/copy.h"
+#include "cuda/device.h"
+
+namespace awq::cuda {
+namespace {
+
+Fault NotBuilt() {
+  return MakeFault(FaultKind::kNotBuilt,
+                   "this program was built without CUDA: build it where nvcc is found, with "
+                   "-DAWQ_CUDA=ON");
+}
+
+}  // namespace
+
+Fault CountDevices(int* count) {
+  *count = 0;
+  return NotBuilt();
+}
+
+Fault DescribeDevice(int, DeviceInfo*) { return NotBuilt(); }
+Fault UseDevice(int) { return NotBuilt(); }
+Fault FreeMemory(std::size_t*, std::size_t*) { return NotBuilt(); }
+Fault Synchronize() { return NotBuilt(); }
+DeviceMemory::~DeviceMemory() = default;
+Fault DeviceMemory::Allocate(std::size_t) { return NotBuilt(); }
+PinnedMemory::~PinnedMemory() = default;
+Fault PinnedMemory::Allocate(std::size_t) { return NotBuilt(); }
+Fault CopyToDevice(void*, const void*, std::size_t, StreamHandle) { return NotBuilt(); }
+Fault CopyToHost(void*, const void*, std::size_t, StreamHandle) { return NotBuilt(); }
+Fault FillBytes(void*, unsigned char, std::size_t, StreamHandle) { return NotBuilt(); }
+Stream::~Stream() = default;
+Fault Stream::Create() { return NotBuilt(); }
+Fault Stream::Synchronize() const { return NotBuilt(); }
+Event::~Event() = default;
+Fault Event::Create() { return NotBuilt(); }
+Fault Event::Record(StreamHandle) const { return NotBuilt(); }
+Fault Event::Synchronize() const { return NotBuilt(); }
+Fault Event::SecondsSince(const Event&, double*) const { return NotBuilt(); }
+
+Fault CopyOnDevice(void*, const void*, std::size_t, StreamHandle) { return NotBuilt(); }
+
+}  // namespace awq::cuda
+
+#endif
