@@ -3,6 +3,7 @@
 
 #include "cuda/copy.h"
 #include "cuda/device.h"
+#include "cuda/linear_kernels.h"
 
 namespace awq::cuda {
 namespace {
@@ -41,6 +42,7 @@ Fault Event::Synchronize() const { return NotBuilt(); }
 Fault Event::SecondsSince(const Event&, double*) const { return NotBuilt(); }
 
 Fault CopyOnDevice(void*, const void*, std::size_t, StreamHandle) { return NotBuilt(); }
+Fault StreamLinear(const LinearCall&, const Workspace&, int, StreamHandle) { return NotBuilt(); }
 
 }  // namespace awq::cuda
 

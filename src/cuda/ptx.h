@@ -53,6 +53,110 @@ __device__ __forceinline__ void StoreOnce(uint4* global, uint4 value) {
 #endif
 }
 
+// a & mask | bits in one instruction, which nvcc does not find where both are constants.
+__device__ __forceinline__ std::uint32_t AndOr(std::uint32_t a, std::uint32_t mask,
+                                               std::uint32_t bits) {
+#if defined(__CUDACC__)
+  std::uint32_t result;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(result) : "r"(a), "r"(mask), "r"(bits));
+  return result;
+#else
+  return (a & mask) | bits;
+#endif
+}
+
+// ---- pairs of 16-bit floats in a register, the first in the lower half ----
+
+template <class T>
+__device__ __forceinline__ std::uint32_t AddPairs(std::uint32_t a, std::uint32_t b);
+// a * b + c, rounded once.
+template <class T>
+__device__ __forceinline__ std::uint32_t MultiplyAddPairs(std::uint32_t a, std::uint32_t b,
+                                                          std::uint32_t c);
+// Rounds to nearest.
+template <class T>
+__device__ __forceinline__ std::uint32_t PackPair(float low, float high);
+
+#if !defined(__CUDACC__)
+template <class T>
+std::uint32_t PackPairOf(float low, float high) {
+  return FromFloat<T>(low).bits | static_cast<std::uint32_t>(FromFloat<T>(high).bits) << 16;
+}
+// Exact in double but for the rounding to float that comes first, which no kernel here meets.
+template <class T>
+std::uint32_t MultiplyAddPairsOf(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+  const auto part = [](std::uint32_t pair, int i) {
+    return static_cast<double>(ToFloat(T{static_cast<std::uint16_t>(pair >> (16 * i))}));
+  };
+  return PackPairOf<T>(static_cast<float>(part(a, 0) * part(b, 0) + part(c, 0)),
+                       static_cast<float>(part(a, 1) * part(b, 1) + part(c, 1)));
+}
+#endif
+
+template <>
+__device__ __forceinline__ std::uint32_t MultiplyAddPairs<Half>(std::uint32_t a, std::uint32_t b,
+                                                                std::uint32_t c) {
+#if defined(__CUDACC__)
+  std::uint32_t sum;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
+  return sum;
+#else
+  return MultiplyAddPairsOf<Half>(a, b, c);
+#endif
+}
+
+template <>
+__device__ __forceinline__ std::uint32_t MultiplyAddPairs<Bfloat16>(std::uint32_t a,
+                                                                    std::uint32_t b,
+                                                                    std::uint32_t c) {
+#if defined(__CUDACC__)
+  std::uint32_t sum;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
+  return sum;
+#else
+  return MultiplyAddPairsOf<Bfloat16>(a, b, c);
+#endif
+}
+
+template <>
+__device__ __forceinline__ std::uint32_t AddPairs<Half>(std::uint32_t a, std::uint32_t b) {
+#if defined(__CUDACC__)
+  std::uint32_t sum;
+  asm("add.rn.f16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
+  return sum;
+#else
+  return MultiplyAddPairsOf<Half>(a, 0x3c003c00u, b);
+#endif
+}
+
+// Before sm_90 there is no sum of bf16.
+template <>
+__device__ __forceinline__ std::uint32_t AddPairs<Bfloat16>(std::uint32_t a, std::uint32_t b) {
+  return MultiplyAddPairs<Bfloat16>(a, 0x3f803f80u, b);
+}
+
+template <>
+__device__ __forceinline__ std::uint32_t PackPair<Half>(float low, float high) {
+#if defined(__CUDACC__)
+  std::uint32_t pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#else
+  return PackPairOf<Half>(low, high);
+#endif
+}
+
+template <>
+__device__ __forceinline__ std::uint32_t PackPair<Bfloat16>(float low, float high) {
+#if defined(__CUDACC__)
+  std::uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#else
+  return PackPairOf<Bfloat16>(low, high);
+#endif
+}
+
 // ---- asynchronous copies into shared memory (sm_80) ----
 
 // 16 bytes; zeros where `valid` is false, and then `global` is not read.

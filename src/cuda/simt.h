@@ -129,6 +129,26 @@ T atomicMax(T* at, T value) {
   return before;
 }
 
+// Bytes of y : x, as the four lowest hexadecimal digits of `selector` number them.
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
+  const std::uint64_t both = static_cast<std::uint64_t>(y) << 32 | x;
+  unsigned result = 0;
+  for (unsigned i = 0; i < 4; ++i) {
+    const unsigned from = selector >> (4 * i) & 7u;
+    result |= static_cast<unsigned>(both >> (8 * from) & 0xffu) << (8 * i);
+  }
+  return result;
+}
+template <class T>
+T __ldg(const T* at) {
+  simt::CheckAligned("__ldg", at, alignof(T));
+  return *at;
+}
+template <class T>
+T __ldcg(const T* at) {
+  return *at;
+}
+
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }
 inline int __ffs(int x) { return __builtin_ffs(x); }

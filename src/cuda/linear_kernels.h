@@ -1,0 +1,12 @@
+// The kernels that compute linears of quantized weights, one by one; linear.h chooses among them.
+#pragma once
+
+#include "cuda/linear.h"
+
+namespace awq::cuda {
+
+// 1 to 8 tokens, at the speed of the weights.
+Fault StreamLinear(const LinearCall& call, const Workspace& work, int multiprocessors,
+                   StreamHandle stream);
+
+}  // namespace awq::cuda
