@@ -43,6 +43,7 @@ Fault Event::SecondsSince(const Event&, double*) const { return NotBuilt(); }
 
 Fault CopyOnDevice(void*, const void*, std::size_t, StreamHandle) { return NotBuilt(); }
 Fault StreamLinear(const LinearCall&, const Workspace&, int, StreamHandle) { return NotBuilt(); }
+Fault TileLinear(const LinearCall&, const Workspace&, int, int, StreamHandle) { return NotBuilt(); }
 
 }  // namespace awq::cuda
 

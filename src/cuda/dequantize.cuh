@@ -51,10 +51,10 @@ __device__ __forceinline__ std::uint32_t MinusZero(std::uint32_t zeros, unsigned
 }
 
 // Register r of A for block b and product j: codes minus zeros of rows l / 4 (r even) or
-// l / 4 + 8 (r odd) of the block; minus_zero is that row's.
-template <class T, int kBits>
-__device__ __forceinline__ std::uint32_t Dequantize(const UnitCodes<kBits>& codes, int b, int j,
-                                                    int r, std::uint32_t minus_zero) {
+// l / 4 + 8 (r odd) of the block; minus_zero is that row's. Codes may begin with any even block.
+template <class T, int kBits, class Codes>
+__device__ __forceinline__ std::uint32_t Dequantize(const Codes& codes, int b, int j, int r,
+                                                    std::uint32_t minus_zero) {
   if constexpr (kInPlace<T, kBits>) {
     const std::uint32_t word = codes.words[4 * b + j] >> (8 * (r / 2));
     return r % 2 == 0 ? AddPairs<T>(AndOr(word, 0x000f000fu, CodeBase<T>::kPair), minus_zero)

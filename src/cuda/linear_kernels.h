@@ -9,4 +9,8 @@ namespace awq::cuda {
 Fault StreamLinear(const LinearCall& call, const Workspace& work, int multiprocessors,
                    StreamHandle stream);
 
+// Any number of tokens, in tiles of 16, 32 or 64.
+Fault TileLinear(const LinearCall& call, const Workspace& work, int tile_tokens,
+                 int multiprocessors, StreamHandle stream);
+
 }  // namespace awq::cuda
