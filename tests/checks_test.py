@@ -13,6 +13,7 @@ import check_isa  # noqa: E402
 import check_layers  # noqa: E402
 import check_registered  # noqa: E402
 import check_sizes  # noqa: E402
+import cuda_inspect  # noqa: E402
 import cxx_source  # noqa: E402
 
 
@@ -133,6 +134,29 @@ class Layers(unittest.TestCase):
     def test_what_is_on_disk_knows_no_cpu(self):
         self.write("src/io/a.cc", "#ifdef __AVX2__\n#endif\n")
         self.assert_caught("src/io/a.cc:1", "CPU")
+
+
+class MachineCode(unittest.TestCase):
+    NAME = "_ZN3awq4cuda12StreamKernelILi4EEEvv"
+    USAGE = f"arch = sm_80\n Function {NAME}:\n  REG:128 STACK:0 SHARED:0 LOCAL:0 CONSTANT[0]:9\n"
+    SASS = (f"arch = sm_80\n\t\tFunction : {NAME}\n"
+            "  /*0000*/ LDG.E.NA.128.CONSTANT R4, desc[UR4][R2.64] ;\n"
+            "  /*0010*/ HMMA.16816.F32 R4, R4, R2, RZ ;\n")
+
+    def problems(self, usage, sass):
+        return cuda_inspect.judge(cuda_inspect.usage(usage), cuda_inspect.code(sass))[1]
+
+    def test_what_is_as_intended_passes(self):
+        self.assertEqual(self.problems(self.USAGE, self.SASS), [])
+
+    def test_spills(self):
+        self.assertEqual(len(self.problems(self.USAGE.replace("STACK:0", "STACK:8"), self.SASS)), 1)
+        stored = self.SASS + "  /*0020*/ STL [R1], R4 ;\n"
+        self.assertEqual(len(self.problems(self.USAGE, stored)), 1)
+
+    def test_instructions_that_are_not_there(self):
+        for wanted in ("LDG.E.NA.128", "HMMA.16816.F32"):
+            self.assertEqual(len(self.problems(self.USAGE, self.SASS.replace(wanted, "MOV"))), 1)
 
 
 class Sizes(unittest.TestCase):

@@ -2,6 +2,7 @@
 #ifndef AWQ_CUDA_BUILT
 
 #include "cuda/copy.h"
+#include "cuda/dense_product.h"
 #include "cuda/device.h"
 #include "cuda/linear_kernels.h"
 
@@ -44,6 +45,18 @@ Fault Event::SecondsSince(const Event&, double*) const { return NotBuilt(); }
 Fault CopyOnDevice(void*, const void*, std::size_t, StreamHandle) { return NotBuilt(); }
 Fault StreamLinear(const LinearCall&, const Workspace&, int, StreamHandle) { return NotBuilt(); }
 Fault TileLinear(const LinearCall&, const Workspace&, int, int, StreamHandle) { return NotBuilt(); }
+Fault DequantizeWeights(const DeviceWeights&, Float, int, int, void*, StreamHandle) {
+  return NotBuilt();
+}
+Fault AddBias(const LinearCall&, int, int, StreamHandle) { return NotBuilt(); }
+
+struct DenseProducts::State {};
+DenseProducts::DenseProducts() = default;
+DenseProducts::DenseProducts(DenseProducts&&) noexcept = default;
+DenseProducts& DenseProducts::operator=(DenseProducts&&) noexcept = default;
+DenseProducts::~DenseProducts() = default;
+Fault DenseProducts::Open() { return NotBuilt(); }
+Fault DenseProducts::Multiply(const DenseCall&, StreamHandle) { return NotBuilt(); }
 
 }  // namespace awq::cuda
 

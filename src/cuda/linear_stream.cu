@@ -4,6 +4,9 @@
 
 namespace awq::cuda {
 
+static_assert(kStreamBlocksEach * 2 * kStreamSums * sizeof(float) <= kSumsBytesEach);
+static_assert((1 << 20) / kPanelRows <= kMostArrivals);
+
 Fault StreamLinear(const LinearCall& call, const Workspace& work, int multiprocessors,
                    StreamHandle stream) {
   const DeviceLauncher launcher(stream);

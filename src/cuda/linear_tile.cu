@@ -5,6 +5,8 @@
 namespace awq::cuda {
 namespace {
 
+static_assert(kTileBlocksEach * kTileThreads * sizeof(TileSums<64>) <= kSumsBytesEach);
+
 template <class T>
 Fault Launch(const LinearCall& call, const Workspace& work, int tile_tokens, int multiprocessors,
              const DeviceLauncher& launcher) {

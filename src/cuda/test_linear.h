@@ -133,12 +133,15 @@ struct LinearProblem {
 // `roundings` of 2^-23 of the terms' magnitudes: 17 in a tensor core's product (which may
 // truncate), of which 4 follow each other, one for each 64 inputs, and 64 for warps, parts and the
 // bias.
-inline std::string Compare(const LinearProblem& problem, const std::vector<unsigned char>& y) {
+// Where weights are dense, each is rounded to x's type, and y twice if there is a bias.
+inline std::string Compare(const LinearProblem& problem, const std::vector<unsigned char>& y,
+                           bool weights_are_dense = false) {
   const LinearRow& row = problem.row;
   const double roundings = 4 * 17 + row.shape.inputs / 32 + 64;
   const double of_y = row.y_type == Float::kHalf       ? 0x1p-11
                       : row.y_type == Float::kBfloat16 ? 0x1p-8
                                                        : 0;
+  const double of_weights = !weights_are_dense ? 0 : row.x_type == Float::kHalf ? 0x1p-11 : 0x1p-8;
   std::vector<double> weights(static_cast<std::size_t>(row.shape.inputs));
   for (int output = 0; output < row.shape.outputs; ++output) {
     for (int k = 0; k < row.shape.inputs; ++k) {
@@ -164,7 +167,8 @@ inline std::string Compare(const LinearProblem& problem, const std::vector<unsig
         std::memcpy(&bits, y.data() + 2 * at, 2);
         found = FromBits(row.y_type, bits);
       }
-      const double allowed = roundings * 0x1p-23 * magnitude + of_y * std::abs(sum);
+      const double allowed = (roundings * 0x1p-23 + of_weights) * magnitude +
+                             of_y * (std::abs(sum) + (weights_are_dense ? magnitude : 0));
       if (!(std::abs(double{found} - sum) <= allowed)) {
         return Describe(row) + ": token " + std::to_string(token) + ", output " +
                std::to_string(output) + ": expected " + std::to_string(sum) + " within " +

@@ -1,0 +1,101 @@
+#include "cuda/linears.h"
+
+#include <algorithm>
+#include <string>
+
+#include "cuda/linear_kernels.h"
+
+namespace awq::cuda {
+namespace {
+
+constexpr int kStreamMostTokens = 8;
+constexpr std::size_t kDenseWeightsBytes = 64 << 20;
+constexpr std::size_t kDenseScratchBytes = 32 << 20;
+
+Fault CheckCall(const LinearCall& call) {
+  AWQ_CUDA_TRY(CheckShape(call.weights.shape));
+  if (call.tokens < 1) {
+    return MakeFault(FaultKind::kUnsupported,
+                     "a linear on the GPU: " + std::to_string(call.tokens) + " tokens");
+  }
+  if (call.x_type == Float::kSingle ||
+      (call.y_type != call.x_type && call.y_type != Float::kSingle)) {
+    return MakeFault(FaultKind::kUnsupported,
+                     "a linear on the GPU: inputs are f16 or bf16, outputs are that or f32");
+  }
+  return {};
+}
+
+}  // namespace
+
+Fault Linears::Create(int device) {
+  AWQ_CUDA_TRY(UseDevice(device));
+  AWQ_CUDA_TRY(DescribeDevice(device, &device_));
+  if (device_.major < 8) {
+    return MakeFault(FaultKind::kUnsupported,
+                     device_.name + " has compute capability " + std::to_string(device_.major) +
+                         "." + std::to_string(device_.minor) + ": 8.0 or newer is needed");
+  }
+  const auto multiprocessors = static_cast<std::size_t>(device_.multiprocessors);
+  AWQ_CUDA_TRY(sums_.Allocate(kSumsBytesEach * multiprocessors));
+  AWQ_CUDA_TRY(arrivals_.Allocate(kMostArrivals * sizeof(int)));
+  return FillBytes(arrivals_.data(), 0, arrivals_.bytes(), nullptr);
+}
+
+Fault Linears::Multiply(const LinearCall& call, StreamHandle stream) {
+  const int capability = 10 * device_.major + device_.minor;
+  return MultiplyBy(ChooseLinear(capability, call.weights.shape, call.tokens), call, stream);
+}
+
+Fault Linears::MultiplyBy(const LinearChoice& choice, const LinearCall& call, StreamHandle stream) {
+  AWQ_CUDA_TRY(CheckCall(call));
+  const Workspace work{sums_.data<float>(), arrivals_.data<int>()};
+  if (choice.way == LinearWay::kStream && call.tokens <= kStreamMostTokens) {
+    return StreamLinear(call, work, device_.multiprocessors, stream);
+  }
+  if (choice.way == LinearWay::kDense) {
+    if (dense_.is_open() || !dense_.Open()) {
+      return MultiplyDense(call, stream);
+    }
+  }
+  return TileLinear(call, work, choice.tile_tokens, device_.multiprocessors, stream);
+}
+
+// Stripes of rows that are dequantized one after another, so that scratch memory stays small.
+Fault Linears::MultiplyDense(const LinearCall& call, StreamHandle stream) {
+  const WeightShape& shape = call.weights.shape;
+  const WeightLayout layout = LayOut(shape);
+  const std::size_t panel_bytes =
+      std::size_t{kPanelRows} * 2 * static_cast<std::size_t>(shape.inputs);
+  if (dense_weights_.bytes() < std::max(panel_bytes, kDenseWeightsBytes)) {
+    AWQ_CUDA_TRY(dense_weights_.Allocate(std::max(panel_bytes, kDenseWeightsBytes)));
+    AWQ_CUDA_TRY(dense_scratch_.Allocate(kDenseScratchBytes));
+  }
+  const int stripe = static_cast<int>(std::min<std::size_t>(
+      dense_weights_.bytes() / panel_bytes, static_cast<std::size_t>(layout.panels)));
+  const std::size_t y_bytes = call.y_type == Float::kSingle ? 4 : 2;
+  for (int panel = 0; panel < layout.panels; panel += stripe) {
+    const int panels = std::min(stripe, layout.panels - panel), row = panel * kPanelRows;
+    DenseCall product;
+    product.w = dense_weights_.data();
+    product.x = call.x;
+    product.y = static_cast<unsigned char*>(call.y) + y_bytes * static_cast<std::size_t>(row);
+    product.outputs = std::min(panels * kPanelRows, shape.outputs - row);
+    product.inputs = shape.inputs;
+    product.tokens = call.tokens;
+    product.y_stride = shape.outputs;
+    product.x_type = call.x_type;
+    product.y_type = call.y_type;
+    product.scratch = dense_scratch_.data();
+    product.scratch_bytes = dense_scratch_.bytes();
+    AWQ_CUDA_TRY(
+        DequantizeWeights(call.weights, call.x_type, panel, panels, dense_weights_.data(), stream));
+    AWQ_CUDA_TRY(dense_.Multiply(product, stream));
+    if (call.bias != nullptr) {
+      AWQ_CUDA_TRY(AddBias(call, row, product.outputs, stream));
+    }
+  }
+  return {};
+}
+
+}  // namespace awq::cuda
