@@ -9,14 +9,15 @@ namespace awq::cuda {
 namespace {
 
 constexpr int kStreamMostTokens = 8;
+constexpr int kMostTokens = 65535;  // blocks of a grid's second dimension
 constexpr std::size_t kDenseWeightsBytes = 64 << 20;
 constexpr std::size_t kDenseScratchBytes = 32 << 20;
 
 Fault CheckCall(const LinearCall& call) {
   AWQ_CUDA_TRY(CheckShape(call.weights.shape));
-  if (call.tokens < 1) {
+  if (call.tokens < 1 || call.tokens > kMostTokens) {
     return MakeFault(FaultKind::kUnsupported,
-                     "a linear on the GPU: " + std::to_string(call.tokens) + " tokens");
+                     "a linear on the GPU: 1 to 65535 tokens, not " + std::to_string(call.tokens));
   }
   if (call.x_type == Float::kSingle ||
       (call.y_type != call.x_type && call.y_type != Float::kSingle)) {
