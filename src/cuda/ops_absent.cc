@@ -1,0 +1,20 @@
+// The launches of ops.h, where the CUDA toolkit was not there at build time.
+#ifndef AWQ_CUDA_BUILT
+
+#include "cuda/ops.h"
+
+namespace awq::cuda {
+namespace {
+
+Fault NotBuilt() { return MakeFault(FaultKind::kNotBuilt, "this program was built without CUDA"); }
+
+}  // namespace
+
+Fault Embed(const EmbedTask&, StreamHandle) { return NotBuilt(); }
+Fault AddNorm(const NormTask&, StreamHandle) { return NotBuilt(); }
+Fault Gate(const GateTask&, StreamHandle) { return NotBuilt(); }
+Fault RopeAndStore(const RopeTask&, StreamHandle) { return NotBuilt(); }
+
+}  // namespace awq::cuda
+
+#endif
