@@ -30,6 +30,16 @@ __device__ __forceinline__ std::int64_t FirstRow(const KvPages& cache, const KvP
   return (2 * head + (place.is_value ? 1 : 0)) * kPageTokens;
 }
 
+// Keys [first, last).
+struct KeyRange {
+  int first = 0;
+  int last = 0;
+};
+
+__device__ __forceinline__ KeyRange VisibleTo(int position, int window) {
+  return {window != 0 && position + 1 > window ? position + 1 - window : 0, position + 1};
+}
+
 inline constexpr int kMostHeadDim = 256;
 inline constexpr int kRowPairs = kMostHeadDim / 2 / kWarp;  // of a lane, at most
 
@@ -97,6 +107,14 @@ __device__ __forceinline__ Half Held<Half>(float x) {
   constexpr float kLargest = 65504;
   const float clamped = x > kLargest ? kLargest : (x < -kLargest ? -kLargest : x);
   return FromFloat<Half>(clamped);  // NaN stays
+}
+
+template <class T>
+__device__ __forceinline__ void StoreHeld(const Vector& x, T* to) {
+  Eight<T> eight;
+  AWQ_UNROLL
+  for (int i = 0; i < kVector; ++i) eight.elements[i] = Held<T>(x.values[i]);
+  *reinterpret_cast<Eight<T>*>(to) = eight;
 }
 
 template <class T>

@@ -7,8 +7,10 @@
 // Linears give fp32 without their biases, which are added by what reads them (null: there is none).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "cuda/device.h"
 #include "cuda/fault.h"
@@ -105,5 +107,70 @@ struct RopeTask {
   KvPages cache;
 };
 Fault RopeAndStore(const RopeTask& task, StreamHandle stream);
+
+// softmax(q k / sqrt(head_dim)) v of single tokens, each over the keys at and before its position,
+// of which it sees `window`, itself included (0: all). Its keys and values are in the pages
+// already.
+struct DecodeTask {
+  const float* queries = nullptr;      // [any, heads * head_dim], rotated, a row every `stride`
+  std::int64_t stride = 0;             // elements
+  Sequence at;                         // of the same rows
+  const std::int32_t* rows = nullptr;  // [tokens], those that are meant; null: the first ones
+  int tokens = 0;
+  int heads = 0;
+  int layer = 0;
+  int window = 0;
+  int most_keys = 0;  // no position is as large; the shape of the launch follows from it
+  KvPages cache;
+  float* parts = nullptr;  // [DecodeParts(task)] of scratch memory
+  Activations out;         // [any, heads * head_dim]
+};
+// Every page's keys are a part, of which a token has so many at most: a window may begin and end
+// inside of pages.
+inline int MostParts(const DecodeTask& task) {
+  const int all = (task.most_keys + kPageTokens - 1) / kPageTokens;
+  const int seen = task.window == 0 ? all : (task.window + 2 * kPageTokens - 2) / kPageTokens;
+  return std::max(1, std::min(all, seen));
+}
+inline std::size_t DecodeParts(const DecodeTask& task) {
+  const std::int64_t parts = std::int64_t{task.tokens} * task.heads * MostParts(task);
+  return static_cast<std::size_t>(parts * (task.cache.head_dim + 2));
+}
+Fault AttendDecode(const DecodeTask& task, StreamHandle stream);
+
+// Consecutive tokens of one sequence.
+struct Segment {
+  int tokens = 0;
+  int position = 0;  // of the first token
+  int slot = 0;
+};
+
+// Some of them, which go through attention together: so many rows of a query head each, at most.
+inline constexpr int kTileRows = 64;
+struct Tile {
+  std::int32_t row = 0;  // of the first token, in the batch
+  std::int32_t tokens = 0;
+  std::int32_t position = 0;  // of the first token
+  std::int32_t slot = 0;
+};
+// shared: query heads of a key head. `row`: of the segment's first token. Tiles begin at multiples
+// of a number of tokens, so that what a token gets does not depend on the segments that its
+// sequence was cut into; those that see most come first.
+std::vector<Tile> TilesOf(const Segment& segment, int row, int shared);
+
+// The same for several tokens of a sequence, in tensor cores: queries are rounded to the type of
+// the keys (of int8: f16), weights to that of the values (of int8: bf16); sums are fp32.
+struct PrefillTask {
+  const float* queries = nullptr;  // [any, heads * head_dim], rotated, a row every `stride`
+  std::int64_t stride = 0;         // elements
+  const Tile* tiles = nullptr;     // [tile_count]
+  int tile_count = 0;
+  int heads = 0;  // 64 times kv_heads at most
+  int layer = 0;
+  int window = 0;
+  KvPages cache;
+  Activations out;  // [any, heads * head_dim]
+};
+Fault AttendPrefill(const PrefillTask& task, StreamHandle stream);
 
 }  // namespace awq::cuda

@@ -14,6 +14,8 @@ Fault Embed(const EmbedTask&, StreamHandle) { return NotBuilt(); }
 Fault AddNorm(const NormTask&, StreamHandle) { return NotBuilt(); }
 Fault Gate(const GateTask&, StreamHandle) { return NotBuilt(); }
 Fault RopeAndStore(const RopeTask&, StreamHandle) { return NotBuilt(); }
+Fault AttendDecode(const DecodeTask&, StreamHandle) { return NotBuilt(); }
+Fault AttendPrefill(const PrefillTask&, StreamHandle) { return NotBuilt(); }
 
 }  // namespace awq::cuda
 

@@ -4,8 +4,11 @@
 #include <memory>
 #include <new>
 
+#include "cuda/attention_decode.cuh"
+#include "cuda/attention_prefill.cuh"
 #include "cuda/emulator.h"
 #include "cuda/kv_rows.cuh"
+#include "cuda/test_attention.h"
 #include "cuda/test_kv_rows.h"
 #include "cuda/test_ops_device.h"
 #include "cuda/test_token_rows.h"
@@ -38,6 +41,8 @@ class Emulated : public OpsBackend {
   Fault Run(const NormTask& task) override { return LaunchAddNorm(launcher_, task); }
   Fault Run(const GateTask& task) override { return LaunchGate(launcher_, task); }
   Fault Run(const RopeTask& task) override { return LaunchRopeAndStore(launcher_, task); }
+  Fault Run(const DecodeTask& task) override { return LaunchDecode(launcher_, task); }
+  Fault Run(const PrefillTask& task) override { return LaunchPrefill(launcher_, task); }
 
  private:
   static constexpr std::align_val_t kAlignment{16};
@@ -50,9 +55,16 @@ class Emulated : public OpsBackend {
 
 std::vector<OpsRow> AllRows() {
   std::vector<OpsRow> all;
-  for (const auto& rows : {TokenRows(), KvRows()}) all.insert(all.end(), rows.begin(), rows.end());
+  for (const auto& rows : {TokenRows(), KvRows(), AttentionRows()})
+    all.insert(all.end(), rows.begin(), rows.end());
   return all;
 }
+
+}  // namespace
+
+void PrintTo(const OpsRow& row, std::ostream* out) { *out << row.name; }
+
+namespace {
 
 class OpsRows : public testing::TestWithParam<OpsRow> {};
 

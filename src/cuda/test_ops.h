@@ -31,6 +31,8 @@ class OpsBackend {
   virtual Fault Run(const NormTask& task) = 0;
   virtual Fault Run(const GateTask& task) = 0;
   virtual Fault Run(const RopeTask& task) = 0;
+  virtual Fault Run(const DecodeTask& task) = 0;
+  virtual Fault Run(const PrefillTask& task) = 0;
 
   template <class T>
   T* Place(const std::vector<T>& values) {

@@ -30,6 +30,8 @@ class DeviceOps : public OpsBackend {
   Fault Run(const NormTask& task) override { return After(AddNorm(task, nullptr)); }
   Fault Run(const GateTask& task) override { return After(Gate(task, nullptr)); }
   Fault Run(const RopeTask& task) override { return After(RopeAndStore(task, nullptr)); }
+  Fault Run(const DecodeTask& task) override { return After(AttendDecode(task, nullptr)); }
+  Fault Run(const PrefillTask& task) override { return After(AttendPrefill(task, nullptr)); }
 
  private:
   void Note(Fault fault) {
