@@ -173,4 +173,14 @@ struct PrefillTask {
 };
 Fault AttendPrefill(const PrefillTask& task, StreamHandle stream);
 
+// gram += x^T x in tiles of 128 x 128 on and above the diagonal; sums are fp32.
+struct GramTask {
+  const void* x = nullptr;        // [tokens, width]
+  Element type = Element::kBF16;  // or kF16
+  int tokens = 0;
+  int width = 0;
+  float* gram = nullptr;  // [width, width]
+};
+Fault AccumulateGram(const GramTask& task, StreamHandle stream);
+
 }  // namespace awq::cuda

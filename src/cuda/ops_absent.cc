@@ -2,6 +2,7 @@
 #ifndef AWQ_CUDA_BUILT
 
 #include "cuda/ops.h"
+#include "cuda/sample.h"
 
 namespace awq::cuda {
 namespace {
@@ -16,6 +17,8 @@ Fault Gate(const GateTask&, StreamHandle) { return NotBuilt(); }
 Fault RopeAndStore(const RopeTask&, StreamHandle) { return NotBuilt(); }
 Fault AttendDecode(const DecodeTask&, StreamHandle) { return NotBuilt(); }
 Fault AttendPrefill(const PrefillTask&, StreamHandle) { return NotBuilt(); }
+Fault AccumulateGram(const GramTask&, StreamHandle) { return NotBuilt(); }
+Fault Sample(const SampleTask&, StreamHandle) { return NotBuilt(); }
 
 }  // namespace awq::cuda
 

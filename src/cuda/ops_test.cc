@@ -8,9 +8,13 @@
 #include "cuda/attention_prefill.cuh"
 #include "cuda/emulator.h"
 #include "cuda/kv_rows.cuh"
+#include "cuda/ops_gram.cuh"
+#include "cuda/sample.cuh"
 #include "cuda/test_attention.h"
+#include "cuda/test_gram.h"
 #include "cuda/test_kv_rows.h"
 #include "cuda/test_ops_device.h"
+#include "cuda/test_sample.h"
 #include "cuda/test_token_rows.h"
 #include "cuda/token_rows.cuh"
 
@@ -43,6 +47,8 @@ class Emulated : public OpsBackend {
   Fault Run(const RopeTask& task) override { return LaunchRopeAndStore(launcher_, task); }
   Fault Run(const DecodeTask& task) override { return LaunchDecode(launcher_, task); }
   Fault Run(const PrefillTask& task) override { return LaunchPrefill(launcher_, task); }
+  Fault Run(const GramTask& task) override { return LaunchGram(launcher_, task); }
+  Fault Run(const SampleTask& task) override { return LaunchSample(launcher_, task); }
 
  private:
   static constexpr std::align_val_t kAlignment{16};
@@ -55,7 +61,7 @@ class Emulated : public OpsBackend {
 
 std::vector<OpsRow> AllRows() {
   std::vector<OpsRow> all;
-  for (const auto& rows : {TokenRows(), KvRows(), AttentionRows()})
+  for (const auto& rows : {TokenRows(), KvRows(), AttentionRows(), SampleRows(), GramRows()})
     all.insert(all.end(), rows.begin(), rows.end());
   return all;
 }

@@ -14,6 +14,7 @@
 #include "cuda/fault.h"
 #include "cuda/numbers.h"
 #include "cuda/ops.h"
+#include "cuda/sample.h"
 
 namespace awq::cuda {
 
@@ -33,6 +34,8 @@ class OpsBackend {
   virtual Fault Run(const RopeTask& task) = 0;
   virtual Fault Run(const DecodeTask& task) = 0;
   virtual Fault Run(const PrefillTask& task) = 0;
+  virtual Fault Run(const GramTask& task) = 0;
+  virtual Fault Run(const SampleTask& task) = 0;
 
   template <class T>
   T* Place(const std::vector<T>& values) {

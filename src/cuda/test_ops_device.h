@@ -32,6 +32,8 @@ class DeviceOps : public OpsBackend {
   Fault Run(const RopeTask& task) override { return After(RopeAndStore(task, nullptr)); }
   Fault Run(const DecodeTask& task) override { return After(AttendDecode(task, nullptr)); }
   Fault Run(const PrefillTask& task) override { return After(AttendPrefill(task, nullptr)); }
+  Fault Run(const GramTask& task) override { return After(AccumulateGram(task, nullptr)); }
+  Fault Run(const SampleTask& task) override { return After(Sample(task, nullptr)); }
 
  private:
   void Note(Fault fault) {
