@@ -47,11 +47,20 @@ inline std::vector<Share> SharesOf(const std::vector<float>& logits, const Sampl
   return shares;
 }
 
-inline std::string CheckSample(OpsBackend& backend, const SampleState& options, int vocab,
-                               float deviation) {
+// step: logits are multiples of it, so that there are equal ones; 0: any.
+struct LogitsCase {
+  int vocab = 0;
+  float deviation = 3;
+  float step = 0;
+};
+
+inline std::string CheckSample(OpsBackend& backend, const SampleState& options,
+                               const LogitsCase& is) {
+  const auto [vocab, deviation, step] = is;
   constexpr std::size_t kRows = 3;
   const auto width = static_cast<std::size_t>(vocab);
-  const std::vector<float> logits = RandomFloats(kRows * width, deviation, 41);
+  std::vector<float> logits = RandomFloats(kRows * width, deviation, 41);
+  for (float& each : logits) each = step > 0 ? std::rint(each / step) * step : each;
   std::vector<SampleState> states(kRows, options);
   for (std::size_t i = 0; i < kRows; ++i) states[i].random = FirstRandom(5, i);
   SampleTask task;
@@ -111,20 +120,19 @@ inline std::string CheckBadLogits(OpsBackend& backend) {
 
 inline std::vector<OpsRow> SampleRows() {
   std::vector<OpsRow> rows;
-  const auto add = [&](const std::string& name, const SampleState& state, int vocab,
-                       float deviation = 3) {
-    rows.push_back({"sample_" + name, [=](OpsBackend& backend) {
-                      return CheckSample(backend, state, vocab, deviation);
-                    }});
+  const auto add = [&](const std::string& name, const SampleState& state, const LogitsCase& is) {
+    rows.push_back(
+        {"sample_" + name, [=](OpsBackend& backend) { return CheckSample(backend, state, is); }});
   };
-  add("greedy", {}, 1500);
-  add("temperature", {.temperature = 0.8F}, 1500);
-  add("top_k", {.temperature = 1, .top_k = 40}, 5000);
-  add("top_p", {.temperature = 1.5F, .top_p = 0.9F}, 5000);
-  add("min_p", {.temperature = 1, .min_p = 0.1F}, 333);
-  add("all_cuts", {.temperature = 2, .top_p = 0.7F, .min_p = 0.01F, .top_k = 100}, 2047);
-  add("top_p_of_flat", {.temperature = 1, .top_p = 0.5F}, 1000, 1e-3F);
-  add("few", {.temperature = 1, .top_p = 0.99F, .top_k = 2}, 3);
+  add("greedy", {}, {1500});
+  add("temperature", {.temperature = 0.8F}, {1500});
+  add("top_k", {.temperature = 1, .top_k = 40}, {5000});
+  add("top_p", {.temperature = 1.5F, .top_p = 0.9F}, {5000});
+  add("min_p", {.temperature = 1, .min_p = 0.1F}, {333});
+  add("all_cuts", {.temperature = 2, .top_p = 0.7F, .min_p = 0.01F, .top_k = 100}, {2047});
+  add("top_p_of_flat", {.temperature = 1, .top_p = 0.5F}, {1000, 1e-3F});
+  add("few", {.temperature = 1, .top_p = 0.99F, .top_k = 2}, {3});
+  add("equals", {.temperature = 2, .top_p = 0.8F, .top_k = 200}, {700, 3, 2});
   rows.push_back({"sample_bad_logits", CheckBadLogits});
   return rows;
 }
