@@ -24,6 +24,12 @@ WANTED = {
     "StreamKernel": [WIDE, PRODUCT],
     "TileKernel": [PRODUCT, ASYNC],
     "DequantizeKernel": [WIDE],
+    "EmbedKernel": [WIDE],
+    "AddNormKernel": [WIDE],
+    "GateKernel": [WIDE],
+    "DecodePageKernel": [WIDE],
+    "PrefillKernel": [PRODUCT],
+    "GramKernel": [PRODUCT, ASYNC],
 }
 
 _MANGLED = re.compile(r"^_ZN3awq4cuda(\d+)(\w+)")
