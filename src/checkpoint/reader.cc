@@ -275,6 +275,11 @@ bool ModelDirectory::IsZero(const std::string& name) const {
          std::ranges::all_of(tensor->bytes, [](std::byte byte) { return byte == std::byte{0}; });
 }
 
+std::optional<pack::Form> ModelDirectory::FormAt(const std::string& module) const {
+  const auto found = forms_.find(module);
+  return found == forms_.end() ? std::nullopt : std::optional(found->second);
+}
+
 Status ModelDirectory::CheckLinear(std::size_t layer, const model::LinearRow& row) {
   const std::string module = model::ModuleName(*config_.arch, layer, row.name);
   const std::size_t out_features = model::Width(config_, row.out);
@@ -282,6 +287,7 @@ Status ModelDirectory::CheckLinear(std::size_t layer, const model::LinearRow& ro
   AWQ_ASSIGN(const auto form, FormOf(module, out_features, in_features));
   AWQ_TRY(CheckStoredAs(module, form.has_value()));
   if (form) {
+    forms_.emplace(module, *form);
     const pack::Format& format = *quantization_->format;
     const std::string why = pack::Refuses(format, *form);
     if (!why.empty()) {
@@ -348,8 +354,7 @@ Result<model::Linear> ModelDirectory::LinearAt(std::size_t layer,
   linear.name = model::ModuleName(*config_.arch, layer, row.name);
   linear.out_features = model::Width(config_, row.out);
   linear.in_features = model::Width(config_, row.in);
-  AWQ_ASSIGN(const auto form, FormOf(linear.name, linear.out_features, linear.in_features));
-  if (form) {
+  if (const auto form = FormAt(linear.name)) {
     std::vector<MappedSource::Part> parts;
     for (const pack::PartInfo& part : quantization_->format->parts(*form)) {
       const std::string name = fmt::format("{}.{}", linear.name, part.suffix);
@@ -370,8 +375,7 @@ Result<model::Linear> ModelDirectory::LinearAt(std::size_t layer,
 Result<std::optional<PackedLinear>> ModelDirectory::Packed(std::size_t layer,
                                                            const model::LinearRow& row) const {
   const std::string module = model::ModuleName(*config_.arch, layer, row.name);
-  AWQ_ASSIGN(const auto form,
-             FormOf(module, model::Width(config_, row.out), model::Width(config_, row.in)));
+  const auto form = FormAt(module);
   if (!form) return std::optional<PackedLinear>();
   PackedLinear packed{module, *form, {}};
   for (const pack::PartInfo& part : quantization_->format->parts(*form)) {

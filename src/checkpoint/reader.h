@@ -76,9 +76,11 @@ class ModelDirectory final : public StoredModel {
   Status CheckTensors();
   Status CheckTensor(const Expected& expected);
   Status CheckLinear(std::size_t layer, const model::LinearRow& row);
-  // The form of a packed linear, or nothing where config.json leaves it in 16 bits.
+  // The form of a packed linear, or nothing where config.json leaves it in 16 bits. Asking what
+  // config.json says costs: FormAt() has it from opening.
   Result<std::optional<pack::Form>> FormOf(const std::string& module, std::size_t out_features,
                                            std::size_t in_features) const;
+  std::optional<pack::Form> FormAt(const std::string& module) const;
   Status CheckStoredAs(const std::string& module, bool packed) const;
   void ListExtras();
 
@@ -89,7 +91,8 @@ class ModelDirectory final : public StoredModel {
   std::optional<pack::Quantization> quantization_;
   std::vector<io::SafetensorsFile> files_;
   std::map<std::string, Located> tensors_;
-  std::set<std::string> used_;  // tensors that the architecture names
+  std::map<std::string, pack::Form> forms_;  // of the packed linears
+  std::set<std::string> used_;               // tensors that the architecture names
   std::vector<std::string> extra_tensors_;
 };
 

@@ -71,33 +71,31 @@ Result<quant::Spec> ReadWeights(const io::Fields& weights) {
 }
 
 // "re:" begins a regular expression; Linear is every linear.
-Result<std::vector<ModulePattern>> ReadPatterns(const io::Fields& fields, const char* key) {
+Result<std::vector<ModulePattern>> ReadPatterns(const io::Fields& fields, const char* key,
+                                                PatternBudget& budget) {
   std::vector<ModulePattern> patterns;
-  std::size_t expressions = 0;
   AWQ_ASSIGN(const std::vector<std::string> names, ReadStrings(fields, key));
   const std::string place = fmt::format("{}: {}", fields.place(), key);
+  AWQ_TRY(budget.AddNames(names.size(), place));
   for (const std::string& name : names) {
     if (name == "Linear") {
       patterns.push_back(ModulePattern::Containing(""));
     } else if (!name.starts_with("re:")) {
       patterns.push_back(ModulePattern::Named(name));
-    } else if (++expressions <= kMaxExpressions) {
-      AWQ_ASSIGN(ModulePattern pattern, ModulePattern::Matching(name.substr(3), place));
-      patterns.push_back(std::move(pattern));
     } else {
-      return MakeError(ErrorCode::kUnsupported, "{}: more than {} regular expressions", place,
-                       kMaxExpressions);
+      AWQ_ASSIGN(ModulePattern pattern, budget.Matching(name.substr(3), place));
+      patterns.push_back(std::move(pattern));
     }
   }
   return patterns;
 }
 
-Result<QuantizedGroup> ReadGroup(const io::Fields& group) {
+Result<QuantizedGroup> ReadGroup(const io::Fields& group, PatternBudget& budget) {
   QuantizedGroup result;
   AWQ_TRY(ExpectText(group, "format", kLayout));
   AWQ_TRY(ExpectNothing(group, "input_activations"));
   AWQ_TRY(ExpectNothing(group, "output_activations"));
-  AWQ_ASSIGN(result.targets, ReadPatterns(group, "targets"));
+  AWQ_ASSIGN(result.targets, ReadPatterns(group, "targets", budget));
   if (result.targets.empty()) {
     return MakeError(ErrorCode::kCorrupt, "{}: targets names nothing", group.place());
   }
@@ -130,7 +128,8 @@ Result<std::optional<Quantization>> ReadCompressedTensorsConfig(const io::Fields
       sparsity != nullptr && sparsity->is_object() && sparsity->value("format", json()) == "dense";
   if (!is_dense) AWQ_TRY(ExpectNothing(fields, "sparsity_config"));
   result.excluded_by = "ignore";
-  AWQ_ASSIGN(result.excluded, ReadPatterns(fields, "ignore"));
+  PatternBudget budget;
+  AWQ_ASSIGN(result.excluded, ReadPatterns(fields, "ignore", budget));
   const json* groups = fields.Find("config_groups");
   if (groups == nullptr || !groups->is_object() || groups->empty() || groups->size() > kMaxGroups) {
     return MakeError(ErrorCode::kCorrupt, "{}: config_groups must be an object of 1 to {} schemes",
@@ -142,7 +141,7 @@ Result<std::optional<Quantization>> ReadCompressedTensorsConfig(const io::Fields
       return MakeError(ErrorCode::kCorrupt, "{} is {}; expected an object", place,
                        io::Excerpt(object));
     }
-    AWQ_ASSIGN(QuantizedGroup group, ReadGroup(io::Fields(object, place)));
+    AWQ_ASSIGN(QuantizedGroup group, ReadGroup(io::Fields(object, place), budget));
     result.groups.push_back(std::move(group));
   }
   return std::optional<Quantization>(std::move(result));

@@ -10,7 +10,7 @@
 namespace awq::pack {
 
 inline constexpr std::size_t kMaxGroupSize = std::size_t{1} << 20;
-inline constexpr std::size_t kMaxPatterns = 16384;  // in one list of module names
+inline constexpr std::size_t kMaxPatterns = 16384;  // in all lists of module names
 inline constexpr std::size_t kMaxExpressions = 64;  // regular expressions among them
 
 // -1 is the whole row, which is 0 here.

@@ -21,6 +21,7 @@ Result<std::vector<ModulePattern>> ReadDynamic(const io::Fields& fields) {
     return MakeError(ErrorCode::kUnsupported, "{}: dynamic must be an object of at most {} rules",
                      fields.place(), kMaxExpressions);
   }
+  PatternBudget budget;
   for (const auto& [rule, settings] : rules->items()) {
     if (!rule.starts_with(kExcludes)) {
       return MakeError(ErrorCode::kUnsupported,
@@ -29,8 +30,8 @@ Result<std::vector<ModulePattern>> ReadDynamic(const io::Fields& fields) {
                        fields.place(), rule.substr(0, 60));
     }
     AWQ_ASSIGN(ModulePattern pattern,
-               ModulePattern::Matching(std::string_view(rule).substr(kExcludes.size()),
-                                       fields.place() + ": dynamic"));
+               budget.Matching(std::string_view(rule).substr(kExcludes.size()),
+                               fields.place() + ": dynamic"));
     patterns.push_back(std::move(pattern));
   }
   return patterns;

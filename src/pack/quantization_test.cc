@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "pack/format.h"
 
 namespace awq::pack {
@@ -254,16 +255,60 @@ TEST(ModulePattern, MatchesAsTheProducersDo) {
   EXPECT_FALSE(matches(ModulePattern::Named("a.b"), "a.b.c"));
   EXPECT_TRUE(matches(ModulePattern::Containing("b"), "a.b.c"));
   const auto expression = [](std::string_view text) {
-    return ModulePattern::Matching(text, "config.json").value();
+    return PatternBudget().Matching(text, "config.json").value();
   };
   EXPECT_TRUE(matches(expression(".*\\.q_proj$"), "model.layers.3.self_attn.q_proj"));
   EXPECT_TRUE(matches(expression("model"), "model.layers.3"));  // from the start, not to the end
   EXPECT_FALSE(matches(expression("layers"), "model.layers.3"));
-  EXPECT_FALSE(ModulePattern::Matching("(", "config.json").ok());
-  EXPECT_FALSE(ModulePattern::Matching(std::string(2000, 'a'), "config.json").ok());
+  EXPECT_FALSE(PatternBudget().Matching("(", "config.json").ok());
+  EXPECT_FALSE(PatternBudget().Matching(std::string(2000, 'a'), "config.json").ok());
   const auto costly = expression("(.*)*(.*)*(.*)*(.*)*[xy]").Matches(std::string(60, 'a'));
   ASSERT_FALSE(costly.ok());
   EXPECT_NE(costly.error().message.find("too many steps"), std::string::npos);
+}
+
+// What holds for one list holds for all of them together.
+TEST(Quantization, BoundsAllListsTogether) {
+  const auto with_lists = [](const json& ignore, const json& targets) {
+    json changed = kCompressed;
+    changed["ignore"] = ignore;
+    json& groups = changed["config_groups"];
+    groups["group_0"]["targets"] = targets;
+    groups["group_1"] = groups["group_0"];
+    return ErrorOf(changed);
+  };
+  const auto times = [](std::size_t count, const char* name) {
+    return std::vector<std::string>(count, name);
+  };
+  EXPECT_EQ(with_lists(times(22, "re:x"), times(21, "re:x")), "");
+  const std::string expressions = with_lists(times(23, "re:x"), times(21, "re:x"));
+  EXPECT_NE(expressions.find("group_1: targets: the lists of modules have more than 64 regular "
+                             "expressions together"),
+            std::string::npos)
+      << expressions;
+  EXPECT_EQ(with_lists(times(384, "x"), times(8000, "x")), "");
+  const std::string names = with_lists(times(385, "x"), times(8000, "x"));
+  EXPECT_NE(names.find("more than 16384 names together"), std::string::npos) << names;
+}
+
+TEST(Quantization, BoundsTheStepsOfAllModulesTogether) {
+  const auto first_refused = [](std::string_view expression) {
+    json config = kCompressed;
+    config["ignore"] = std::vector<std::string>(64, "re:" + std::string(expression));
+    const Quantization quantization = Parse(config);
+    for (std::size_t layer = 0; layer < 2000; ++layer) {
+      const auto spec = quantization.SpecOf(fmt::format("model.layers.{}.mlp.down_proj", layer));
+      if (spec.ok()) continue;
+      EXPECT_NE(spec.error().message.find("too many steps together"), std::string::npos)
+          << spec.error().message;
+      return layer;
+    }
+    return std::size_t{2000};
+  };
+  // A few hundred steps each, and 64 of them a module: 2^28 steps are some 2000 modules less.
+  EXPECT_LT(first_refused("(*NO_START_OPT)(*NO_AUTO_POSSESS).*.*[xy]z"), 2000U);
+  // What lists have.
+  EXPECT_EQ(first_refused(".*self_attn\\.q_proj$"), 2000U);
 }
 
 }  // namespace

@@ -84,16 +84,12 @@ class TransformersNames {
  public:
   static Result<TransformersNames> Of(std::vector<std::string> patterns) {
     TransformersNames names;
+    pack::PatternBudget budget;
     for (std::string& pattern : patterns) {
       if (pattern.find_first_of("\\^$*+?()[]{}|") != pattern.npos) {
-        if (names.expressions_.size() == pack::kMaxExpressions) {
-          return MakeError(ErrorCode::kUnsupported,
-                           "modules_to_not_convert: more than {} regular expressions",
-                           pack::kMaxExpressions);
-        }
-        AWQ_ASSIGN(auto expression, pack::ModulePattern::Matching(
-                                        fmt::format("(?:{})(?:(?<=\\.)|(?=\\.|$))", pattern),
-                                        "modules_to_not_convert"));
+        AWQ_ASSIGN(auto expression,
+                   budget.Matching(fmt::format("(?:{})(?:(?<=\\.)|(?=\\.|$))", pattern),
+                                   "modules_to_not_convert"));
         names.expressions_.push_back(std::move(expression));
       }
       names.plain_.push_back(std::move(pattern));
