@@ -161,5 +161,27 @@ TEST(GgufTokenizer, RefusesWhatItCannotRead) {
             std::string::npos);
 }
 
+// Where every cut of a token gives two tokens, merges are many more than tokens.
+TEST(GgufTokenizer, BoundsTheMergesOfAVocabulary) {
+  const auto error_of_runs = [](std::string_view characters, std::size_t longest) {
+    std::vector<std::string> tokens = {"<unk>"};
+    for (const char c : characters) {
+      for (std::size_t bytes = 1; bytes <= longest; ++bytes) tokens.emplace_back(bytes, c);
+    }
+    return ReadError([&](io::GgufBuilder& builder) {
+      builder.AddString("tokenizer.ggml.model", "llama");
+      builder.AddStrings("tokenizer.ggml.tokens", tokens);
+      builder.AddF32s("tokenizer.ggml.scores", std::vector<float>(tokens.size(), 0));
+    });
+  };
+  EXPECT_EQ(error_of_runs("abc", 100), "");       // 3 * 4950 merges
+  EXPECT_EQ(error_of_runs("abcdefghi", 10), "");  // 9 * 45
+  // 4 * 4950 are more than 16,384 and 4 for each of 401 tokens.
+  const std::string error = error_of_runs("abcd", 100);
+  EXPECT_NE(error.find("of 401 tokens can be joined from two others in"), std::string::npos)
+      << error;
+  EXPECT_NE(error.find("at most 17988 and 16777216 are supported"), std::string::npos) << error;
+}
+
 }  // namespace
 }  // namespace awq::text
