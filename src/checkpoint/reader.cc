@@ -1,10 +1,13 @@
 #include "checkpoint/reader.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
@@ -37,6 +40,23 @@ Result<std::string> ReadSmall(const fs::path& path, std::size_t limit_bytes) {
     return MakeError(ErrorCode::kCorrupt, "{}: not a regular file", path.string());
   }
   return io::ReadFile(path, limit_bytes);
+}
+
+// One large file behind thousands of names would be parsed as often.
+Status CheckShardsDiffer(const fs::path& directory,
+                         const std::map<std::string, std::string>& weight_map,
+                         const fs::path& index) {
+  std::set<std::string> names;
+  std::map<std::pair<dev_t, ino_t>, std::string> files;
+  for (const auto& [tensor, name] : weight_map) {
+    struct stat status {};
+    if (!names.insert(name).second || stat((directory / name).c_str(), &status) != 0) continue;
+    const auto [first, is_new] = files.emplace(std::pair(status.st_dev, status.st_ino), name);
+    if (is_new) continue;
+    return MakeError(ErrorCode::kCorrupt, "{}: its files {} and {} are one and the same file",
+                     index.string(), first->second, name);
+  }
+  return {};
 }
 
 // Why a directory without safetensors cannot be read.
@@ -162,8 +182,8 @@ Status ModelDirectory::OpenFiles() {
   return NoWeights(path_);
 }
 
-Status ModelDirectory::OpenFile(const fs::path& path) {
-  AWQ_ASSIGN(io::SafetensorsFile file, io::SafetensorsFile::Open(path));
+Status ModelDirectory::OpenFile(const fs::path& path, std::size_t header_limit_bytes) {
+  AWQ_ASSIGN(io::SafetensorsFile file, io::SafetensorsFile::Open(path, header_limit_bytes));
   files_.push_back(std::move(file));
   return {};
 }
@@ -171,11 +191,14 @@ Status ModelDirectory::OpenFile(const fs::path& path) {
 Status ModelDirectory::OpenShards(const fs::path& index) {
   AWQ_ASSIGN(const std::string text, ReadSmall(index, kMaxIndexBytes));
   AWQ_ASSIGN(const auto weight_map, io::ParseIndex(text, index.string()));
+  AWQ_TRY(CheckShardsDiffer(path_, weight_map, index));
+  std::size_t header_bytes = 0;                  // of all shards
   std::map<std::string, std::size_t> shards;     // by file name
   std::map<std::string, std::string> elsewhere;  // tensor -> a file that holds it, too
   for (const auto& [tensor, file] : weight_map) {
     if (!shards.emplace(file, files_.size()).second) continue;
-    AWQ_TRY(OpenFile(path_ / file));
+    AWQ_TRY(OpenFile(path_ / file, io::kMaxSafetensorsHeaderBytes - header_bytes));
+    header_bytes += files_.back().header_bytes();
     for (const io::TensorInfo& info : files_.back().tensors()) {
       const auto entry = weight_map.find(info.name);
       if (entry == weight_map.end()) {

@@ -72,7 +72,8 @@ class ModelDirectory final : public StoredModel {
   Status ReadOlderQuantization();
   Status OpenFiles();
   Status OpenShards(const std::filesystem::path& index);
-  Status OpenFile(const std::filesystem::path& path);
+  Status OpenFile(const std::filesystem::path& path,
+                  std::size_t header_limit_bytes = io::kMaxSafetensorsHeaderBytes);
   Status CheckTensors();
   Status CheckTensor(const Expected& expected);
   Status CheckLinear(std::size_t layer, const model::LinearRow& row);

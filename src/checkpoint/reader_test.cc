@@ -411,6 +411,43 @@ TEST(Reader, RefusesBadIndexes) {
   EXPECT_NE(error_with(nlohmann::json::array()), "");
 }
 
+TEST(Reader, RefusesOneFileOfTwoNames) {
+  const TemporaryDirectory directory;
+  const fs::path& path = directory.path();
+  nlohmann::json index = MakeModel("llama").WriteSharded(path, 2);
+  fs::create_symlink("part-0.safetensors", path / "part-2.safetensors");
+  index["weight_map"]["extra"] = "part-2.safetensors";
+  ASSERT_TRUE(io::WriteFileAtomically(path / "model.safetensors.index.json", index.dump()).ok());
+  const std::string error = ErrorOf(path);
+  EXPECT_NE(error.find("part-2.safetensors and part-0.safetensors are one and the same file"),
+            std::string::npos)
+      << error;
+}
+
+TEST(Reader, BoundsTheHeadersOfAllShardsTogether) {
+  const TemporaryDirectory directory;
+  const fs::path& path = directory.path();
+  MakeModel("llama").WriteSharded(path, 2);
+  constexpr std::size_t kHeaderBytes = 50'000'001;  // two are more than the limit, by one
+  std::string length(8, '\0');
+  for (std::size_t i = 0; i < length.size(); ++i) {
+    length[i] = static_cast<char>(kHeaderBytes >> (8 * i) & 0xff);
+  }
+  const std::string blank = length + "{" + std::string(kHeaderBytes - 2, ' ') + "}";
+  ASSERT_TRUE(io::WriteFileAtomically(path / "a.safetensors", blank).ok());
+  ASSERT_TRUE(io::WriteFileAtomically(path / "b.safetensors", blank).ok());
+  const nlohmann::json index = {{"weight_map", {{"a", "a.safetensors"}, {"b", "b.safetensors"}}}};
+  ASSERT_TRUE(io::WriteFileAtomically(path / "model.safetensors.index.json", index.dump()).ok());
+  const std::string error = ErrorOf(path);
+  EXPECT_NE(
+      error.find("b.safetensors: not a whole safetensors file: the header length is 50000001"),
+      std::string::npos)
+      << error;
+  EXPECT_NE(error.find("49999999 is the most allowed here: the headers of all shards"),
+            std::string::npos)
+      << error;
+}
+
 TEST(Reader, OpensTheGoldenModels) {
   const fs::path models = awq::testing::GoldenDir() / "models";
   std::size_t count = 0;

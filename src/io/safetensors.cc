@@ -15,7 +15,6 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kLengthBytes = 8;
-constexpr std::size_t kMaxHeaderBytes = 100'000'000;  // the reference implementation's limit
 constexpr std::size_t kHeaderAlignment = 8;
 constexpr std::string_view kLfsPointer = "version https://git-lfs";
 
@@ -120,9 +119,18 @@ Status CheckMetadata(const json& metadata, const std::string& file) {
   return {};
 }
 
+// What the first bytes, kLengthBytes of them, say.
+std::uint64_t HeaderBytes(std::span<const std::byte> file_start) {
+  std::uint64_t bytes = 0;
+  for (std::size_t i = kLengthBytes; i-- > 0;) {
+    bytes = bytes << 8 | std::to_integer<std::uint64_t>(file_start[i]);
+  }
+  return bytes;
+}
+
 // The JSON text of the header.
 Result<std::string_view> HeaderText(std::span<const std::byte> file_start, std::size_t file_bytes,
-                                    const std::string& file) {
+                                    const std::string& file, std::size_t limit_bytes) {
   const std::size_t present_bytes = std::min(file_start.size(), file_bytes);
   const std::string_view start(reinterpret_cast<const char*>(file_start.data()), present_bytes);
   if (start.starts_with(kLfsPointer)) {
@@ -136,15 +144,16 @@ Result<std::string_view> HeaderText(std::span<const std::byte> file_start, std::
                      "{}: not a safetensors file: {} bytes is too short for a header", file,
                      file_bytes);
   }
-  std::uint64_t header_bytes = 0;
-  for (std::size_t i = kLengthBytes; i-- > 0;) {
-    header_bytes = header_bytes << 8 | std::to_integer<std::uint64_t>(file_start[i]);
-  }
-  if (header_bytes > kMaxHeaderBytes || header_bytes > present_bytes - kLengthBytes) {
+  const std::uint64_t header_bytes = HeaderBytes(file_start);
+  if (header_bytes > limit_bytes || header_bytes > present_bytes - kLengthBytes) {
     return MakeError(ErrorCode::kCorrupt,
                      "{}: not a whole safetensors file: the header length is {}, the file has {} "
-                     "bytes, and {} is the most allowed",
-                     file, header_bytes, file_bytes, kMaxHeaderBytes);
+                     "bytes, and {} is the most allowed{}",
+                     file, header_bytes, file_bytes, limit_bytes,
+                     limit_bytes < kMaxSafetensorsHeaderBytes
+                         ? fmt::format(" here: the headers of all shards together may have {}",
+                                       kMaxSafetensorsHeaderBytes)
+                         : "");
   }
   const std::string_view text = start.substr(kLengthBytes, header_bytes);
   if (!text.starts_with('{')) {
@@ -158,8 +167,10 @@ Result<std::string_view> HeaderText(std::span<const std::byte> file_start, std::
 
 Result<std::vector<TensorInfo>> ParseSafetensorsHeader(std::span<const std::byte> file_start,
                                                        std::size_t file_bytes,
-                                                       const std::string& name) {
-  AWQ_ASSIGN(const std::string_view text, HeaderText(file_start, file_bytes, name));
+                                                       const std::string& name,
+                                                       std::size_t header_limit_bytes) {
+  AWQ_ASSIGN(const std::string_view text,
+             HeaderText(file_start, file_bytes, name, header_limit_bytes));
   AWQ_ASSIGN(const json header, ParseJson(text, name));
   const std::size_t data_start = kLengthBytes + text.size();
   const std::size_t data_bytes = file_bytes - data_start;
@@ -183,11 +194,14 @@ Result<std::vector<TensorInfo>> ParseSafetensorsHeader(std::span<const std::byte
   return tensors;
 }
 
-Result<SafetensorsFile> SafetensorsFile::Open(const std::filesystem::path& path) {
+Result<SafetensorsFile> SafetensorsFile::Open(const std::filesystem::path& path,
+                                              std::size_t header_limit_bytes) {
   SafetensorsFile file;
   AWQ_ASSIGN(file.file_, MappedFile::Open(path));
   const std::span<const std::byte> bytes = file.file_->bytes();
-  AWQ_ASSIGN(file.tensors_, ParseSafetensorsHeader(bytes, bytes.size(), path.string()));
+  AWQ_ASSIGN(file.tensors_,
+             ParseSafetensorsHeader(bytes, bytes.size(), path.string(), header_limit_bytes));
+  file.header_bytes_ = HeaderBytes(bytes);
   return file;
 }
 
