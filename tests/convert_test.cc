@@ -72,8 +72,9 @@ class ConvertTest : public ::testing::Test {
     options.shard_bytes = 20000;
     return Convert(pool_, **model, options);
   }
-  Result<ConvertReport> RunInChunks(const fs::path& to, ProgressSink* progress) {
-    auto model = ModelDirectory::Open(Path("start"));
+  Result<ConvertReport> RunInChunks(const fs::path& to, ProgressSink* progress,
+                                    const char* from = "start") {
+    auto model = ModelDirectory::Open(Path(from));
     if (!model) return model.error();
     ConvertOptions options;
     options.format = pack::FindFormat("gptq-v2");
@@ -133,6 +134,40 @@ TEST_F(ConvertTest, ActOrderGoesWhereThereIsAPlace) {
       << awq.error().message;
   EXPECT_FALSE(fs::exists(Path("awq")));
   EXPECT_FALSE(fs::exists(Path("awq.partial")));
+}
+
+struct Notes : ProgressSink {
+  void Update(const ProgressEvent& event) override { text += event.note; }
+  std::string text;
+};
+
+// A model's directory could have us hand out any file that its user can read.
+TEST_F(ConvertTest, CopiesNoFileFromOutsideTheModel) {
+  const fs::path hub = Path("hub/models--a--b");
+  const fs::path model = hub / "snapshots" / "0123";
+  Packed("gptq", {4, 32, false}).Write(model);
+  fs::create_directories(hub / "blobs");
+  fs::create_directories(Path("hub/models--a--b2"));
+  const fs::path secret = Path("hub/models--a--b2") / "secret";
+  for (const fs::path& file : {secret, hub / "blobs" / "5e", model / "TEXT"}) {
+    ASSERT_TRUE(io::WriteFileAtomically(file, "contents").ok());
+  }
+  fs::create_symlink(secret, model / "LICENSE");
+  fs::create_symlink("../../../models--a--b2/secret", model / "chat_template.jinja");
+  fs::create_symlink("../../blobs/5e", model / "NOTICE");
+  fs::create_symlink("TEXT", model / "LICENSE.txt");
+  fs::create_directory_symlink(model, Path("link"));  // the user's own
+  Notes notes;
+  ASSERT_TRUE(RunInChunks(Path("out"), &notes, "link").ok());
+  for (const char* name : {"LICENSE", "chat_template.jinja"}) {
+    EXPECT_FALSE(fs::exists(Path("out") / name)) << name;
+    EXPECT_NE(notes.text.find((Path("link") / name).string() + ": a link that leads out"),
+              std::string::npos)
+        << notes.text;
+  }
+  EXPECT_EQ(io::ReadFile(Path("out/NOTICE")).value(), "contents");
+  EXPECT_EQ(io::ReadFile(Path("out/LICENSE.txt")).value(), "contents");
+  EXPECT_EQ(notes.text.find("NOTICE"), std::string::npos) << notes.text;
 }
 
 // Throws when half of the tensors are converted.

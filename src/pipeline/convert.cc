@@ -146,7 +146,8 @@ class Conversion {
       AWQ_TRY(Chunk(first, last));
       first = last;
     }
-    AWQ_TRY(WriteDirectoryFiles(*writer_, model_, *options_.format, plan_.stored, ""));
+    AWQ_TRY(WriteDirectoryFiles(*writer_, model_, {*options_.format, plan_.stored, ""},
+                                options_.progress));
     AWQ_TRY(writer_->Finish());
     report_.seconds = SecondsSince(start);
     return std::move(report_);

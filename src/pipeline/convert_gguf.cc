@@ -187,8 +187,9 @@ class GgufConversion {
       AWQ_ASSIGN(const TensorView head, model_.Head());
       AWQ_TRY(WriteDense(*writer_, std::string(config_.arch->head) + ".weight", head));
     }
-    AWQ_TRY(WriteDirectoryFiles(*writer_, model_, *options_.format, plan_.stored(config_),
-                                kQuantizedDtype));
+    AWQ_TRY(WriteDirectoryFiles(*writer_, model_,
+                                {*options_.format, plan_.stored(config_), kQuantizedDtype},
+                                options_.progress));
     return writer_->Finish();
   }
 

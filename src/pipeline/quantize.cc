@@ -129,8 +129,9 @@ class Run {
       AWQ_TRY(WriteDense(*writer_, std::string(config_.arch->head) + ".weight", head));
     }
     model_.ReleaseAll();
-    return WriteDirectoryFiles(*writer_, model_, *plan().format, plan().stored(config_),
-                               kQuantizedDtype);
+    return WriteDirectoryFiles(*writer_, model_,
+                               {*plan().format, plan().stored(config_), kQuantizedDtype},
+                               options_.progress);
   }
 
   Variant variant_;

@@ -13,6 +13,7 @@
 #include "math/vector.h"
 #include "pack/ggml_blocks.h"
 #include "pipeline/convert.h"
+#include "pipeline/directory_files.h"
 #include "pipeline/report.h"
 #include "text/gguf_tokenizer.h"
 
@@ -39,10 +40,11 @@ bool IsWritten(GgmlType type) {
                      [&](const auto& row) { return row.first == type; });
 }
 
-Status AddTokenizer(const checkpoint::StoredModel& model, io::GgufBuilder& builder) {
+Status AddTokenizer(const checkpoint::StoredModel& model, ProgressSink* progress,
+                    io::GgufBuilder& builder) {
   AWQ_ASSIGN(const auto tokenizer, model.SmallFile("tokenizer.json"));
   AWQ_ASSIGN(const auto config, model.SmallFile("tokenizer_config.json"));
-  AWQ_ASSIGN(const auto chat, model.SmallFile("chat_template.jinja"));
+  AWQ_ASSIGN(const auto chat, CopiedFile(model, "chat_template.jinja", progress));
   const std::string name = model.path().string();
   if (!tokenizer) {
     return MakeError(ErrorCode::kNotFound, "{}: there is no tokenizer.json, which GGUF holds too",
@@ -176,7 +178,7 @@ class Export {
     }
     AWQ_ASSIGN(const auto report, model_.SmallFile(kReportName));
     if (report) builder_.AddString(checkpoint::kGgufReport, *report);
-    return AddTokenizer(model_, builder_);
+    return AddTokenizer(model_, options_.progress, builder_);
   }
 
   Status DeclareTensors() {
@@ -348,7 +350,7 @@ class Export {
 Status CheckGguf(const checkpoint::StoredModel& model) {
   io::GgufBuilder builder;
   AWQ_TRY(checkpoint::AddConfigToGguf(model.config(), builder));
-  return AddTokenizer(model, builder);
+  return AddTokenizer(model, nullptr, builder);
 }
 
 Result<GgufReport> WriteGguf(ThreadPool& pool, const checkpoint::StoredModel& model,
