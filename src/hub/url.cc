@@ -54,6 +54,16 @@ bool ReadsAlike(const std::string& text, std::string_view host) {
          Part(again.get(), CURLUPART_HOST) == host;
 }
 
+// Also an empty one, http://@HOST, which not all who read it see. `text` is an address as curl has
+// it.
+bool HasUser(CURLU* handle, std::string_view text) {
+  const std::size_t start = text.find("://");
+  std::string_view authority = start == text.npos ? "" : text.substr(start + 3);
+  authority = authority.substr(0, authority.find_first_of("/?#"));
+  return authority.find('@') != authority.npos || !Part(handle, CURLUPART_USER).empty() ||
+         !Part(handle, CURLUPART_PASSWORD).empty();
+}
+
 Result<Url> Read(CURLU* handle) {
   Url url;
   url.text = Part(handle, CURLUPART_URL);
@@ -66,7 +76,7 @@ Result<Url> Read(CURLU* handle) {
     return MakeError(ErrorCode::kInvalidArgument, "{}: expected https://HOST or http://HOST",
                      Shown(url.text));
   }
-  if (!Part(handle, CURLUPART_USER).empty() || !Part(handle, CURLUPART_PASSWORD).empty()) {
+  if (HasUser(handle, url.text)) {
     return MakeError(ErrorCode::kInvalidArgument,
                      "an address on {} has a user's name in it; set HF_TOKEN instead", host);
   }

@@ -25,8 +25,9 @@ TEST(Url, OriginIsSchemeHostAndPort) {
 TEST(Url, RefusesWhatItCannotVouchFor) {
   for (const char* text :
        {"", "huggingface.co", "ftp://x", "file:///etc/passwd", "https://", "https://u@x",
-        "https://u:p@x", "https://huggingface.co@evil.org", "http://a b", "http://x/\r\nEvil: 1",
-        "https://x%D2", "https:/x%D2", "https://x%2Fy", "https://%31"}) {
+        "https://u:p@x", "https://@x", "https://:@x/", "https:///@x?y",
+        "https://huggingface.co@evil.org", "http://a b", "http://x/\r\nEvil: 1", "https://x%D2",
+        "https:/x%D2", "https://x%2Fy", "https://%31"}) {
     EXPECT_FALSE(ParseUrl(text).ok()) << text;
   }
   EXPECT_FALSE(ParseUrl("http://x/" + std::string(20000, 'a')).ok());
@@ -48,6 +49,10 @@ TEST(Url, LocationsAreRelativeToWhatSentThem) {
   EXPECT_EQ(text("https://cdn.org/x"), "https://cdn.org/x");
   EXPECT_EQ(text("http://hub.org/x"), "error");
   EXPECT_EQ(text("https://u:p@cdn.org/x"), "error");
+  EXPECT_EQ(text("https://@cdn.org/x"), "error");
+  EXPECT_EQ(text("//@cdn.org/x"), "error");
+  EXPECT_EQ(text("/@x"), "https://hub.org/@x");
+  EXPECT_EQ(text("//cdn.org?@"), "https://cdn.org/?@");
   EXPECT_EQ(text("javascript:x"), "error");
   const auto plain = ParseUrl("http://localhost:1/");
   EXPECT_TRUE(FollowLocation(*plain, "https://cdn.org/x").ok());
