@@ -25,6 +25,23 @@ endif()
 if(NOT CMAKE_CUDA_COMPILER)
   set(CMAKE_CUDA_COMPILER ${AWQ_NVCC})
 endif()
+
+# Debian 12's nvcc is too old for C++20, and an nvcc may not take this host compiler: nobody who has
+# not asked for CUDA should fail for that.
+set(probe ${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/awq_cuda_probe.cu)
+file(WRITE ${probe} "template <class T> concept Any = true;\n__global__ void Probe() {}\n")
+execute_process(
+  COMMAND ${CMAKE_CUDA_COMPILER} -std=c++20 -ccbin ${CMAKE_CXX_COMPILER} -c ${probe} -o ${probe}.o
+  RESULT_VARIABLE failed OUTPUT_QUIET ERROR_VARIABLE said)
+if(failed)
+  set(said "${CMAKE_CUDA_COMPILER} compiles no C++20 with ${CMAKE_CXX_COMPILER}: ${said}")
+  if(NOT wanted STREQUAL "AUTO")
+    message(FATAL_ERROR "${said}")
+  endif()
+  message(STATUS "${said}")
+  message(STATUS "Built without CUDA")
+  return()
+endif()
 if(CMAKE_CXX_COMPILER_LAUNCHER AND NOT DEFINED CMAKE_CUDA_COMPILER_LAUNCHER)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
 endif()

@@ -14,7 +14,7 @@
 #include "cuda/simt.h"
 #include "cuda/token_vector.cuh"
 
-namespace awq::cuda {
+namespace awq::cuda::inline AWQ_CUDA_SIDE {
 
 inline constexpr int kWarpRows = 16;
 inline constexpr int kPrefillThreads = kTileRows / kWarpRows * kWarp;
@@ -302,4 +302,4 @@ Fault LaunchPrefill(const Launcher& launcher, const PrefillTask& task) {
   });
 }
 
-}  // namespace awq::cuda
+}  // namespace awq::cuda::inline AWQ_CUDA_SIDE

@@ -3,7 +3,7 @@
 
 #include "cuda/ptx.h"
 
-namespace awq::cuda {
+namespace awq::cuda::inline AWQ_CUDA_SIDE {
 
 inline constexpr int kCopyThreads = 256;
 inline constexpr int kCopyInFlight = 4;  // loads of a thread before its first store
@@ -41,4 +41,4 @@ Fault LaunchCopy(const Launcher& launcher, void* to, const void* from, std::size
                   vectors);
 }
 
-}  // namespace awq::cuda
+}  // namespace awq::cuda::inline AWQ_CUDA_SIDE

@@ -4,7 +4,7 @@
 #include "cuda/dequantize.cuh"
 #include "cuda/linear_arguments.h"
 
-namespace awq::cuda {
+namespace awq::cuda::inline AWQ_CUDA_SIDE {
 
 inline constexpr int kDequantizeWarps = 8;
 
@@ -107,4 +107,4 @@ Fault LaunchAddBias(const Launcher& launcher, const LinearCall& call, int first_
                   call.weights.shape.outputs, first_row, rows);
 }
 
-}  // namespace awq::cuda
+}  // namespace awq::cuda::inline AWQ_CUDA_SIDE

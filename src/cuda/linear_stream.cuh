@@ -15,7 +15,7 @@
 #include "cuda/dequantize.cuh"
 #include "cuda/linear_arguments.h"
 
-namespace awq::cuda {
+namespace awq::cuda::inline AWQ_CUDA_SIDE {
 
 inline constexpr int kStreamTokens = 8;
 inline constexpr int kStreamWarps = 8;
@@ -292,4 +292,4 @@ Fault LaunchStream(const Launcher& launcher, const LinearCall& call, const Works
   }
 }
 
-}  // namespace awq::cuda
+}  // namespace awq::cuda::inline AWQ_CUDA_SIDE

@@ -10,7 +10,7 @@
 #include "cuda/simt.h"
 #include "cuda/token_vector.cuh"
 
-namespace awq::cuda {
+namespace awq::cuda::inline AWQ_CUDA_SIDE {
 
 inline constexpr int kGramTile = 128;
 inline constexpr int kGramThreads = 256;
@@ -143,4 +143,4 @@ Fault LaunchGram(const Launcher& launcher, const GramTask& task) {
                    [&](auto type) { return launcher(GramKernel<decltype(type)>, shape, task); });
 }
 
-}  // namespace awq::cuda
+}  // namespace awq::cuda::inline AWQ_CUDA_SIDE

@@ -10,7 +10,7 @@
 #include "cuda/simt.h"
 #include "cuda/token_vector.cuh"
 
-namespace awq::cuda {
+namespace awq::cuda::inline AWQ_CUDA_SIDE {
 
 inline constexpr int kSampleThreads = 1024;
 inline constexpr int kSampleTile = 4096;
@@ -400,4 +400,4 @@ Fault LaunchSample(const Launcher& launcher, const SampleTask& task) {
   return launcher(SampleKernel, shape, task);
 }
 
-}  // namespace awq::cuda
+}  // namespace awq::cuda::inline AWQ_CUDA_SIDE

@@ -5,7 +5,7 @@
 
 #include "cuda/simt.h"
 
-namespace awq::cuda {
+namespace awq::cuda::inline AWQ_CUDA_SIDE {
 
 __device__ __forceinline__ float Times(float a, float b) {
 #if defined(__CUDACC__)
@@ -54,4 +54,4 @@ __device__ __forceinline__ std::uint64_t NextRandom(std::uint64_t& state) {
   return MixRandom(state) >> 11;
 }
 
-}  // namespace awq::cuda
+}  // namespace awq::cuda::inline AWQ_CUDA_SIDE

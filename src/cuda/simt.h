@@ -8,6 +8,13 @@
 #include "cuda/fault.h"
 #include "cuda/launch.h"
 
+// A program may have both forms of a kernel; the linker must not take one for the other.
+#if defined(__CUDACC__)
+#define AWQ_CUDA_SIDE device
+#else
+#define AWQ_CUDA_SIDE emulated
+#endif
+
 #if defined(__CUDACC__)
 
 namespace awq::cuda {

@@ -8,7 +8,7 @@
 #include "cuda/simt.h"
 #include "cuda/token_vector.cuh"
 
-namespace awq::cuda {
+namespace awq::cuda::inline AWQ_CUDA_SIDE {
 
 template <class T>
 __global__ void EmbedKernel(EmbedTask task) {
@@ -118,4 +118,4 @@ Fault LaunchGate(const Launcher& launcher, const GateTask& task) {
                    [&](auto type) { return launcher(GateKernel<decltype(type)>, shape, task); });
 }
 
-}  // namespace awq::cuda
+}  // namespace awq::cuda::inline AWQ_CUDA_SIDE
