@@ -21,17 +21,20 @@ using checkpoint::ModelDirectory;
 using checkpoint::testing::MakeModel;
 using checkpoint::testing::TestModel;
 
-// A llama whose linears are random, in `format`; scales that 8 bits of mantissa hold.
-TestModel Packed(const char* format_name, quant::Spec spec, std::uint8_t least_zero = 1) {
+// A llama whose linears are random, in `format`, but for modules that stay in 16 bits; scales that
+// 8 bits of mantissa hold.
+TestModel Packed(const char* format_name, quant::Spec spec, std::uint8_t least_zero = 1,
+                 const std::vector<std::string>& in_16_bits = {}) {
   TestModel model = MakeModel("llama");
   model.config["hidden_size"] = 64;
   model.config["torch_dtype"] = spec.scale_dtype == DType::kBF16 ? "bfloat16" : "float16";
   const pack::Format& format = *pack::FindFormat(format_name);
-  model.config["quantization_config"] = format.write_config({spec, {}, {}});
+  model.config["quantization_config"] = format.write_config({spec, in_16_bits, in_16_bits});
   std::mt19937 random(7);
   for (std::size_t layer = 0; layer < 2; ++layer) {
     for (const model::LinearRow& row : model::FindArch("llama")->linears) {
       const std::string module = model::ModuleName(*model::FindArch("llama"), layer, row.name);
+      if (std::ranges::count(in_16_bits, module) > 0) continue;
       const Shape shape = model.tensors.at(module + ".weight").shape;
       const std::size_t groups = shape[1] / spec.group_size;
       quant::QuantizedLinear linear{spec, Matrix<std::uint8_t>(shape[0], shape[1]),
@@ -119,6 +122,26 @@ TEST_F(ConvertTest, ThroughEveryFormatAndBackToEqualTensors) {
       EXPECT_EQ(Tensors(back), Tensors(start));
     }
   }
+}
+
+// One block's linear in 16 bits: the other's is quantized in every format.
+TEST_F(ConvertTest, WhatStaysIn16BitsStaysSoAndNothingElse) {
+  const std::string kept = "model.layers.1.mlp.down_proj";
+  Packed("compressed-tensors", {4, 32, false, DType::kF16}, 1, {kept}).Write(Path("start"));
+  fs::path from = Path("start");
+  for (const char* name : {"awq-gemm", "gptq", "gptq-v2", "compressed-tensors"}) {
+    SCOPED_TRACE(name);
+    const auto report = Run(from, Path(name), name);
+    ASSERT_TRUE(report.ok()) << report.error().message;
+    EXPECT_EQ(report->linears, 13U);
+    from = Path(name);
+    const auto model = ModelDirectory::Open(from);
+    ASSERT_TRUE(model.ok()) << model.error().message;
+    EXPECT_TRUE((*model)->Find(kept + ".weight").ok());
+    EXPECT_EQ(*(*model)->quantization()->SpecOf(kept), nullptr);
+    EXPECT_NE(*(*model)->quantization()->SpecOf("model.layers.0.mlp.down_proj"), nullptr);
+  }
+  EXPECT_EQ(Tensors(from), Tensors(Path("start")));
 }
 
 TEST_F(ConvertTest, ActOrderGoesWhereThereIsAPlace) {
