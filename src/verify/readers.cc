@@ -142,15 +142,16 @@ Reader Transformers() {
   gemv_fast.format = "awq-gemv-fast";
   Terms llm_awq = gemv_fast;
   llm_awq.format = "llm-awq";
+  // Of the first version, zero points are read only from files that name GPTQModel as their writer.
   const Terms gptq = {.format = "gptq",
                       .symmetric_bits = {2, 3, 4, 8},
-                      .asymmetric_bits = {2, 3, 4, 8},
                       .group_sizes = {0, 16, 32, 64, 128, 256, 512, 1024},
                       .names = Names::kOptimum,
                       .act_order = true,
                       .remark = "needs the packages optimum and gptqmodel"};
   Terms gptq_v2 = gptq;
   gptq_v2.format = "gptq-v2";
+  gptq_v2.asymmetric_bits = gptq.symmetric_bits;
   return {.name = "transformers",
           .version = "5.23.0",
           .model_types = kAllTypes,
