@@ -342,7 +342,7 @@ class Reports(CliTest):
         self.fails(2, ["add --format gguf"], "convert", directory, "-o", self.work / "y.gguf")
         self.fails(1, ["leave --activations int8 out"], "run", file, "-p", "x", "--activations",
                   "int8")
-        self.fails(1, ["plain.gguf: tensor blk.0.attn_q.weight is", "awq quantize"],
+        self.fails(1, ["plain.gguf: all linears are floats", "awq quantize"],
                   "convert", plain, "-o", self.out)
 
     def test_gguf_refused_before_work(self):
@@ -458,7 +458,7 @@ class BadInput(CliTest):
         self.replace(model, "model.safetensors",
                      struct.pack("<Q", len(text)) + text + whole[8 + header_bytes:] + bytes(16))
         done = self.succeed("quantize", model, "-o", self.out, "--method", "rtn")
-        self.assertIn(b"left out: steps\\x1b[2J", done.stderr)
+        self.assertIn(b"are not used: steps\\x1b[2J", done.stderr)
         self.assertNotIn(b"\x1b", done.stderr)
 
     def test_damaged_small_files(self):

@@ -177,6 +177,9 @@ TEST_F(ConvertTest, CopiesNoFileFromOutsideTheModel) {
   }
   fs::create_symlink(secret, model / "LICENSE");
   fs::create_symlink("../../../models--a--b2/secret", model / "chat_template.jinja");
+  fs::create_symlink(secret, model / "generation_config.json");
+  ASSERT_TRUE(io::WriteFileAtomically(Path("tokens"), "{}").ok());
+  fs::create_symlink(Path("tokens"), model / "added_tokens.json");
   fs::create_symlink("../../blobs/5e", model / "NOTICE");
   fs::create_symlink("TEXT", model / "LICENSE.txt");
   fs::create_directory_symlink(model, Path("link"));  // the user's own
@@ -188,6 +191,8 @@ TEST_F(ConvertTest, CopiesNoFileFromOutsideTheModel) {
               std::string::npos)
         << notes.text;
   }
+  EXPECT_FALSE(fs::exists(Path("out/generation_config.json")));
+  EXPECT_EQ(io::ReadFile(Path("out/added_tokens.json")).value(), "{}");
   EXPECT_EQ(io::ReadFile(Path("out/NOTICE")).value(), "contents");
   EXPECT_EQ(io::ReadFile(Path("out/LICENSE.txt")).value(), "contents");
   EXPECT_EQ(notes.text.find("NOTICE"), std::string::npos) << notes.text;

@@ -14,7 +14,8 @@
 #include "cuda/simt.h"
 #include "cuda/token_vector.cuh"
 
-namespace awq::cuda::inline AWQ_CUDA_SIDE {
+namespace awq::cuda {
+inline namespace AWQ_CUDA_SIDE {
 
 inline constexpr int kWarpRows = 16;
 inline constexpr int kPrefillThreads = kTileRows / kWarpRows * kWarp;
@@ -302,4 +303,5 @@ Fault LaunchPrefill(const Launcher& launcher, const PrefillTask& task) {
   });
 }
 
-}  // namespace awq::cuda::inline AWQ_CUDA_SIDE
+}  // namespace AWQ_CUDA_SIDE
+}  // namespace awq::cuda

@@ -3,7 +3,8 @@
 
 #include "cuda/ptx.h"
 
-namespace awq::cuda::inline AWQ_CUDA_SIDE {
+namespace awq::cuda {
+inline namespace AWQ_CUDA_SIDE {
 
 inline constexpr int kCopyThreads = 256;
 inline constexpr int kCopyInFlight = 4;  // loads of a thread before its first store
@@ -41,4 +42,5 @@ Fault LaunchCopy(const Launcher& launcher, void* to, const void* from, std::size
                   vectors);
 }
 
-}  // namespace awq::cuda::inline AWQ_CUDA_SIDE
+}  // namespace AWQ_CUDA_SIDE
+}  // namespace awq::cuda

@@ -6,7 +6,8 @@
 #include "cuda/ptx.h"
 #include "cuda/weights.h"
 
-namespace awq::cuda::inline AWQ_CUDA_SIDE {
+namespace awq::cuda {
+inline namespace AWQ_CUDA_SIDE {
 
 // A lane's codes of a unit, 4 blocks of 16 rows by 4 products of 16 inputs; weights.h says where.
 template <int kBits>
@@ -104,4 +105,5 @@ __device__ __forceinline__ std::uint32_t MinusZeroOf(const RowScales& rows, int 
   return MinusZero<T, kBits>(b < 2 ? rows.zeros.x : rows.zeros.y, index, half);
 }
 
-}  // namespace awq::cuda::inline AWQ_CUDA_SIDE
+}  // namespace AWQ_CUDA_SIDE
+}  // namespace awq::cuda

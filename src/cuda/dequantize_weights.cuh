@@ -4,7 +4,8 @@
 #include "cuda/dequantize.cuh"
 #include "cuda/linear_arguments.h"
 
-namespace awq::cuda::inline AWQ_CUDA_SIDE {
+namespace awq::cuda {
+inline namespace AWQ_CUDA_SIDE {
 
 inline constexpr int kDequantizeWarps = 8;
 
@@ -107,4 +108,5 @@ Fault LaunchAddBias(const Launcher& launcher, const LinearCall& call, int first_
                   call.weights.shape.outputs, first_row, rows);
 }
 
-}  // namespace awq::cuda::inline AWQ_CUDA_SIDE
+}  // namespace AWQ_CUDA_SIDE
+}  // namespace awq::cuda

@@ -11,7 +11,8 @@
 #include "cuda/simt.h"
 #include "cuda/token_vector.cuh"
 
-namespace awq::cuda::inline AWQ_CUDA_SIDE {
+namespace awq::cuda {
+inline namespace AWQ_CUDA_SIDE {
 
 // The keys or values of one key head in one page, of which `tokens` rows hold something.
 struct KvPlace {
@@ -207,4 +208,5 @@ Fault LaunchRopeAndStore(const Launcher& launcher, const RopeTask& task) {
   });
 }
 
-}  // namespace awq::cuda::inline AWQ_CUDA_SIDE
+}  // namespace AWQ_CUDA_SIDE
+}  // namespace awq::cuda

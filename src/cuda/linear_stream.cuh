@@ -15,7 +15,8 @@
 #include "cuda/dequantize.cuh"
 #include "cuda/linear_arguments.h"
 
-namespace awq::cuda::inline AWQ_CUDA_SIDE {
+namespace awq::cuda {
+inline namespace AWQ_CUDA_SIDE {
 
 inline constexpr int kStreamTokens = 8;
 inline constexpr int kStreamWarps = 8;
@@ -292,4 +293,5 @@ Fault LaunchStream(const Launcher& launcher, const LinearCall& call, const Works
   }
 }
 
-}  // namespace awq::cuda::inline AWQ_CUDA_SIDE
+}  // namespace AWQ_CUDA_SIDE
+}  // namespace awq::cuda

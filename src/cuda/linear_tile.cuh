@@ -10,7 +10,8 @@
 #include "cuda/dequantize.cuh"
 #include "cuda/linear_arguments.h"
 
-namespace awq::cuda::inline AWQ_CUDA_SIDE {
+namespace awq::cuda {
+inline namespace AWQ_CUDA_SIDE {
 
 inline constexpr int kTilePanels = 2;
 inline constexpr int kTileRows = kTilePanels * kPanelRows;
@@ -305,4 +306,5 @@ Fault LaunchTile(const Launcher& launcher, const LinearCall& call, const Workspa
   }
 }
 
-}  // namespace awq::cuda::inline AWQ_CUDA_SIDE
+}  // namespace AWQ_CUDA_SIDE
+}  // namespace awq::cuda

@@ -10,7 +10,8 @@
 #include "cuda/simt.h"
 #include "cuda/token_vector.cuh"
 
-namespace awq::cuda::inline AWQ_CUDA_SIDE {
+namespace awq::cuda {
+inline namespace AWQ_CUDA_SIDE {
 
 inline constexpr int kGramTile = 128;
 inline constexpr int kGramThreads = 256;
@@ -143,4 +144,5 @@ Fault LaunchGram(const Launcher& launcher, const GramTask& task) {
                    [&](auto type) { return launcher(GramKernel<decltype(type)>, shape, task); });
 }
 
-}  // namespace awq::cuda::inline AWQ_CUDA_SIDE
+}  // namespace AWQ_CUDA_SIDE
+}  // namespace awq::cuda

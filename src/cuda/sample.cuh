@@ -10,7 +10,8 @@
 #include "cuda/simt.h"
 #include "cuda/token_vector.cuh"
 
-namespace awq::cuda::inline AWQ_CUDA_SIDE {
+namespace awq::cuda {
+inline namespace AWQ_CUDA_SIDE {
 
 inline constexpr int kSampleThreads = 1024;
 inline constexpr int kSampleTile = 4096;
@@ -400,4 +401,5 @@ Fault LaunchSample(const Launcher& launcher, const SampleTask& task) {
   return launcher(SampleKernel, shape, task);
 }
 
-}  // namespace awq::cuda::inline AWQ_CUDA_SIDE
+}  // namespace AWQ_CUDA_SIDE
+}  // namespace awq::cuda

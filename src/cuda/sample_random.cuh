@@ -5,7 +5,8 @@
 
 #include "cuda/simt.h"
 
-namespace awq::cuda::inline AWQ_CUDA_SIDE {
+namespace awq::cuda {
+inline namespace AWQ_CUDA_SIDE {
 
 __device__ __forceinline__ float Times(float a, float b) {
 #if defined(__CUDACC__)
@@ -54,4 +55,5 @@ __device__ __forceinline__ std::uint64_t NextRandom(std::uint64_t& state) {
   return MixRandom(state) >> 11;
 }
 
-}  // namespace awq::cuda::inline AWQ_CUDA_SIDE
+}  // namespace AWQ_CUDA_SIDE
+}  // namespace awq::cuda

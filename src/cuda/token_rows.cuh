@@ -8,7 +8,8 @@
 #include "cuda/simt.h"
 #include "cuda/token_vector.cuh"
 
-namespace awq::cuda::inline AWQ_CUDA_SIDE {
+namespace awq::cuda {
+inline namespace AWQ_CUDA_SIDE {
 
 template <class T>
 __global__ void EmbedKernel(EmbedTask task) {
@@ -118,4 +119,5 @@ Fault LaunchGate(const Launcher& launcher, const GateTask& task) {
                    [&](auto type) { return launcher(GateKernel<decltype(type)>, shape, task); });
 }
 
-}  // namespace awq::cuda::inline AWQ_CUDA_SIDE
+}  // namespace AWQ_CUDA_SIDE
+}  // namespace awq::cuda

@@ -7,7 +7,8 @@
 #include "cuda/numbers.h"
 #include "cuda/simt.h"
 
-namespace awq::cuda::inline AWQ_CUDA_SIDE {
+namespace awq::cuda {
+inline namespace AWQ_CUDA_SIDE {
 
 inline constexpr int kVector = 8;
 inline constexpr int kWarp = 32;
@@ -100,4 +101,5 @@ __device__ __forceinline__ float SumOverBlock(float x, float* warps) {
   return SumOverWarp(lane < static_cast<int>(blockDim.x) / kWarp ? warps[lane] : 0.0F);
 }
 
-}  // namespace awq::cuda::inline AWQ_CUDA_SIDE
+}  // namespace AWQ_CUDA_SIDE
+}  // namespace awq::cuda

@@ -62,6 +62,11 @@ Result<std::optional<std::string>> CopiedFile(const checkpoint::StoredModel& mod
   const fs::path link = model.path() / name;
   std::error_code ignored;
   if (!fs::exists(link, ignored) || !LeadsOut(model.path(), link)) return model.SmallFile(name);
+  // Models are put together of links; what is JSON under such a name is meant.
+  if (name.ends_with(".json")) {
+    AWQ_ASSIGN(auto text, model.SmallFile(name));
+    if (text && io::ParseJson(*text, link.string()).ok()) return text;
+  }
   Note(progress, fmt::format("{}: a link that leads out of the model's directory, so the output is "
                              "without it; put a copy in its place to have it there",
                              link.string()));

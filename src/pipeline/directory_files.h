@@ -25,8 +25,8 @@ Result<nlohmann::json> QuantizedConfig(const checkpoint::StoredModel& model,
                                        std::string_view torch_dtype);
 
 // A small file for the output as it is; nothing where there is none. What a link leads to outside
-// of the model's directory is no part of the model: a note to `progress`, and nothing. (Inside
-// counts the files that snapshots of the hub's cache share.)
+// of the model's directory, and is not JSON under a name of such, is no part of the model: a note
+// to `progress`, and nothing. (Inside counts the files that snapshots of the hub's cache share.)
 Result<std::optional<std::string>> CopiedFile(const checkpoint::StoredModel& model,
                                               std::string_view name, ProgressSink* progress);
 
