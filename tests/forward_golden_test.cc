@@ -86,7 +86,7 @@ class ForwardGolden : public ::testing::TestWithParam<std::string> {
       }
       EXPECT_TRUE((*network)->RunBlocks(batch, cache, hidden));
       Matrix<float> logits(hidden.rows(), config.vocab_size);
-      (*network)->Logits(hidden.view(), logits);
+      EXPECT_TRUE((*network)->Logits(hidden.view(), logits));
       for (std::size_t r = 0; r < logits.rows(); ++r) {
         const std::size_t row = r / step * tokens + first + r % step;
         Compare({logits.row(r), logits.cols()}, row, difference);

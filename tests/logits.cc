@@ -41,7 +41,7 @@ Status Run(const char* model_path, const char* ids_path, const char* out_path) {
   AWQ_TRY(network->Embed(ids, hidden.view()));
   AWQ_TRY(network->RunBlocks({{ids.size(), 0, 0}}, cache, hidden));
   Matrix<float> logits(ids.size(), config.vocab_size);
-  network->Logits(hidden.view(), logits);
+  AWQ_TRY(network->Logits(hidden.view(), logits));
   return io::WriteFileAtomically(out_path, {reinterpret_cast<const char*>(logits.row(0)),
                                             logits.rows() * logits.cols() * sizeof(float)});
 }

@@ -65,7 +65,7 @@ Matrix<float> Logits(const StoredModel& model) {
   EXPECT_TRUE(
       network->RunBlocks({{.tokens = kTokens, .position = 0, .slot = 0}}, cache, hidden).ok());
   Matrix<float> logits(kTokens, config.vocab_size);
-  network->Logits(hidden.view(), logits);
+  EXPECT_TRUE(network->Logits(hidden.view(), logits));
   return logits;
 }
 

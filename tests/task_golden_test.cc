@@ -150,7 +150,7 @@ TEST_F(TaskGolden, LogLikelihoodsAreThoseOfTransformers) {
       return hidden.view().Rows(first, count);
     };
     model.logits = [&](MatrixView<const float> from, MatrixView<float> to) {
-      (*network)->Logits(from, to);
+      return (*network)->Logits(from, to);
     };
     const auto report = ScoreTask(pool, *task, model);
     ASSERT_TRUE(report) << report.error().message;

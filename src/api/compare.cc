@@ -218,7 +218,7 @@ class Comparing {
                 },
             .logits =
                 [this, &model](MatrixView<const float> hidden, MatrixView<float> logits) {
-                  network_->Logits(hidden, model.final_norm, logits);
+                  return network_->Logits(hidden, model.final_norm, logits);
                 }};
   }
 

@@ -53,7 +53,7 @@ class Runner {
   }
 
   Status RunLayer(std::size_t layer) {
-    AWQ_TRY(network_->RunBlock(layer, batches_, cache_, hidden_.view().Rows(0, tokens_)));
+    AWQ_TRY(network_->RunBlock(layer, batches_, *cache_, hidden_.view().Rows(0, tokens_)));
     source_.Release(layer);
     return {};
   }
@@ -65,7 +65,7 @@ class Runner {
               return MatrixView<const float>(hidden_.view()).Rows(first, count);
             },
             [this](MatrixView<const float> hidden, MatrixView<float> logits) {
-              network_->Logits(hidden, logits);
+              return network_->Logits(hidden, logits);
             }};
   }
 
@@ -75,17 +75,13 @@ class Runner {
       : source_(source),
         network_(std::move(network)),
         batch_windows_(batch_windows),
-        cache_(source.config(), network_->precision(),
-               {.layers = 1,
-                .slots = batch_windows,
-                .capacity_tokens = ctx,
-                .type = network_->kv(),
-                .page_tokens = ctx}) {}
+        cache_(network_->MakeCache(
+            {.layers = 1, .slots = batch_windows, .capacity_tokens = ctx, .page_tokens = ctx})) {}
 
   const model::WeightSource& source_;
   std::unique_ptr<Network> network_;
   std::size_t batch_windows_;
-  KvCache cache_;
+  std::unique_ptr<KvCache> cache_;
   std::vector<Batch> batches_;
   Matrix<float> hidden_;
   std::size_t tokens_ = 0;

@@ -98,14 +98,14 @@ Status WindowScorer::Score(std::size_t first, std::size_t count, const ScoredMod
 Status WindowScorer::ScoreTile(const Tile& tile, const ScoredModel* reference,
                                std::span<const ScoredModel> models, TileLogits& logits) {
   const auto fill = [&](const ScoredModel& model, Logits& to) {
-    model.logits(model.hidden(tile.hidden_row, tile.rows), to.view().Rows(0, tile.rows));
+    return model.logits(model.hidden(tile.hidden_row, tile.rows), to.view().Rows(0, tile.rows));
   };
   if (reference != nullptr) {
-    fill(*reference, logits.reference);
+    AWQ_TRY(fill(*reference, logits.reference));
     AWQ_TRY(ScoreReference(tile, logits.reference));
   }
   for (std::size_t m = 0; m < models.size(); ++m) {
-    fill(models[m], logits.model);
+    AWQ_TRY(fill(models[m], logits.model));
     AWQ_TRY(ScoreModel(tile, logits, models_[m]));
   }
   return {};

@@ -49,7 +49,7 @@ struct ScoredModel {
   // first token that is scored in a call. Valid until the next call.
   std::function<MatrixView<const float>(std::size_t first, std::size_t count)> hidden;
   // Logits [rows, vocab_size] of hidden states [rows, hidden_size].
-  std::function<void(MatrixView<const float> hidden, MatrixView<float> logits)> logits;
+  std::function<Status(MatrixView<const float> hidden, MatrixView<float> logits)> logits;
 };
 
 // Rows of logits that are held at once: at most 32 MiB, at least one.

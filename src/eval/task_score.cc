@@ -70,8 +70,8 @@ Result<std::vector<double>> ChoiceLogLikelihoods(ThreadPool& pool, std::span<con
     for (std::size_t r = 0; r < tile.size(); ++r) {
       std::copy_n(model.hidden(tile[r].row, 1).data, hidden.cols(), hidden.row(r));
     }
-    model.logits(std::as_const(hidden).view().Rows(0, tile.size()),
-                 logits.view().Rows(0, tile.size()));
+    AWQ_TRY(model.logits(std::as_const(hidden).view().Rows(0, tile.size()),
+                         logits.view().Rows(0, tile.size())));
     pool.ParallelFor(tile.size(), [&](std::size_t r, std::size_t) {
       nll[r] = NegativeLogLikelihood({logits.row(r), logits.cols()}, tile[r].token);
     });

@@ -34,13 +34,14 @@ class FakeModel {
             [this, first](std::size_t begin, std::size_t count) {
               return std::as_const(hidden_).view().Rows(first + begin, count);
             },
-            [this](MatrixView<const float> hidden, MatrixView<float> logits) {
+            [this](MatrixView<const float> hidden, MatrixView<float> logits) -> Status {
               largest_tile = std::max(largest_tile, logits.rows);
               rows += logits.rows;
               for (std::size_t r = 0; r < logits.rows; ++r) {
                 const auto token = static_cast<std::size_t>(hidden(r, 0));
                 for (std::size_t v = 0; v < vocab_; ++v) logits(r, v) = Logit(token, v);
               }
+              return {};
             }};
   }
 

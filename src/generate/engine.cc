@@ -39,7 +39,6 @@ transformer::CacheShape ShapeFor(const Network& network, const EngineOptions& op
   return {.layers = network.config().num_hidden_layers,
           .slots = options.sequences + options.kept_sequences,
           .capacity_tokens = network.positions(),
-          .type = network.kv(),
           .pages = options.pages > 0 ? options.pages
                                      : options.sequences * of_one + options.kept_sequences,
           .page_tokens = options.page_tokens};
@@ -74,17 +73,15 @@ struct Engine::Sequence {
 };
 
 Engine::Engine(Network& network, const EngineOptions& options)
-    : network_(network),
-      options_(options),
-      cache_(network.config(), network.precision(), ShapeFor(network, options)) {
+    : network_(network), options_(options), cache_(network.MakeCache(ShapeFor(network, options))) {
   AWQ_CHECK_LT(std::size_t{0}, options.sequences);
-  for (std::size_t slot = cache_.shape().slots; slot-- > 0;) free_slots_.push_back(slot);
+  for (std::size_t slot = cache_->shape().slots; slot-- > 0;) free_slots_.push_back(slot);
 }
 
 Engine::~Engine() = default;
 
 EngineLoad Engine::load() const {
-  return {running_.size(), waiting_.size(), kept_.size(), cache_.pages_in_use(), preempted_};
+  return {running_.size(), waiting_.size(), kept_.size(), cache_->pages_in_use(), preempted_};
 }
 
 Status Engine::CheckFits(const Request& request) const {
@@ -102,13 +99,13 @@ Status Engine::CheckFits(const Request& request) const {
                      "token {} of a prompt: the model knows tokens 0 to {}", token, vocab - 1);
   }
   const std::size_t most = tokens + std::min(request.options.max_new_tokens, positions - tokens);
-  const std::size_t wanted = CeilDiv(most, cache_.shape().page_tokens);
-  if (wanted > cache_.shape().pages) {
+  const std::size_t wanted = CeilDiv(most, cache_->shape().page_tokens);
+  if (wanted > cache_->shape().pages) {
     return MakeError(
         ErrorCode::kOutOfMemory,
         "a prompt of {} tokens and its answer take {} pages of {} tokens; the cache of "
         "keys and values has {}: ask for a shorter answer, or give it more memory",
-        tokens, wanted, cache_.shape().page_tokens, cache_.shape().pages);
+        tokens, wanted, cache_->shape().page_tokens, cache_->shape().pages);
   }
   return {};
 }
@@ -134,10 +131,11 @@ void Engine::Cancel(Id id) {
 }
 
 Status Engine::Step() {
+  AWQ_TRY(cache_->Prepare());
   Plan();
   if (!planned_.empty()) {
     AWQ_TRY(RunPlanned());
-    Draw();
+    AWQ_TRY(Draw());
   }
   RemoveEnded();
   return {};
@@ -167,7 +165,7 @@ void Engine::PlanRunning(std::size_t& budget) {
     PlanPart(sequence, budget);
     if (sequence.has_ended) continue;
     // A prompt has had its pages since it was admitted.
-    while (!cache_.Reserve(Segment{sequence.part, sequence.held, sequence.slot})) {
+    while (!cache_->Reserve(Segment{sequence.part, sequence.held, sequence.slot})) {
       if (DropOldestKept()) continue;
       const bool is_youngest = i + 1 == running_.size();
       if (is_youngest) planned_.pop_back();
@@ -195,20 +193,20 @@ void Engine::PlanWaiting(std::size_t& budget) {
 
 Engine::Admission Engine::Admit(Sequence& sequence) {
   const Source source = FindSource({sequence.tokens.data(), sequence.tokens.size() - 1});
-  if (source.awaited >= source.tokens + cache_.shape().page_tokens) {
+  if (source.awaited >= source.tokens + cache_->shape().page_tokens) {
     return Admission::kAwaitsPrefix;
   }
   const std::size_t slot = free_slots_.back();
-  if (source.tokens > 0) cache_.Share(source.slot, slot, source.tokens);
+  if (source.tokens > 0) cache_->Share(source.slot, slot, source.tokens);
   if (source.kept != SIZE_MAX) {
     std::rotate(kept_.begin() + static_cast<std::ptrdiff_t>(source.kept),
                 kept_.begin() + static_cast<std::ptrdiff_t>(source.kept) + 1, kept_.end());
   }
   const Segment all{sequence.tokens.size() - source.tokens, source.tokens, slot};
-  while (!cache_.Reserve(all)) {
+  while (!cache_->Reserve(all)) {
     if (DropOldestKept()) continue;
     AWQ_CHECK(!running_.empty());  // alone it fits
-    cache_.Truncate(slot, 0);
+    cache_->Truncate(slot, 0);
     return Admission::kNoPages;
   }
   std::erase(free_slots_, slot);
@@ -249,7 +247,7 @@ bool Engine::DropOldestKept() {
 }
 
 void Engine::Release(std::size_t slot) {
-  cache_.Truncate(slot, 0);
+  cache_->Truncate(slot, 0);
   free_slots_.push_back(slot);
 }
 
@@ -264,33 +262,23 @@ void Engine::Preempt() {
 }
 
 Status Engine::RunPlanned() {
-  std::size_t tokens = 0;
-  for (const Sequence* each : planned_) tokens += each->part;
-  const std::size_t width = network_.config().hidden_size;
-  if (hidden_.rows() < tokens) hidden_ = Matrix<float>(tokens, width);
-  const MatrixView<float> hidden = hidden_.view().Rows(0, tokens);
+  std::vector<std::int32_t> tokens;
   Batch batch;
-  std::size_t row = 0;
-  for (const Sequence* each : planned_) {
-    AWQ_TRY(network_.Embed({each->tokens.data() + each->held, each->part},
-                           hidden.Rows(row, each->part)));
-    batch.push_back({each->part, each->held, each->slot});
-    row += each->part;
-  }
-  AWQ_TRY(network_.RunBlocks(batch, cache_, hidden));
-  if (last_.rows() < planned_.size()) last_ = Matrix<float>(planned_.size(), width);
-  row = 0;
+  last_.clear();
   for (Sequence* each : planned_) {
-    row += each->part;
-    each->held += std::exchange(each->part, 0);
-    if (each->pending() > 0) continue;
-    std::copy_n(hidden.row(row - 1), width, last_.row(drawing_.size()));
+    const auto first = each->tokens.begin() + static_cast<std::ptrdiff_t>(each->held);
+    tokens.insert(tokens.end(), first, first + static_cast<std::ptrdiff_t>(each->part));
+    batch.push_back({each->part, each->held, each->slot});
+    if (each->part < each->pending()) continue;
     drawing_.push_back(each);
+    last_.push_back(tokens.size() - 1);
   }
+  AWQ_TRY(network_.Run(tokens, batch, *cache_));
+  for (Sequence* each : planned_) each->held += std::exchange(each->part, 0);
   return {};
 }
 
-void Engine::Draw() {
+Status Engine::Draw() {
   const std::size_t vocab = network_.config().vocab_size;
   const std::size_t most = std::max<std::size_t>(1, kLogitsBytes / (vocab * sizeof(float)));
   const std::size_t rows = std::min(most, drawing_.size());
@@ -298,7 +286,7 @@ void Engine::Draw() {
   std::vector<std::optional<Result<std::int32_t>>> drawn(drawing_.size());
   for (std::size_t first = 0; first < drawing_.size(); first += rows) {
     const std::size_t n = std::min(rows, drawing_.size() - first);
-    network_.Logits(last_.view().Rows(first, n), logits_.view().Rows(0, n));
+    AWQ_TRY(network_.LogitsOf(std::span(last_).subspan(first, n), logits_.view().Rows(0, n)));
     network_.pool().ParallelFor(n, [&](std::size_t i, std::size_t) {
       Sequence& sequence = *drawing_[first + i];
       if (sequence.report.tokens.size() == sequence.request.options.max_new_tokens) return;
@@ -318,6 +306,7 @@ void Engine::Draw() {
       End(sequence, StopReason::kLength);  // no token was asked for
     }
   }
+  return {};
 }
 
 void Engine::Accept(Sequence& sequence, const Result<std::int32_t>& token) {
@@ -344,7 +333,7 @@ void Engine::Shift(Sequence& sequence) {
   const std::size_t gone = Shorten(sequence.tokens, keeps, before);
   sequence.report.shifted_tokens += gone;
   sequence.held = std::min(keeps, before / 2);
-  cache_.Truncate(sequence.slot, sequence.held);
+  cache_->Truncate(sequence.slot, sequence.held);
 }
 
 void Engine::End(Sequence& sequence, StopReason reason) {

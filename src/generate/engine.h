@@ -68,7 +68,7 @@ class Engine {
   Status Step();
 
   EngineLoad load() const;
-  std::size_t page_bytes() const { return cache_.page_bytes(); }
+  std::size_t page_bytes() const { return cache_->page_bytes(); }
 
  private:
   struct Sequence;
@@ -98,7 +98,7 @@ class Engine {
   bool DropOldestKept();
   void Preempt();  // the youngest
   Status RunPlanned();
-  void Draw();
+  Status Draw();
   void Accept(Sequence& sequence, const Result<std::int32_t>& token);
   void Shift(Sequence& sequence);
   void End(Sequence& sequence, StopReason reason);
@@ -109,7 +109,7 @@ class Engine {
 
   transformer::Network& network_;
   EngineOptions options_;
-  transformer::KvCache cache_;
+  std::unique_ptr<transformer::KvCache> cache_;
   std::vector<std::size_t> free_slots_;
   std::deque<Owner> waiting_;
   std::vector<Owner> running_;  // oldest first
@@ -118,8 +118,7 @@ class Engine {
   std::size_t preempted_ = 0;
   std::vector<Sequence*> planned_;
   std::vector<Sequence*> drawing_;  // whose last token this step has run
-  Matrix<float> hidden_;
-  Matrix<float> last_;  // hidden states of their last tokens
+  std::vector<std::size_t> last_;   // rows of these tokens
   Matrix<float> logits_;
 };
 

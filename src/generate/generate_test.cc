@@ -35,7 +35,7 @@ class Generation : public ::testing::Test {
       EXPECT_TRUE(network_->Embed(tokens, hidden));
       EXPECT_TRUE(network_->RunBlocks({{tokens.size(), 0, 0}}, cache, hidden));
       Matrix<float> logits(1, source_.config().vocab_size);
-      network_->Logits(hidden.view().Rows(tokens.size() - 1, 1), logits);
+      EXPECT_TRUE(network_->Logits(hidden.view().Rows(tokens.size() - 1, 1), logits));
       tokens.push_back(static_cast<std::int32_t>(math::ArgMax(logits.span())));
     }
     return {tokens.begin() + static_cast<std::ptrdiff_t>(prompt), tokens.end()};

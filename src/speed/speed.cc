@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -35,8 +36,9 @@ class Sequences {
  public:
   Sequences(Network& network, std::size_t count, std::size_t capacity_tokens)
       : network_(network),
-        cache_(network.config(), network.precision(),
-               {network.config().num_hidden_layers, count, capacity_tokens, network.kv()}),
+        cache_(network.MakeCache({.layers = network.config().num_hidden_layers,
+                                  .slots = count,
+                                  .capacity_tokens = capacity_tokens})),
         logits_(count, network.config().vocab_size),
         row_bytes_(KvCache::TokenBytes(network.config(), network.precision(), network.kv())) {}
 
@@ -44,11 +46,10 @@ class Sequences {
   Status Fill(std::span<const std::int32_t> prompt, std::size_t slot) {
     for (std::size_t first = 0; first < prompt.size(); first += kPrefillTokens) {
       const std::size_t count = std::min(kPrefillTokens, prompt.size() - first);
-      AWQ_TRY(Run(prompt.subspan(first, count), {{count, first, slot}}));
+      AWQ_TRY(network_.Run(prompt.subspan(first, count), {{count, first, slot}}, *cache_));
     }
-    network_.Logits(hidden_.view().Rows((prompt.size() - 1) % kPrefillTokens, 1),
-                    logits_.view().Rows(slot, 1));
-    return {};
+    const std::size_t last = (prompt.size() - 1) % kPrefillTokens;
+    return network_.LogitsOf({&last, 1}, logits_.view().Rows(slot, 1));
   }
 
   // One more token of each, at `position`.
@@ -60,9 +61,10 @@ class Sequences {
       tokens.push_back(static_cast<std::int32_t>(math::ArgMax(row)));
       batch.push_back({1, position, slot});
     }
-    AWQ_TRY(Run(tokens, batch));
-    network_.Logits(hidden_.view().Rows(0, tokens.size()), logits_);
-    return {};
+    AWQ_TRY(network_.Run(tokens, batch, *cache_));
+    std::vector<std::size_t> rows(tokens.size());
+    std::iota(rows.begin(), rows.end(), std::size_t{0});
+    return network_.LogitsOf(rows, logits_);
   }
 
   // Of the keys and values that a token at `position` sees, in all layers.
@@ -75,18 +77,8 @@ class Sequences {
   }
 
  private:
-  Status Run(std::span<const std::int32_t> tokens, const Batch& batch) {
-    if (hidden_.rows() < tokens.size()) {
-      hidden_ = Matrix<float>(tokens.size(), network_.config().hidden_size);
-    }
-    const MatrixView<float> hidden = hidden_.view().Rows(0, tokens.size());
-    AWQ_TRY(network_.Embed(tokens, hidden));
-    return network_.RunBlocks(batch, cache_, hidden);
-  }
-
   Network& network_;
-  KvCache cache_;
-  Matrix<float> hidden_;
+  std::unique_ptr<KvCache> cache_;
   Matrix<float> logits_;
   std::size_t row_bytes_;  // of one token in one layer
 };

@@ -18,6 +18,11 @@ void ForTokens(ThreadPool& pool, std::size_t tokens, Body body) {
   });
 }
 
+OnInput Telling(Observer* observer, const kernels::Activations& input) {
+  if (observer == nullptr) return {};
+  return [observer, &input](Role site) { observer->OnInput(site, input); };
+}
+
 }  // namespace
 
 std::size_t PreparedBlock::owned_bytes() const {
@@ -93,31 +98,21 @@ BlockRunner::BlockRunner(ThreadPool& pool, const model::ModelConfig& config, con
 
 void BlockRunner::Run(const PreparedBlock& block, Place place, const Batch& batch, KvCache& cache,
                       MatrixView<float> hidden, Observer* observer) {
-  for (const Role last : {Role::kO, Role::kDown}) {
-    MakeInput(block, last, place, batch, cache, hidden, input_, observer);
-    AddOutput(block, last, input_, hidden);
-  }
+  Begin({&block, place, &batch, &cache, hidden, hidden, &input_});
+  RunBlock(*this, Telling(observer, input_));
 }
 
 void BlockRunner::MakeInput(const PreparedBlock& block, Role reader, Place place,
                             const Batch& batch, KvCache& cache, MatrixView<const float> hidden,
                             kernels::Activations& input, Observer* observer) {
-  AWQ_CHECK_EQ(hidden.cols, config_.hidden_size);
-  AWQ_CHECK(cache.precision() == precision_);
-  const bool attention = reader == Role::kQ || reader == Role::kO;
-  const Role first = attention ? Role::kQ : Role::kGate;
-  Normalize(block.norm(attention ? Role::kAttentionNorm : Role::kMlpNorm), hidden, input);
-  if (observer != nullptr) observer->OnInput(first, input);
-  if (reader == first) return;
-  if (attention) {
-    ListTokens(batch, hidden.rows);
-    AWQ_CHECK(cache.Reserve(batch).ok());  // who may run out of pages has asked before
-    MakeAttended(block, place, batch, cache, input);
-  } else {
-    AWQ_CHECK(reader == Role::kDown);
-    MakeGated(block, input);
-  }
-  if (observer != nullptr) observer->OnInput(reader, input);
+  Begin({&block, place, &batch, &cache, hidden, {}, &input});
+  transformer::MakeInput(*this, reader, Telling(observer, input));
+}
+
+void BlockRunner::Begin(const Task& task) {
+  AWQ_CHECK_EQ(task.hidden.cols, config_.hidden_size);
+  AWQ_CHECK(task.cache->precision() == precision_);
+  task_ = task;
 }
 
 void BlockRunner::ListTokens(const Batch& batch, std::size_t rows) {
@@ -131,47 +126,52 @@ void BlockRunner::ListTokens(const Batch& batch, std::size_t rows) {
   AWQ_CHECK_EQ(rows, tokens_.size());
 }
 
-// From the normalized hidden states to what o_proj reads.
-void BlockRunner::MakeAttended(const PreparedBlock& block, Place place, const Batch& batch,
-                               KvCache& cache, kernels::Activations& input) {
-  const std::size_t tokens = input.tokens();
-  const MatrixView<float> queries = Take(0, tokens, config_.q_width());
-  const MatrixView<float> keys = Take(1, tokens, config_.kv_width());
-  const MatrixView<float> values = Take(2, tokens, config_.kv_width());
-  const kernels::Linear::Product products[] = {{&block.linear(Role::kQ), queries},
-                                               {&block.linear(Role::kK), keys},
-                                               {&block.linear(Role::kV), values}};
-  kernels::Linear::Apply(pool_, input, products);
-  NormAndRotate(block.norm(Role::kQNorm), queries);
-  NormAndRotate(block.norm(Role::kKNorm), keys);
-  ForTokens(pool_, tokens, [&](std::size_t t) {
-    cache.Store({place.cache_layer, tokens_[t].slot, tokens_[t].position}, {keys.row(t), keys.cols},
-                {values.row(t), values.cols});
-  });
-
-  const MatrixView<float> attended = Take(3, tokens, config_.q_width());
-  attention_.Run({&config_, place.cache_layer, config_.sliding_window[place.layer]}, batch, cache,
-                 queries, attended);
-  input.Assign(pool_, attended);
-}
-
-// From the normalized hidden states to what down_proj reads.
-void BlockRunner::MakeGated(const PreparedBlock& block, kernels::Activations& input) {
-  const MatrixView<float> gate = Take(0, input.tokens(), config_.intermediate_size);
-  const MatrixView<float> up = Take(1, input.tokens(), config_.intermediate_size);
-  const kernels::Linear::Product products[] = {{&block.linear(Role::kGate), gate},
-                                               {&block.linear(Role::kUp), up}};
-  kernels::Linear::Apply(pool_, input, products);
-  input.Fill(pool_, gate.rows, gate.cols, [&](std::size_t t, std::span<float> row) {
-    math::SiluMul({gate.row(t), gate.cols}, {up.row(t), up.cols}, row);
-  });
-}
-
-void BlockRunner::Normalize(const std::vector<float>& weight, MatrixView<const float> rows,
-                            kernels::Activations& to) {
+void BlockRunner::Normalize(Role norm) {
   const auto eps = static_cast<float>(config_.rms_norm_eps);
-  to.Fill(pool_, rows.rows, rows.cols, [&](std::size_t t, std::span<float> row) {
+  const MatrixView<const float> rows = task_.hidden;
+  const std::vector<float>& weight = task_.block->norm(norm);
+  task_.input->Fill(pool_, rows.rows, rows.cols, [&](std::size_t t, std::span<float> row) {
     math::RmsNorm({rows.row(t), rows.cols}, weight, eps, row);
+  });
+}
+
+void BlockRunner::Multiply(std::span<const Role> readers) {
+  std::array<kernels::Linear::Product, 3> products;
+  for (std::size_t i = 0; i < readers.size(); ++i) {
+    const kernels::Linear& linear = task_.block->linear(readers[i]);
+    products_[i] = Take(i, task_.input->tokens(), linear.out_features());
+    products[i] = {&linear, products_[i]};
+  }
+  kernels::Linear::Apply(pool_, *task_.input, std::span(products).first(readers.size()));
+}
+
+void BlockRunner::RotateAndStore() {
+  const auto& [queries, keys, values] = products_;
+  KvCache& cache = *task_.cache;
+  ListTokens(*task_.batch, queries.rows);
+  AWQ_CHECK(cache.Reserve(*task_.batch).ok());  // who may run out of pages has asked before
+  NormAndRotate(task_.block->norm(Role::kQNorm), queries);
+  NormAndRotate(task_.block->norm(Role::kKNorm), keys);
+  ForTokens(pool_, tokens_.size(), [&](std::size_t t) {
+    cache.Store({task_.place.cache_layer, tokens_[t].slot, tokens_[t].position},
+                {keys.row(t), keys.cols}, {values.row(t), values.cols});
+  });
+}
+
+void BlockRunner::Attend() {
+  const MatrixView<float> queries = products_[0];
+  const MatrixView<float> attended = Take(3, queries.rows, queries.cols);
+  const Place place = task_.place;
+  attention_.Run({&config_, place.cache_layer, config_.sliding_window[place.layer]}, *task_.batch,
+                 *task_.cache, queries, attended);
+  task_.input->Assign(pool_, attended);
+}
+
+void BlockRunner::Gate() {
+  const MatrixView<float> gate = products_[0];
+  const MatrixView<float> up = products_[1];
+  task_.input->Fill(pool_, gate.rows, gate.cols, [&](std::size_t t, std::span<float> row) {
+    math::SiluMul({gate.row(t), gate.cols}, {up.row(t), up.cols}, row);
   });
 }
 
@@ -196,6 +196,10 @@ void BlockRunner::AddOutput(const PreparedBlock& block, Role reader,
   ForTokens(pool_, hidden.rows, [&](std::size_t t) {
     math::Add({output.row(t), output.cols}, {hidden.row(t), hidden.cols});
   });
+}
+
+void BlockRunner::AddOutput(Role reader) {
+  AddOutput(*task_.block, reader, *task_.input, task_.sums);
 }
 
 void BlockRunner::ReleaseScratch() {

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "base/threads.h"
@@ -12,12 +13,11 @@
 #include "model/weights.h"
 #include "transformer/attention.h"
 #include "transformer/batch.h"
+#include "transformer/forward.h"
 #include "transformer/kv_cache.h"
 #include "transformer/rope.h"
 
 namespace awq::transformer {
-
-using model::Role;
 
 struct PreparedBlock {
   std::array<kernels::Linear, model::kRoles> linears;
@@ -51,7 +51,7 @@ class Observer {
 };
 
 // Runs blocks over batches. Holds the scratch memory, so one per thread of control.
-class BlockRunner {
+class BlockRunner : private BlockSteps {
  public:
   // `rope` must cover every position and outlive the runner, as must the pool and the config.
   BlockRunner(ThreadPool& pool, const model::ModelConfig& config, const RopeTable& rope,
@@ -66,9 +66,7 @@ class BlockRunner {
   void Run(const PreparedBlock& block, Place place, const Batch& batch, KvCache& cache,
            MatrixView<float> hidden, Observer* observer = nullptr);
 
-  // The pieces of Run, for callers that stop between them: what `reader` (kQ, kO, kGate or kDown)
-  // reads, from the block's input for kQ and kO, from what AddOutput(kO) makes of it for kGate and
-  // kDown.
+  // The pieces of Run, for callers that stop between them (forward.h): what `reader` reads.
   void MakeInput(const PreparedBlock& block, Role reader, Place place, const Batch& batch,
                  KvCache& cache, MatrixView<const float> hidden, kernels::Activations& input,
                  Observer* observer = nullptr);
@@ -79,11 +77,24 @@ class BlockRunner {
                  MatrixView<float> hidden);
 
  private:
-  void MakeAttended(const PreparedBlock& block, Place place, const Batch& batch, KvCache& cache,
-                    kernels::Activations& input);
-  void MakeGated(const PreparedBlock& block, kernels::Activations& input);
-  void Normalize(const std::vector<float>& weight, MatrixView<const float> rows,
-                 kernels::Activations& to);
+  // What the steps work on.
+  struct Task {
+    const PreparedBlock* block = nullptr;
+    Place place;
+    const Batch* batch = nullptr;
+    KvCache* cache = nullptr;
+    MatrixView<const float> hidden;
+    MatrixView<float> sums;  // hidden, where outputs are added
+    kernels::Activations* input = nullptr;
+  };
+
+  void Begin(const Task& task);
+  void Normalize(Role norm) override;
+  void Multiply(std::span<const Role> readers) override;
+  void RotateAndStore() override;
+  void Attend() override;
+  void Gate() override;
+  void AddOutput(Role reader) override;
   void ListTokens(const Batch& batch, std::size_t rows);
   void NormAndRotate(const std::vector<float>& norm, MatrixView<float> heads);
   MatrixView<float> Take(std::size_t which, std::size_t rows, std::size_t cols);
@@ -93,12 +104,14 @@ class BlockRunner {
   const RopeTable& rope_;
   kernels::Precision precision_;
   Attention attention_;
+  Task task_;
   struct Token {
     std::size_t slot = 0;
     std::size_t position = 0;
   };
   std::vector<Token> tokens_;  // of the batch that is running
   kernels::Activations input_;
+  std::array<MatrixView<float>, 3> products_;  // of the last Multiply, in scratch_
   std::array<Buffer<float>, 4> scratch_;
 };
 

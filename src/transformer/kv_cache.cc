@@ -51,8 +51,9 @@ std::size_t KvCache::Bytes(const model::ModelConfig& config, math::Precision pre
 }
 
 KvCache::KvCache(const model::ModelConfig& config, math::Precision precision,
-                 const CacheShape& shape)
+                 const CacheShape& shape, std::unique_ptr<PageStore> store)
     : shape_(Completed(shape)),
+      store_(std::move(store)),
       precision_(precision),
       element_(ElementOf(shape.type, precision)),
       kv_heads_(config.num_key_value_heads),
@@ -67,24 +68,32 @@ std::size_t KvCache::page_bytes() const {
   return page_rows() * (row_bytes_ + (element_ == KvElement::kInt8 ? sizeof(float) : 0));
 }
 
-KvCache::PageId KvCache::Take() {
+PageId KvCache::Take() {
   AWQ_CHECK_LT(in_use_, shape_.pages);
   PageId id = 0;
   if (free_.empty()) {
-    Page page;
-    page.rows = Buffer<std::byte>::Zeros(page_rows() * row_bytes_);
-    if (element_ == KvElement::kInt8) page.scales = Buffer<float>::Zeros(page_rows());
-    pages_.push_back(std::move(page));
+    pages_.emplace_back();
     id = static_cast<PageId>(pages_.size() - 1);
   } else {
     id = free_.back();
     free_.pop_back();
-    std::ranges::fill(pages_[id].rows, std::byte{});
-    std::ranges::fill(pages_[id].scales, 0.0F);
   }
+  Clear(id);
   pages_[id].references = 1;
   ++in_use_;
   return id;
+}
+
+void KvCache::Clear(PageId id) {
+  Page& page = pages_[id];
+  if (store_) return store_->Clear(id);
+  if (page.rows.size() > 0) {
+    std::ranges::fill(page.rows, std::byte{});
+    std::ranges::fill(page.scales, 0.0F);
+    return;
+  }
+  page.rows = Buffer<std::byte>::Zeros(page_rows() * row_bytes_);
+  if (element_ == KvElement::kInt8) page.scales = Buffer<float>::Zeros(page_rows());
 }
 
 void KvCache::Drop(PageId page) {
@@ -93,8 +102,12 @@ void KvCache::Drop(PageId page) {
   --in_use_;
 }
 
-KvCache::PageId KvCache::Copy(PageId from, std::size_t tokens) {
+PageId KvCache::Copy(PageId from, std::size_t tokens) {
   const PageId id = Take();
+  if (store_) {
+    store_->Copy(from, id, tokens);
+    return id;
+  }
   const Page& source = pages_[from];
   Page& to = pages_[id];
   for (std::size_t row = 0; row < page_rows(); row += shape_.page_tokens) {
@@ -125,6 +138,7 @@ Status KvCache::Reserve(const Segment& segment) {
                      "pages of {} tokens, and {} are free; run fewer sequences, or shorter ones",
                      end, wanted, shape_.pages, shape_.page_tokens, shape_.pages - in_use_);
   }
+  if (wanted > 0) AWQ_TRY(Prepare());
   for (std::size_t i = first; i < std::min(count, table.size()); ++i) {
     if (pages_[table[i]].references == 1) continue;
     const std::size_t start = i * shape_.page_tokens;
@@ -156,6 +170,7 @@ void KvCache::Truncate(std::size_t slot, std::size_t tokens) {
 
 void KvCache::Store(const Place& place, std::span<const float> keys,
                     std::span<const float> values) {
+  AWQ_CHECK(!store_);
   const std::size_t index = place.position / shape_.page_tokens;
   AWQ_CHECK_LT(index, tables_[place.slot].size());
   Page& page = pages_[tables_[place.slot][index]];
@@ -187,6 +202,7 @@ void KvCache::StoreRow(Page& page, std::size_t row, std::span<const float> value
 }
 
 KvRows KvCache::Rows(const Head& head, std::size_t position, bool is_value) const {
+  AWQ_CHECK(!store_);
   const std::vector<PageId>& table = tables_[head.slot];
   AWQ_CHECK_LT(position / shape_.page_tokens, table.size());
   const Page& page = pages_[table[position / shape_.page_tokens]];

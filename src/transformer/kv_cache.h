@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -36,10 +37,24 @@ struct CacheShape {
   std::size_t page_tokens = kPageTokens;
 };
 
+using PageId = std::uint32_t;
+
+// Where the rows of pages lie, if not in the host's memory.
+class PageStore {
+ public:
+  virtual ~PageStore() = default;
+  // Before the first page is taken. Error: no memory for all that there can be.
+  virtual Status Prepare() = 0;
+  virtual void Clear(PageId page) = 0;
+  // The first tokens of each head.
+  virtual void Copy(PageId from, PageId to, std::size_t tokens) = 0;
+};
+
 // Thread contract: tokens may be stored, and rows read, by many threads; all else by one alone.
 class KvCache {
  public:
-  KvCache(const model::ModelConfig& config, math::Precision precision, const CacheShape& shape);
+  KvCache(const model::ModelConfig& config, math::Precision precision, const CacheShape& shape,
+          std::unique_ptr<PageStore> store = nullptr);
 
   // Of all pages that there can be. A page takes memory from its first use on.
   static std::size_t Bytes(const model::ModelConfig& config, math::Precision precision,
@@ -55,15 +70,22 @@ class KvCache {
   std::size_t pages_in_use() const { return in_use_; }
   std::size_t page_bytes() const;
 
+  // The store's, where there is one: so that its error comes before the first token.
+  Status Prepare() { return store_ ? store_->Prepare() : Status(); }
   // Pages for the tokens that will be stored, none of them shared: copied where they were, up to
-  // the first such token. To be called before they are. Error: too few are left; nothing has
-  // changed then.
+  // the first such token. To be called before they are. Error: too few are left, or the store's;
+  // nothing has changed then.
   Status Reserve(const Segment& segment);
   Status Reserve(const Batch& batch);  // those before the one that fails have theirs
   // `slot`, which has no pages, begins with the first tokens of another.
   void Share(std::size_t from_slot, std::size_t slot, std::size_t tokens);
   // Keeps that many first tokens of a slot.
   void Truncate(std::size_t slot, std::size_t tokens);
+
+  // Null: in the host's memory, as all that follows demands.
+  PageStore* store() const { return store_.get(); }
+  // The pages of a slot, in order.
+  std::span<const PageId> table(std::size_t slot) const { return tables_[slot]; }
 
   struct Place {
     std::size_t layer = 0;
@@ -84,7 +106,6 @@ class KvCache {
   KvRows Values(const Head& head, std::size_t position) const { return Rows(head, position, true); }
 
  private:
-  using PageId = std::uint32_t;
   struct Page {
     Buffer<std::byte> rows;  // see FirstRow
     Buffer<float> scales;    // by row; of kInt8 only
@@ -100,11 +121,13 @@ class KvCache {
   KvRows Rows(const Head& head, std::size_t position, bool is_value) const;
   void StoreRow(Page& page, std::size_t row, std::span<const float> values);
   PageId Take();
+  void Clear(PageId id);
   void Drop(PageId page);
   // A page with the first rows of another's heads.
   PageId Copy(PageId from, std::size_t tokens);
 
   CacheShape shape_;
+  std::unique_ptr<PageStore> store_;
   math::Precision precision_;
   KvElement element_;
   std::size_t kv_heads_;

@@ -10,8 +10,11 @@
 #include <vector>
 
 #include "base/threads.h"
+#include "kernels/linear.h"
 #include "model/weights.h"
+#include "transformer/batch.h"
 #include "transformer/block.h"
+#include "transformer/kv_cache.h"
 
 namespace awq::transformer {
 
@@ -36,6 +39,7 @@ class Network {
   static Result<std::unique_ptr<Network>> Create(ThreadPool& pool,
                                                  const model::WeightSource& source,
                                                  const NetworkOptions& options);
+  virtual ~Network() = default;
 
   ThreadPool& pool() const { return pool_; }
   const model::ModelConfig& config() const { return source_.config(); }
@@ -49,45 +53,58 @@ class Network {
     std::size_t weight_bytes = 0;
     std::size_t multiplications = 0;
   };
-  Work BlockWork() const;
-  Work HeadWork() const;
+  virtual Work BlockWork() const = 0;
+  virtual Work HeadWork() const = 0;
 
-  // hidden [tokens, hidden_size]. Error: a token outside the vocabulary.
-  Status Embed(std::span<const std::int32_t> tokens, MatrixView<float> hidden);
+  // Where its keys and values are; `shape` but for the type, which is kv().
+  virtual std::unique_ptr<KvCache> MakeCache(const CacheShape& shape) const;
+
+  // --- Tokens to logits: what is between stays where the network computes. ---
+
+  // Error: a token outside the vocabulary, or the cache has too few pages left; nothing was run
+  // then.
+  virtual Status Run(std::span<const std::int32_t> tokens, const Batch& batch, KvCache& cache);
+  // logits [rows, vocab_size] of these rows of the last Run.
+  virtual Status LogitsOf(std::span<const std::size_t> rows, MatrixView<float> logits);
+
+  // --- The same in pieces, with hidden states [tokens, hidden_size] of the caller's. ---
+
+  // Error: a token outside the vocabulary.
+  Status Embed(std::span<const std::int32_t> tokens, MatrixView<float> hidden) const;
   // All blocks over the batch, keys and values to the cache's layers of the same number. Error: the
   // cache has too few pages left; nothing was run then.
-  Status RunBlocks(const Batch& batch, KvCache& cache, MatrixView<float> hidden);
+  virtual Status RunBlocks(const Batch& batch, KvCache& cache, MatrixView<float> hidden) = 0;
   // One block over many batches: the cache has one layer, which every batch overwrites. Batch b's
   // hidden states are rows [first, first + tokens) in order. For models too large to keep.
-  Status RunBlock(std::size_t layer, std::span<const Batch> batches, KvCache& cache,
-                  MatrixView<float> hidden, Observer* observer = nullptr);
+  virtual Status RunBlock(std::size_t layer, std::span<const Batch> batches, KvCache& cache,
+                          MatrixView<float> hidden, Observer* observer = nullptr) = 0;
   // logits [rows, vocab_size] of hidden states [rows, hidden_size].
-  void Logits(MatrixView<const float> hidden, MatrixView<float> logits) {
-    Logits(hidden, final_norm_, logits);
+  Status Logits(MatrixView<const float> hidden, MatrixView<float> logits) {
+    return Logits(hidden, final_norm_, logits);
   }
   // The same with another final norm [hidden_size].
-  void Logits(MatrixView<const float> hidden, const std::vector<float>& final_norm,
-              MatrixView<float> logits);
+  virtual Status Logits(MatrixView<const float> hidden, const std::vector<float>& final_norm,
+                        MatrixView<float> logits) = 0;
 
- private:
+ protected:
   Network(ThreadPool& pool, const model::WeightSource& source, const NetworkOptions& options);
-  Status Load();
-  // Valid until the next call.
-  Result<const PreparedBlock*> Block(std::size_t layer);
+  Status LoadEnds();  // what is the same on every device
 
   ThreadPool& pool_;
   const model::WeightSource& source_;
   NetworkOptions options_;
   RopeTable rope_;
-  BlockRunner runner_;
   TensorView embedding_;
   std::vector<float> final_norm_;
-  kernels::Linear head_;
-  Arena arena_;                                       // of the blocks, where all are kept
-  std::vector<std::unique_ptr<PreparedBlock>> kept_;  // by layer; null where not kept
-  std::size_t kept_bytes_ = 0;
-  PreparedBlock passing_;
-  kernels::Activations normed_;
+
+ private:
+  Matrix<float> hidden_;  // of the last Run
+  std::size_t rows_ = 0;
+  Matrix<float> wanted_;  // of them
 };
+
+// Of a head that is rounded to so many bits: the largest groups of up to 64 that divide
+// hidden_size. Error: none does.
+Result<quant::Spec> HeadSpec(int bits, std::size_t hidden_size);
 
 }  // namespace awq::transformer

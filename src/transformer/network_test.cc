@@ -41,7 +41,7 @@ Matrix<float> LogitsInCalls(ThreadPool& pool, const model::WeightSource& source,
     Matrix<float> hidden(count, config.hidden_size);
     EXPECT_TRUE((*network)->Embed(std::span(tokens).subspan(done, count), hidden));
     EXPECT_TRUE((*network)->RunBlocks({{count, done, 0}}, cache, hidden));
-    (*network)->Logits(hidden.view(), logits.view().Rows(done, count));
+    EXPECT_TRUE((*network)->Logits(hidden.view(), logits.view().Rows(done, count)));
     done += count;
   }
   EXPECT_EQ(done, tokens.size());
@@ -185,7 +185,7 @@ TEST(Network, BatchedSequencesDoNotSeeEachOther) {
     ASSERT_TRUE((*network)->Embed(ids, hidden));
     ASSERT_TRUE((*network)->RunBlocks(batch, cache, hidden));
     Matrix<float> logits(tokens, config.vocab_size);
-    (*network)->Logits(hidden.view(), logits);
+    EXPECT_TRUE((*network)->Logits(hidden.view(), logits));
     std::size_t row = 0;
     for (const Segment& s : batch) {
       for (std::size_t t = 0; t < s.tokens; ++t, ++row) {

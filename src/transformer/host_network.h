@@ -1,0 +1,42 @@
+// A network on the CPU.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/arena.h"
+#include "transformer/network.h"
+
+namespace awq::transformer {
+
+class HostNetwork final : public Network {
+ public:
+  static Result<std::unique_ptr<Network>> Create(ThreadPool& pool,
+                                                 const model::WeightSource& source,
+                                                 const NetworkOptions& options);
+
+  Work BlockWork() const override;
+  Work HeadWork() const override;
+  Status RunBlocks(const Batch& batch, KvCache& cache, MatrixView<float> hidden) override;
+  Status RunBlock(std::size_t layer, std::span<const Batch> batches, KvCache& cache,
+                  MatrixView<float> hidden, Observer* observer) override;
+  using Network::Logits;
+  Status Logits(MatrixView<const float> hidden, const std::vector<float>& final_norm,
+                MatrixView<float> logits) override;
+
+ private:
+  HostNetwork(ThreadPool& pool, const model::WeightSource& source, const NetworkOptions& options);
+  Status Load();
+  // Valid until the next call.
+  Result<const PreparedBlock*> Block(std::size_t layer);
+
+  BlockRunner runner_;
+  kernels::Linear head_;
+  Arena arena_;                                       // of the blocks, where all are kept
+  std::vector<std::unique_ptr<PreparedBlock>> kept_;  // by layer; null where not kept
+  std::size_t kept_bytes_ = 0;
+  PreparedBlock passing_;
+  kernels::Activations normed_;
+};
+
+}  // namespace awq::transformer
