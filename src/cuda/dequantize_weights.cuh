@@ -69,10 +69,10 @@ __global__ void __launch_bounds__(32 * kDequantizeWarps)
 // y[token][row] += bias[row] for `rows` rows, in y's type.
 template <class T>
 __global__ void __launch_bounds__(256)
-    AddBiasKernel(T* y, const float* bias, int outputs, int first_row, int rows) {
+    AddBiasKernel(T* y, const float* bias, int y_stride, int first_row, int rows) {
   const int row = static_cast<int>(blockIdx.x) * 256 + ThreadInBlock();
   if (row < rows) {
-    T* at = y + static_cast<std::size_t>(blockIdx.y) * static_cast<std::size_t>(outputs) +
+    T* at = y + static_cast<std::size_t>(blockIdx.y) * static_cast<std::size_t>(y_stride) +
             first_row + row;
     *at = FromFloat<T>(ToFloat(*at) + bias[first_row + row]);
   }
@@ -104,8 +104,8 @@ Fault LaunchAddBias(const Launcher& launcher, const LinearCall& call, int first_
   shape.blocks.x = static_cast<unsigned>((rows + 255) / 256);
   shape.blocks.y = static_cast<unsigned>(call.tokens);
   shape.threads = 256;
-  return launcher(AddBiasKernel<T>, shape, static_cast<T*>(call.y), call.bias,
-                  call.weights.shape.outputs, first_row, rows);
+  return launcher(AddBiasKernel<T>, shape, static_cast<T*>(call.y), call.bias, call.OutputStride(),
+                  first_row, rows);
 }
 
 }  // namespace AWQ_CUDA_SIDE

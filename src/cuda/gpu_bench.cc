@@ -33,6 +33,7 @@ LinearCall CallOf(const LinearRow& row) {
   call.x_type = row.x_type;
   call.tokens = row.tokens;
   call.y_type = row.y_type;
+  call.y_stride = static_cast<int>(row.y_stride());
   return call;
 }
 

@@ -25,8 +25,11 @@ struct LinearCall {
   const void* x = nullptr;      // [tokens][inputs], aligned to 16 bytes
   int tokens = 0;
   Float y_type = Float::kHalf;  // x's or kSingle
-  void* y = nullptr;            // [tokens][outputs]
+  void* y = nullptr;            // [tokens][outputs], a row every y_stride
+  int y_stride = 0;             // elements; 0: outputs
   const float* bias = nullptr;  // [outputs], or none
+
+  int OutputStride() const { return y_stride == 0 ? weights.shape.outputs : y_stride; }
 };
 
 // Scratch memory of kernels that put partial sums together. One stream at a time may use it.

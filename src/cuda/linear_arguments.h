@@ -15,7 +15,7 @@ struct LinearArguments {
   void* y;
   const float* bias;
   Float y_type;
-  int tokens, inputs, outputs;
+  int tokens, inputs, outputs, y_stride;
   int group_inputs, groups;
   int panels, units;
   std::uint32_t group_inverse;  // ceil(2^31 * 32 / group_inputs)
@@ -44,6 +44,7 @@ inline LinearArguments ArgumentsOf(const LinearCall& call) {
           call.tokens,
           shape.inputs,
           shape.outputs,
+          call.OutputStride(),
           shape.group_inputs,
           layout.groups,
           layout.panels,
@@ -59,7 +60,7 @@ __device__ __forceinline__ void WriteOutput(const LinearArguments& args, int tok
     return;
   }
   const float y = args.bias == nullptr ? value : value + args.bias[row];
-  const std::size_t at = static_cast<std::size_t>(token) * static_cast<std::size_t>(args.outputs) +
+  const std::size_t at = static_cast<std::size_t>(token) * static_cast<std::size_t>(args.y_stride) +
                          static_cast<std::size_t>(row);
   if (args.y_type == Float::kSingle) {
     static_cast<float*>(args.y)[at] = y;

@@ -41,6 +41,10 @@ TEST(LinearStream, CutsTheLineAnywhere) {
   ExpectStreamRight({{8, 32, 4, 32}, 1}, 132);
 }
 
+TEST(LinearStream, LeavesWhatIsBetweenRows) {
+  ExpectStreamRight({{72, 128, 4, 64}, 5, Float::kHalf, Float::kSingle, true, 24}, 1);
+}
+
 TEST(LinearStream, RoundsAndAddsABias) {
   for (const Float type : {Float::kHalf, Float::kBfloat16}) {
     ExpectStreamRight({{72, 128, 4, 64}, 5, type, type, true}, 1);

@@ -34,6 +34,10 @@ TEST(LinearTile, TakesEveryTile) {
   ExpectTileRight<64>({{128, 448, 4, 64}, 70, Float::kBfloat16}, 1);
 }
 
+TEST(LinearTile, LeavesWhatIsBetweenRows) {
+  ExpectTileRight<16>({{72, 192, 4, 64}, 17, Float::kHalf, Float::kHalf, true, 8}, 1);
+}
+
 TEST(LinearTile, SharesATileAmongBlocks) {
   for (const int multiprocessors :
        {1, 2, 3}) {  // 2, 4 and 5 parts of 41 units; the last is half one

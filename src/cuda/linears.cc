@@ -84,7 +84,7 @@ Fault Linears::MultiplyDense(const LinearCall& call, StreamHandle stream) {
     product.outputs = std::min(panels * kPanelRows, shape.outputs - row);
     product.inputs = shape.inputs;
     product.tokens = call.tokens;
-    product.y_stride = shape.outputs;
+    product.y_stride = call.OutputStride();
     product.x_type = call.x_type;
     product.y_type = call.y_type;
     product.scratch = dense_scratch_.data();

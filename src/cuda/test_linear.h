@@ -85,6 +85,9 @@ struct LinearRow {
   Float x_type = Float::kHalf;
   Float y_type = Float::kSingle;
   bool has_bias = false;
+  int y_gap = 0;  // elements between rows of y
+
+  std::size_t y_stride() const { return static_cast<std::size_t>(shape.outputs + y_gap); }
 };
 
 inline std::string Describe(const LinearRow& row) {
@@ -92,7 +95,8 @@ inline std::string Describe(const LinearRow& row) {
          std::to_string(row.shape.bits) + " bits, groups of " +
          std::to_string(row.shape.group_inputs) + ", " + std::to_string(row.tokens) +
          " tokens of " + (row.x_type == Float::kHalf ? "f16" : "bf16") +
-         (row.y_type == Float::kSingle ? "" : ", rounded") + (row.has_bias ? ", bias" : "");
+         (row.y_type == Float::kSingle ? "" : ", rounded") + (row.has_bias ? ", bias" : "") +
+         (row.y_gap > 0 ? ", rows apart" : "");
 }
 
 inline float FromBits(Float type, std::uint16_t bits) {
@@ -116,9 +120,8 @@ struct LinearProblem {
   // Bytes of y, which begins as NaN.
   std::vector<unsigned char> EmptyOutput() const {
     const std::size_t size = row.y_type == Float::kSingle ? 4 : 2;
-    return std::vector<unsigned char>(
-        size * static_cast<std::size_t>(row.tokens) * static_cast<std::size_t>(row.shape.outputs),
-        0xff);
+    return std::vector<unsigned char>(size * static_cast<std::size_t>(row.tokens) * row.y_stride(),
+                                      0xff);
   }
 
   LinearRow row;
@@ -127,6 +130,15 @@ struct LinearProblem {
   std::vector<std::uint16_t, PackedWeights::Aligned<std::uint16_t>> x;
   std::vector<float> bias;
 };
+
+inline bool GapsAreTouched(const LinearRow& row, const std::vector<unsigned char>& y) {
+  const std::size_t size = row.y_type == Float::kSingle ? 4 : 2;
+  const std::size_t written = size * static_cast<std::size_t>(row.shape.outputs);
+  for (std::size_t at = 0; at < y.size(); ++at) {
+    if (at % (size * row.y_stride()) >= written && y[at] != 0xff) return true;
+  }
+  return false;
+}
 
 // Says where y differs from double arithmetic by more than the roundings of fp32 sums and of y can
 // make: empty where nowhere. Products are exact. Every sum that a kernel forms passes at most
@@ -137,6 +149,7 @@ struct LinearProblem {
 inline std::string Compare(const LinearProblem& problem, const std::vector<unsigned char>& y,
                            bool weights_are_dense = false) {
   const LinearRow& row = problem.row;
+  if (GapsAreTouched(row, y)) return Describe(row) + ": wrote between the rows";
   const double roundings = 4 * 17 + row.shape.inputs / 32 + 64;
   const double of_y = row.y_type == Float::kHalf       ? 0x1p-11
                       : row.y_type == Float::kBfloat16 ? 0x1p-8
@@ -157,8 +170,7 @@ inline std::string Compare(const LinearProblem& problem, const std::vector<unsig
         magnitude += std::abs(term);
       }
       const std::size_t at =
-          static_cast<std::size_t>(token) * static_cast<std::size_t>(row.shape.outputs) +
-          static_cast<std::size_t>(output);
+          static_cast<std::size_t>(token) * row.y_stride() + static_cast<std::size_t>(output);
       float found = 0;
       if (row.y_type == Float::kSingle) {
         std::memcpy(&found, y.data() + 4 * at, 4);

@@ -25,6 +25,7 @@ std::vector<unsigned char> RunEmulated(const LinearProblem& problem, const simt:
   call.tokens = problem.row.tokens;
   call.y_type = problem.row.y_type;
   call.y = y.data();
+  call.y_stride = static_cast<int>(problem.row.y_stride());
   call.bias = problem.row.has_bias ? problem.bias.data() : nullptr;
   const Fault fault =
       launch(simt::EmulatedLauncher(options), call, Workspace{sums.data(), arrivals.data()});

@@ -27,11 +27,12 @@ inline std::vector<LinearTest> LinearTests(bool is_short) {
         tests.push_back({{{136, 352, bits, group}, 11, type}, tile16});
       }
       tests.push_back({{{200, 608, bits, 64}, 35, type, type, true}, tile32});
-      tests.push_back({{{200, 608, bits, 64}, 70, type, type, true}, tile64});
-      tests.push_back({{{200, 608, bits, 64}, 70, type, type, true}, dense});
+      tests.push_back({{{200, 608, bits, 64}, 70, type, type, true, 56}, tile64});
+      tests.push_back({{{200, 608, bits, 64}, 70, type, type, true, 56}, dense});
     }
   }
   tests.push_back({{{8, 32, 4, 32}, 1}, stream});
+  tests.push_back({{{136, 352, 4, 32}, 3, Float::kHalf, Float::kSingle, false, 8}, stream});
   if (!is_short) {
     for (const int tokens : {1, 5, 8}) {
       tests.push_back({{{4096, 4096, 4, 128}, tokens}, stream});
