@@ -37,7 +37,7 @@ endfunction()
 #   *_test.cc   all in one GoogleTest program, NAME_test
 #   *_bench.cc  one Google Benchmark program each
 #   *_fuzz.cc   one libFuzzer program each; without libFuzzer, a test that replays its corpus
-#   main.cc     left to the folder itself
+#   main.cc     left to the folder itself, as are folders below it that have a CMakeLists.txt
 #   *_isa.cc    compiled once per instruction set (see awq_isa_objects); with DOTS also for those that
 #               matter to dot products of narrow numbers: avx512vnni, avx512bf16; neon, dotprod
 # GPU: tests named OnDevice.* have the label gpu; without a device they say that they are skipped.
@@ -46,6 +46,11 @@ endfunction()
 function(awq_module name)
   cmake_parse_arguments(ARG "DOTS;GPU" "" "DEPS;LIBS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cc)
+  file(GLOB others CONFIGURE_DEPENDS */CMakeLists.txt)
+  foreach(other ${others})
+    get_filename_component(other ${other} DIRECTORY)
+    list(FILTER sources EXCLUDE REGEX "^${other}/")
+  endforeach()
   set(tests ${sources})
   set(benches ${sources})
   set(fuzzers ${sources})

@@ -41,8 +41,6 @@ Fault DriverFault() {
                                                  Version(runtime) + ": install a newer driver");
 }
 
-std::string Mebibytes(std::size_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
-
 }  // namespace
 
 Fault Check(cudaError_t error, const char* what) {
@@ -95,8 +93,7 @@ Fault DeviceMemory::Allocate(std::size_t bytes) {
   if (fault.kind == FaultKind::kOutOfMemory) {
     std::size_t free_bytes = 0, total_bytes = 0;
     cudaMemGetInfo(&free_bytes, &total_bytes);
-    fault.message = "out of GPU memory: " + Mebibytes(bytes) + " were asked for, " +
-                    Mebibytes(free_bytes) + " of " + Mebibytes(total_bytes) + " are free";
+    fault.message = OutOfMemory(bytes, free_bytes, total_bytes).message;
   }
   bytes_ = fault ? 0 : bytes;
   data_ = fault ? nullptr : data_;

@@ -35,6 +35,14 @@ Fault FreeMemory(std::size_t* free_bytes, std::size_t* total_bytes);
 // Waits for all streams of the current device, and says what failed in them.
 Fault Synchronize();
 
+// What Allocate says when the device has no room.
+inline Fault OutOfMemory(std::size_t bytes, std::size_t free_bytes, std::size_t total_bytes) {
+  const auto mebibytes = [](std::size_t n) { return std::to_string(n >> 20) + " MiB"; };
+  return MakeFault(FaultKind::kOutOfMemory, "out of GPU memory: " + mebibytes(bytes) +
+                                                " were asked for, " + mebibytes(free_bytes) +
+                                                " of " + mebibytes(total_bytes) + " are free");
+}
+
 // Bytes on the device, aligned to 256.
 class DeviceMemory {
  public:

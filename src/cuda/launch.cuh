@@ -1,5 +1,9 @@
-// Launches on a stream of the current device. For nvcc only.
+// Launches on a stream of the current device; where nvcc does not compile it, of the emulated one.
 #pragma once
+
+#if !defined(__CUDACC__)
+#include "cuda/emulated_device.h"
+#else
 
 #include <cuda_runtime_api.h>
 
@@ -27,7 +31,9 @@ class DeviceLauncher {
                          "asking for shared memory"));
     }
     const dim3 blocks(shape.blocks.x, shape.blocks.y, shape.blocks.z);
+    // clang-format off
     kernel<<<blocks, shape.threads, shape.shared_bytes, stream_>>>(arguments...);
+    // clang-format on
     return Check(cudaGetLastError(), "launching a kernel");
   }
 
@@ -36,3 +42,5 @@ class DeviceLauncher {
 };
 
 }  // namespace awq::cuda
+
+#endif
