@@ -8,77 +8,20 @@
 #include <utility>
 #include <vector>
 
-#include "base/error.h"
 #include "checkpoint/reader.h"
 #include "eval/evaluate.h"
 #include "io/file.h"
 #include "io/json.h"
-#include "quant/group.h"
 #include "testing/paths.h"
+#include "testing/rounded_model.h"
 #include "text/tokenizer.h"
 #include "text/windows.h"
-#include "transformer/block.h"
 
 namespace awq::eval {
 namespace {
 
 constexpr std::size_t kMaxBytes = std::size_t{64} << 20;
 const quant::Spec kRtn{4, 32, false};
-
-// One linear, rounded to the nearest codes of kRtn.
-class Rounded final : public model::PackedSource {
- public:
-  explicit Rounded(const model::Linear& linear)
-      : weights_(transformer::ToFloats(linear.weight)), in_features_(linear.in_features) {}
-
-  Result<quant::QuantizedLinear> Unpack() const override {
-    const std::size_t out_features = weights_.size() / in_features_;
-    quant::QuantizedLinear q;
-    q.spec = kRtn;
-    q.codes = Matrix<std::uint8_t>(out_features, in_features_);
-    q.scales = Matrix<float>(out_features, in_features_ / kRtn.group_size);
-    q.zeros = Matrix<std::uint8_t>(out_features, in_features_ / kRtn.group_size);
-    AWQ_TRY(UnpackRows(0, q));
-    return q;
-  }
-  Status UnpackRows(std::size_t first_row, quant::QuantizedLinear& rows) const override {
-    const quant::GroupQuantizer quantizer(kRtn);
-    for (std::size_t n = 0; n < rows.out_features(); ++n) {
-      quantizer.QuantizeRow(weights_.data() + (first_row + n) * in_features_, nullptr, in_features_,
-                            rows.codes.row(n), rows.scales.row(n), rows.zeros.row(n));
-    }
-    return {};
-  }
-  quant::Spec spec() const override { return kRtn; }
-  std::size_t stored_bytes() const override { return weights_.size() / 2; }
-
- private:
-  std::vector<float> weights_;
-  std::size_t in_features_;
-};
-
-// A model whose linears are rounded as they are asked for.
-class RoundedModel final : public model::WeightSource {
- public:
-  explicit RoundedModel(const model::WeightSource& source) : source_(source) {}
-  const model::ModelConfig& config() const override { return source_.config(); }
-  Result<model::BlockWeights> Block(std::size_t layer) const override {
-    auto block = source_.Block(layer);
-    if (!block) return block.error();
-    for (auto& linear : block->linears) {
-      if (linear) linear->packed = std::make_shared<Rounded>(*linear);
-    }
-    return block;
-  }
-  Result<TensorView> Embedding() const override { return source_.Embedding(); }
-  Result<TensorView> FinalNorm() const override { return source_.FinalNorm(); }
-  Result<TensorView> Head() const override { return source_.Head(); }
-  void Release(std::size_t layer) const override { source_.Release(layer); }
-  void ReleaseAll() const override { source_.ReleaseAll(); }
-
- private:
-  const model::WeightSource& source_;
-};
 
 std::filesystem::path Bundled() { return testing::SourceDir() / "models" / "little-stories"; }
 
@@ -118,7 +61,7 @@ void ExpectRelative(double ours, const nlohmann::json& theirs, double relative) 
 void ExpectRow(const nlohmann::json& row) {
   auto model = checkpoint::ModelDirectory::Open(ModelPath(row));
   ASSERT_TRUE(model) << model.error().message;
-  const RoundedModel rounded(**model);
+  const testing::RoundedModel rounded(**model, {.bits = 4, .group_size = 32});
   const bool with_reference = row.contains("kl_mean_nats");
   const Matrix<std::int32_t> windows = Cut(row, **model);
   ASSERT_EQ(windows.rows(), row.at("windows").get<std::size_t>());

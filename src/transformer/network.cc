@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "transformer/embedding.h"
+#include "transformer/gpu/network.h"
 #include "transformer/host_network.h"
 
 namespace awq::transformer {
@@ -23,6 +24,7 @@ Network::Network(ThreadPool& pool, const model::WeightSource& source, const Netw
 Result<std::unique_ptr<Network>> Network::Create(ThreadPool& pool,
                                                  const model::WeightSource& source,
                                                  const NetworkOptions& options) {
+  if (options.gpu) return gpu::DeviceNetwork::Create(pool, source, options);
   return HostNetwork::Create(pool, source, options);
 }
 

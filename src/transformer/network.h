@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -31,6 +32,10 @@ struct NetworkOptions {
   int head_bits = 16;
   // Of the caches that are made for it.
   KvType kv = KvType::kExact;
+  // Which of NVIDIA's GPUs computes; none: the CPU. There the precision is bf16, or fp16, and
+  // packed linears stay so.
+  std::optional<int> gpu = std::nullopt;
+  bool f16 = false;
 };
 
 // Thread contract: one caller at a time. The source and the pool must outlive it.

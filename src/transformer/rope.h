@@ -15,6 +15,9 @@ class RopeTable {
   RopeTable(const model::ModelConfig& config, std::size_t positions);
 
   std::size_t positions() const { return cosines_.rows(); }
+  // Of all positions, one after another.
+  std::span<const float> cosines() const { return cosines_.span(); }
+  std::span<const float> sines() const { return sines_.span(); }
   std::span<const float> cosines(std::size_t position) const {
     return {cosines_.row(position), cosines_.cols()};
   }

@@ -1,0 +1,77 @@
+// One GPU: its stream, what its linears need, and the first thing that went wrong there.
+#pragma once
+
+#include <awq/result.h>
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "cuda/device.h"
+#include "cuda/linears.h"
+#include "cuda/ops.h"
+
+namespace awq::transformer::gpu {
+
+Error ToError(const cuda::Fault& fault);
+
+// Used by one thread at a time. After a fault nothing is launched any more.
+class Context {
+ public:
+  // Error: no such GPU, one that the kernels are not made for, or a program without them.
+  static Result<std::unique_ptr<Context>> Create(int device);
+
+  cuda::StreamHandle stream() const { return stream_.handle(); }
+  cuda::Linears& linears() { return linears_; }
+
+  // launch() -> cuda::Fault, unless something has failed before.
+  template <class Launch>
+  void Do(const Launch& launch) {
+    if (!fault_) fault_ = launch();
+  }
+  // Waits for what was launched. Error: the first that there was.
+  Status Synchronize();
+  // Without waiting.
+  Status status() const;
+
+ private:
+  Context() = default;
+
+  cuda::Stream stream_;
+  cuda::Linears linears_;
+  cuda::Fault fault_;
+};
+
+// Memory on the device that grows to what is asked for; what was in it is then gone.
+class Scratch {
+ public:
+  // Null where it cannot be had, which the context knows then.
+  template <class T>
+  T* Take(Context& context, std::size_t count) {
+    const std::size_t bytes = count * sizeof(T);
+    if (memory_.bytes() < bytes || memory_.data() == nullptr) {
+      context.Do([&] { return memory_.Allocate(std::max<std::size_t>(bytes, 1)); });
+    }
+    return memory_.template data<T>();
+  }
+  const void* data() const { return memory_.data(); }
+
+ private:
+  cuda::DeviceMemory memory_;
+};
+
+// A copy on the device. What is copied may go when this returns.
+template <class T>
+cuda::DeviceMemory Uploaded(Context& context, std::span<const T> from) {
+  cuda::DeviceMemory memory;
+  if (from.empty()) return memory;
+  context.Do([&] { return memory.Allocate(from.size_bytes()); });
+  context.Do([&] {
+    return cuda::CopyToDevice(memory.data(), from.data(), from.size_bytes(), context.stream());
+  });
+  (void)context.Synchronize();
+  return memory;
+}
+
+}  // namespace awq::transformer::gpu
