@@ -41,6 +41,10 @@ Fault Event::Create() { return NotBuilt(); }
 Fault Event::Record(StreamHandle) const { return NotBuilt(); }
 Fault Event::Synchronize() const { return NotBuilt(); }
 Fault Event::SecondsSince(const Event&, double*) const { return NotBuilt(); }
+Graph::~Graph() = default;
+Fault Graph::Begin(StreamHandle) { return NotBuilt(); }
+Fault Graph::End(StreamHandle) { return NotBuilt(); }
+Fault Graph::Launch(StreamHandle) const { return NotBuilt(); }
 
 Fault CopyOnDevice(void*, const void*, std::size_t, StreamHandle) { return NotBuilt(); }
 Fault StreamLinear(const LinearCall&, const Workspace&, int, StreamHandle) { return NotBuilt(); }

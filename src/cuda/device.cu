@@ -1,6 +1,7 @@
 #include <cuda_runtime_api.h>
 
 #include "cuda/device.h"
+#include "cuda/graph_words.h"
 #include "cuda/launch.cuh"
 
 namespace awq::cuda {
@@ -164,6 +165,50 @@ Fault Event::SecondsSince(const Event& earlier, double* seconds) const {
       Check(cudaEventElapsedTime(&milliseconds, earlier.handle_, handle_), "reading events"));
   *seconds = static_cast<double>(milliseconds) * 1e-3;
   return {};
+}
+
+Graph::~Graph() { Drop(); }
+
+void Graph::Drop() {
+  if (recorded_ != nullptr) {
+    cudaGraph_t graph = nullptr;
+    cudaStreamEndCapture(recorded_, &graph);
+    if (graph != nullptr) {
+      cudaGraphDestroy(graph);
+    }
+    cudaGetLastError();  // of a recording that had failed
+    recorded_ = nullptr;
+  }
+  if (handle_ != nullptr) {
+    cudaGraphExecDestroy(handle_);
+    handle_ = nullptr;
+  }
+}
+
+Fault Graph::Begin(StreamHandle stream) {
+  Drop();
+  AWQ_CUDA_TRY(CheckBegin(stream));
+  AWQ_CUDA_TRY(Check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal),
+                     "beginning to record a graph"));
+  recorded_ = stream;
+  return {};
+}
+
+Fault Graph::End(StreamHandle stream) {
+  AWQ_CUDA_TRY(CheckEnd(recorded_, stream));
+  recorded_ = nullptr;
+  cudaGraph_t graph = nullptr;
+  AWQ_CUDA_TRY(Check(cudaStreamEndCapture(stream, &graph), "recording a graph"));
+  cudaGraphExec_t made = nullptr;
+  const Fault fault = Check(cudaGraphInstantiate(&made, graph, 0), "making a graph ready");
+  cudaGraphDestroy(graph);
+  handle_ = fault ? nullptr : made;
+  return fault;
+}
+
+Fault Graph::Launch(StreamHandle stream) const {
+  return is_ready() ? Check(cudaGraphLaunch(handle_, stream), "running a graph")
+                    : NothingRecorded();
 }
 
 }  // namespace awq::cuda

@@ -11,6 +11,7 @@
 // The runtime's own names of its handles.
 struct CUstream_st;
 struct CUevent_st;
+struct CUgraphExec_st;
 
 namespace awq::cuda {
 
@@ -136,6 +137,41 @@ class Event {
 
  private:
   EventHandle handle_ = nullptr;
+};
+
+// Work of a stream, recorded once and then given to a stream as a whole, with the same addresses
+// and arguments. Recording is a matter of the thread that begins it, which until End may not
+// allocate or give back memory of the device or pinned memory, wait for the device, for the stream
+// or for events recorded in it, or copy from or to host memory that is not pinned: that ends in a
+// fault of the call or of End. Launch once what is to be recorded before it is: the runtime loads a
+// kernel when it is first launched, and libraries allocate then. What is recorded must stay where
+// it is for as long as the graph lives, pinned memory too, which is read when the graph runs.
+class Graph {
+ public:
+  Graph() = default;
+  Graph(Graph&& other) noexcept { *this = std::move(other); }
+  Graph& operator=(Graph&& other) noexcept {
+    std::swap(handle_, other.handle_);
+    std::swap(recorded_, other.recorded_);
+    return *this;
+  }
+  // Not while it runs. Ends a recording that is under way.
+  ~Graph();
+
+  // From now on the stream's work is recorded, and not run. Not of the default stream (null).
+  Fault Begin(StreamHandle stream);
+  // Must follow Begin on the same stream, also where a call between them failed. The graph is now
+  // what was recorded, or, with a fault, nothing.
+  Fault End(StreamHandle stream);
+  // In the stream's order. Such a graph runs once at a time.
+  Fault Launch(StreamHandle stream) const;
+  bool is_ready() const { return handle_ != nullptr; }
+
+ private:
+  void Drop();  // what it has, and what it records
+
+  CUgraphExec_st* handle_ = nullptr;
+  StreamHandle recorded_ = nullptr;  // between Begin and End
 };
 
 }  // namespace awq::cuda

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cuda/copy.h"
+#include "cuda/test_graph.h"
 
 namespace awq::cuda {
 namespace {
@@ -42,6 +43,14 @@ TEST(OnDevice, CopiesThereAndBack) {
   const Fault fault = stream.Synchronize();
   ASSERT_FALSE(fault) << fault.message;
   EXPECT_EQ(in, out);
+}
+
+TEST(OnDevice, GraphsRunWhatWasRecorded) {
+  int count = 0;
+  if (const Fault fault = CountDevices(&count)) {
+    GTEST_SKIP() << "skipped: no CUDA device; " << fault.message;
+  }
+  EXPECT_EQ(CheckGraph(), "");
 }
 
 }  // namespace

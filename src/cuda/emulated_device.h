@@ -2,7 +2,8 @@
 // that otherwise the device's side has (device.h, copy.h, linear_kernels.h, dense_product.h, ops.h,
 // sample.h) is the emulator's, with the launches' own host side. Its memory is the host's, of
 // exactly the sizes that were asked for, and begins as bytes of 0xff, which are NaNs. Streams are
-// done with before the call returns, whose fault is then that of the kernel.
+// done with before the call returns, whose fault is then that of the kernel. What may not be done
+// while a stream is recorded fails here, too.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +35,7 @@ struct EmulatedUse {
 };
 EmulatedUse CountEmulatedUse();
 
-// Does it at its turn in the stream, which is now.
+// Does it at its turn in the stream, which is now, unless the stream is recorded for a Graph.
 Fault RunInStream(StreamHandle stream, std::function<Fault()> work);
 // What a device refuses, and else the kernel.
 Fault RunKernel(const LaunchShape& shape, const std::function<void()>& body);

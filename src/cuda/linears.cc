@@ -13,6 +13,11 @@ constexpr int kMostTokens = 65535;  // blocks of a grid's second dimension
 constexpr std::size_t kDenseWeightsBytes = 64 << 20;
 constexpr std::size_t kDenseScratchBytes = 32 << 20;
 
+// Of dense weights.
+std::size_t PanelBytes(int inputs) {
+  return std::size_t{kPanelRows} * 2 * static_cast<std::size_t>(inputs);
+}
+
 Fault CheckCall(const LinearCall& call) {
   AWQ_CUDA_TRY(CheckShape(call.weights.shape));
   if (call.tokens < 1 || call.tokens > kMostTokens) {
@@ -40,7 +45,27 @@ Fault Linears::Create(int device) {
   const auto multiprocessors = static_cast<std::size_t>(device_.multiprocessors);
   AWQ_CUDA_TRY(sums_.Allocate(kSumsBytesEach * multiprocessors));
   AWQ_CUDA_TRY(arrivals_.Allocate(kMostArrivals * sizeof(int)));
-  return FillBytes(arrivals_.data(), 0, arrivals_.bytes(), nullptr);
+  AWQ_CUDA_TRY(FillBytes(arrivals_.data(), 0, arrivals_.bytes(), nullptr));
+  return Synchronize();  // other streams do not wait for the default one
+}
+
+bool Linears::HasDense() {
+  if (!was_dense_sought_ && !dense_.is_open()) {
+    was_dense_sought_ = true;
+    return !dense_.Open();
+  }
+  return dense_.is_open();
+}
+
+Fault Linears::Reserve(int most_inputs) {
+  if (!HasDense()) {
+    return {};
+  }
+  const std::size_t bytes = std::max(PanelBytes(most_inputs), kDenseWeightsBytes);
+  if (dense_weights_.bytes() < bytes) {
+    AWQ_CUDA_TRY(dense_weights_.Allocate(bytes));
+  }
+  return dense_scratch_.bytes() > 0 ? Fault() : dense_scratch_.Allocate(kDenseScratchBytes);
 }
 
 Fault Linears::Multiply(const LinearCall& call, StreamHandle stream) {
@@ -54,10 +79,8 @@ Fault Linears::MultiplyBy(const LinearChoice& choice, const LinearCall& call, St
   if (choice.way == LinearWay::kStream && call.tokens <= kStreamMostTokens) {
     return StreamLinear(call, work, device_.multiprocessors, stream);
   }
-  if (choice.way == LinearWay::kDense) {
-    if (dense_.is_open() || !dense_.Open()) {
-      return MultiplyDense(call, stream);
-    }
+  if (choice.way == LinearWay::kDense && HasDense()) {
+    return MultiplyDense(call, stream);
   }
   return TileLinear(call, work, choice.tile_tokens, device_.multiprocessors, stream);
 }
@@ -66,12 +89,8 @@ Fault Linears::MultiplyBy(const LinearChoice& choice, const LinearCall& call, St
 Fault Linears::MultiplyDense(const LinearCall& call, StreamHandle stream) {
   const WeightShape& shape = call.weights.shape;
   const WeightLayout layout = LayOut(shape);
-  const std::size_t panel_bytes =
-      std::size_t{kPanelRows} * 2 * static_cast<std::size_t>(shape.inputs);
-  if (dense_weights_.bytes() < std::max(panel_bytes, kDenseWeightsBytes)) {
-    AWQ_CUDA_TRY(dense_weights_.Allocate(std::max(panel_bytes, kDenseWeightsBytes)));
-    AWQ_CUDA_TRY(dense_scratch_.Allocate(kDenseScratchBytes));
-  }
+  const std::size_t panel_bytes = PanelBytes(shape.inputs);
+  AWQ_CUDA_TRY(Reserve(shape.inputs));
   const int stripe = static_cast<int>(std::min<std::size_t>(
       dense_weights_.bytes() / panel_bytes, static_cast<std::size_t>(layout.panels)));
   const std::size_t y_bytes = call.y_type == Float::kSingle ? 4 : 2;

@@ -14,6 +14,11 @@ class Linears {
   // On `device`, which becomes this thread's. Compute capability 8.0 or newer.
   Fault Create(int device);
 
+  // Makes what the dense way else makes when it is first taken: up to 128 MiB or so of scratch
+  // memory for weights of up to `most_inputs` inputs, and the library. A Graph cannot record that,
+  // nor keep its place in memory: call it before, with the most inputs that any call will have.
+  Fault Reserve(int most_inputs);
+
   // y = x W^T + bias by ChooseLinear's way. kUnsupported says what no kernel can take.
   Fault Multiply(const LinearCall& call, StreamHandle stream);
   // By that way; for tests and benchmarks. kStream takes up to 8 tokens.
@@ -23,11 +28,13 @@ class Linears {
   DenseProducts& dense() { return dense_; }
 
  private:
+  bool HasDense();
   Fault MultiplyDense(const LinearCall& call, StreamHandle stream);
 
   DeviceInfo device_;
   DeviceMemory sums_, arrivals_, dense_weights_, dense_scratch_;
   DenseProducts dense_;
+  bool was_dense_sought_ = false;
 };
 
 }  // namespace awq::cuda
