@@ -1,72 +1,12 @@
+#include "cuda/ops.h"
+
 #include <gtest/gtest.h>
 
-#include <cstring>
-#include <memory>
-#include <new>
-
-#include "cuda/attention_decode.cuh"
-#include "cuda/attention_prefill.cuh"
-#include "cuda/emulator.h"
-#include "cuda/kv_rows.cuh"
-#include "cuda/ops_gram.cuh"
-#include "cuda/sample.cuh"
-#include "cuda/test_attention.h"
-#include "cuda/test_gram.h"
-#include "cuda/test_kv_rows.h"
 #include "cuda/test_ops_device.h"
-#include "cuda/test_sample.h"
-#include "cuda/test_token_rows.h"
-#include "cuda/token_rows.cuh"
+#include "cuda/test_ops_emulated.h"
+#include "cuda/test_ops_rows.h"
 
 namespace awq::cuda {
-namespace {
-
-// Memory of exactly the size that was asked for, so that sanitizers see what is beyond.
-class Emulated : public OpsBackend {
- public:
-  explicit Emulated(simt::Options options) : launcher_(options) {}
-
-  using OpsBackend::Fetch;
-  using OpsBackend::Place;
-  void* Place(const void* from, std::size_t bytes) override {
-    memory_.emplace_back(static_cast<unsigned char*>(::operator new(bytes, kAlignment)));
-    if (from == nullptr) {
-      std::memset(memory_.back().get(), 0xff, bytes);
-    } else {
-      std::memcpy(memory_.back().get(), from, bytes);
-    }
-    return memory_.back().get();
-  }
-  void Fetch(void* to, const void* from, std::size_t bytes) override {
-    std::memcpy(to, from, bytes);
-  }
-
-  Fault Run(const EmbedTask& task) override { return LaunchEmbed(launcher_, task); }
-  Fault Run(const NormTask& task) override { return LaunchAddNorm(launcher_, task); }
-  Fault Run(const GateTask& task) override { return LaunchGate(launcher_, task); }
-  Fault Run(const RopeTask& task) override { return LaunchRopeAndStore(launcher_, task); }
-  Fault Run(const DecodeTask& task) override { return LaunchDecode(launcher_, task); }
-  Fault Run(const PrefillTask& task) override { return LaunchPrefill(launcher_, task); }
-  Fault Run(const GramTask& task) override { return LaunchGram(launcher_, task); }
-  Fault Run(const SampleTask& task) override { return LaunchSample(launcher_, task); }
-
- private:
-  static constexpr std::align_val_t kAlignment{16};
-  struct Delete {
-    void operator()(unsigned char* memory) const { ::operator delete(memory, kAlignment); }
-  };
-  simt::EmulatedLauncher launcher_;
-  std::vector<std::unique_ptr<unsigned char, Delete>> memory_;
-};
-
-std::vector<OpsRow> AllRows() {
-  std::vector<OpsRow> all;
-  for (const auto& rows : {TokenRows(), KvRows(), AttentionRows(), SampleRows(), GramRows()})
-    all.insert(all.end(), rows.begin(), rows.end());
-  return all;
-}
-
-}  // namespace
 
 void PrintTo(const OpsRow& row, std::ostream* out) { *out << row.name; }
 
@@ -77,12 +17,12 @@ class OpsRows : public testing::TestWithParam<OpsRow> {};
 TEST_P(OpsRows, Emulated) {
   for (const simt::Options& options :
        {simt::Options{simt::Order::kForward, false}, simt::Options{simt::Order::kShuffled, true}}) {
-    Emulated backend(options);
+    EmulatedOps backend(options);
     EXPECT_EQ(GetParam().check(backend), "");
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, OpsRows, testing::ValuesIn(AllRows()),
+INSTANTIATE_TEST_SUITE_P(All, OpsRows, testing::ValuesIn(AllOpsRows()),
                          [](const auto& each) { return each.param.name; });
 
 TEST(OnDevice, OpsRows) {
@@ -90,7 +30,7 @@ TEST(OnDevice, OpsRows) {
   if (const Fault fault = CountDevices(&count)) {
     GTEST_SKIP() << "skipped: no CUDA device; " << fault.message;
   }
-  for (const OpsRow& row : AllRows()) {
+  for (const OpsRow& row : AllOpsRows()) {
     DeviceOps backend;
     EXPECT_EQ(row.check(backend), "") << row.name;
   }

@@ -10,12 +10,8 @@
 
 #include "cuda/copy.h"
 #include "cuda/emulated_device.h"
-#include "cuda/test_attention.h"
-#include "cuda/test_gram.h"
-#include "cuda/test_kv_rows.h"
 #include "cuda/test_ops_device.h"
-#include "cuda/test_sample.h"
-#include "cuda/test_token_rows.h"
+#include "cuda/test_ops_rows.h"
 
 namespace awq::cuda {
 namespace {
