@@ -295,7 +295,8 @@ std::string ErrorOf(const cuda::EmulatedMachine& machine, const NetworkOptions& 
 TEST(GpuNetwork, WhatIsMissingIsSaid) {
   cuda::EmulatedMachine none;
   none.devices = 0;
-  EXPECT_NE(ErrorOf(none, OnGpu()).find("looking for a GPU"), std::string::npos) << ErrorOf(none, OnGpu());
+  EXPECT_NE(ErrorOf(none, OnGpu()).find("looking for a GPU"), std::string::npos)
+      << ErrorOf(none, OnGpu());
   NetworkOptions third = OnGpu();
   third.gpu = 2;
   EXPECT_NE(ErrorOf({}, third).find("there is no GPU 2"), std::string::npos);

@@ -16,6 +16,8 @@ foreach(test usage cli chat verify interruption hub hub_hostile)
   awq_script_test(${test} cli ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/${test}_test.py
     $<TARGET_FILE:awq>)
 endforeach()
+awq_script_test(device cli ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/device_test.py
+  $<TARGET_FILE:awq_emulated> $<TARGET_FILE:awq>)
 if(AWQ_SANITIZE)
   return()  # the rest says the same of every build, or takes more memory in it
 endif()

@@ -17,7 +17,8 @@
 namespace awq {
 
 // kAuto: bf16 with fp32 accumulation where the CPU multiplies bf16, else f32.
-enum class ComputePrecision : std::uint8_t { kAuto, kF32, kBF16 };
+// kF16 is for a GPU, where kAuto is kBF16 and there is no kF32.
+enum class ComputePrecision : std::uint8_t { kAuto, kF32, kBF16, kF16 };
 
 // What packed linears are multiplied by: kExact as ComputePrecision says, kInt8 rounded to 8 bits
 // in blocks of up to 32; kAuto is kInt8 where the model has packed linears that take it, unless
@@ -47,6 +48,10 @@ struct Runtime {
   std::size_t threads = 0;  // 0: all CPUs this process may use
   ComputePrecision precision = ComputePrecision::kAuto;
   ProgressSink* progress = nullptr;
+  // Where Generate, GenerateMany, Chat, Evaluate and Bench compute: "cpu"; "cuda", the first NVIDIA
+  // GPU, or "cuda:N"; "auto", the first one if there is one that the model fits. The others compute
+  // on the CPU, and refuse anything else.
+  std::string device = "cpu";
 };
 
 // --- Models by name ---
@@ -435,8 +440,9 @@ struct BenchRow {
 
 struct BenchReport {
   std::vector<BenchRow> rows;
-  std::string arithmetic;               // "bf16", "f32" or "int8"
-  std::string instruction_set;          // that packed weights are multiplied with
+  std::string arithmetic;               // "bf16", "f16", "f32" or "int8"
+  std::string device;                   // "cpu", or the GPU's name
+  std::string instruction_set;          // that packed weights are multiplied with, on a CPU
   std::size_t weight_bytes = 0;         // that each step reads
   std::size_t kv_bytes_per_token = 0;   // of keys and values, in all layers
   double first_token_seconds = 0;       // to load it and answer a prompt of one token

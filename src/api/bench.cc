@@ -22,9 +22,11 @@ SpeedFigure FigureOf(const speed::Spread& spread) {
 }
 
 std::string ToMarkdown(const BenchReport& report) {
-  std::string text =
-      "| | prompt | new | batch | threads | tokens/s | GB/s | machine reads | share, % | Gop/s | "
-      "of oneDNN, % |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
+  const bool is_cpu = report.device == "cpu";
+  std::string text = fmt::format(
+      "| | prompt | new | batch | threads | tokens/s | GB/s | {} | share, % | Gop/s | of {}, % |\n"
+      "|---|---|---|---|---|---|---|---|---|---|---|\n",
+      is_cpu ? "machine reads" : "GPU copies", is_cpu ? "oneDNN" : "cuBLASLt");
   for (const BenchRow& row : report.rows) {
     const SpeedFigure& tokens = row.tokens_per_second;
     text += fmt::format(
@@ -60,6 +62,7 @@ std::string ToJson(const BenchReport& report) {
                     {"share_of_product", row.share_of_product}});
   }
   return nlohmann::json{{"arithmetic", report.arithmetic},
+                        {"device", report.device},
                         {"instruction_set", report.instruction_set},
                         {"weight_bytes", report.weight_bytes},
                         {"kv_bytes_per_token", report.kv_bytes_per_token},
@@ -118,15 +121,14 @@ class Bencher {
       report_.first_token_seconds = SecondsSince(start_);
       report_.peak_resident_bytes = ReadMemoryUse().peak_resident_bytes;
     }
-    report_.arithmetic = network->packed() == kernels::Packed::kInt8         ? "int8"
-                         : network->precision() == kernels::Precision::kBF16 ? "bf16"
-                                                                             : "f32";
-    report_.instruction_set = IsaName(ActiveIsa());
+    report_.arithmetic = network->arithmetic();
+    report_.device = network->device();
+    if (report_.device == "cpu") report_.instruction_set = IsaName(ActiveIsa());
     report_.weight_bytes = network->BlockWork().weight_bytes + network->HeadWork().weight_bytes;
     report_.kv_bytes_per_token =
         network->config().num_hidden_layers *
         transformer::KvCache::TokenBytes(network->config(), network->precision(), network->kv());
-    speed::SpeedTest test(pool, *network, options_.repeats);
+    speed::SpeedTest test(*network, options_.repeats);
     const std::size_t prompt = options_.prompt_tokens.front();
     for (const std::size_t tokens : options_.prompt_tokens) {
       AWQ_TRY(Add(test.Prefill(tokens), {.prompt_tokens = tokens, .threads = pool.size()}));

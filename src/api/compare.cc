@@ -99,6 +99,7 @@ class Comparing {
   Result<CompareReport> Go() {
     const auto start = std::chrono::steady_clock::now();
     pipeline::CompareOptions run;
+    AWQ_TRY(api::OnlyOnCpu(runtime_, "comparing"));
     AWQ_ASSIGN(run.contenders, ReadContenders(options_));
     run.precision = api::ResolvePrecision(runtime_.precision);
     run.progress = runtime_.progress;

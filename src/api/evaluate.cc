@@ -86,12 +86,7 @@ Result<EvaluateReport> Evaluate(const EvaluateOptions& options, const Runtime& r
                                  .max_tokens = options.max_tokens},
                                 runtime));
     eval::EvalOptions run;
-    run.precision = api::ResolvePrecision(runtime.precision);
-    AWQ_ASSIGN(const api::ModelArithmetic arithmetic,
-               api::Resolve(options.arithmetic, runtime.precision, *model));
-    run.packed = arithmetic.packed;
-    run.head_bits = arithmetic.head_bits;
-    run.kv = arithmetic.kv;
+    AWQ_ASSIGN(run.network, api::Resolve(runtime, options.arithmetic, *model));
     run.progress = runtime.progress;
     AWQ_ASSIGN(const eval::EvalReport figures,
                eval::Evaluate(pool, *model, reference.get(), windows.ids.view(), run));

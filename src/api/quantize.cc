@@ -32,6 +32,7 @@ fs::path CarrierPath(const fs::path& gguf) { return gguf.string() + ".codes"; }
 Result<pipeline::QuantizeOptions> ToPipeline(const QuantizeOptions& options,
                                              const Runtime& runtime) {
   pipeline::QuantizeOptions run;
+  AWQ_TRY(api::OnlyOnCpu(runtime, "quantizing"));
   run.method = pipeline::FindMethod(options.method);
   if (run.method == nullptr || !run.method->storable()) {
     return MakeError(ErrorCode::kInvalidArgument, "method {}: expected one of {}", options.method,

@@ -1,12 +1,14 @@
 #include "api/runtime.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 
 #include "base/error.h"
 #include "base/isa.h"
 #include "base/memory.h"
 #include "hub/pull.h"
+#include "transformer/gpu/context.h"
 
 namespace awq {
 
@@ -46,8 +48,65 @@ transformer::KvType ToKvType(KvPrecision kv) {
 
 }  // namespace
 
-Result<ModelArithmetic> Resolve(const Arithmetic& arithmetic, ComputePrecision precision,
-                                const checkpoint::StoredModel& model) {
+namespace {
+
+Status CheckHead(const transformer::NetworkOptions& options) {
+  const int bits = options.head_bits;
+  if (bits == 16 || bits == 8 || bits == 4) return {};
+  return MakeError(ErrorCode::kInvalidArgument, "head_bits is {}: expected 16, 8 or 4", bits);
+}
+
+// Where the device is "auto": a GPU that is there, with room for the model and its cache.
+std::optional<int> FirstThatFits(const checkpoint::StoredModel& model) {
+  const auto device = transformer::gpu::DescribeDevice(0);
+  if (!device || device->free_bytes / 10 * 8 < model.weight_bytes()) return std::nullopt;
+  return 0;
+}
+
+Result<std::optional<int>> ReadDevice(const std::string& name,
+                                      const checkpoint::StoredModel& model) {
+  constexpr std::string_view kCuda = "cuda";
+  if (name == "cpu") return std::optional<int>();
+  if (name == "auto") return FirstThatFits(model);
+  if (name == kCuda) return std::optional<int>(0);
+  int number = -1;
+  const char* const end = name.data() + name.size();
+  if (name.starts_with("cuda:")) {
+    const char* const digits = name.data() + kCuda.size() + 1;
+    const auto read = std::from_chars(digits, end, number);
+    if (read.ec == std::errc() && read.ptr == end && number >= 0) return std::optional<int>(number);
+  }
+  return MakeError(ErrorCode::kInvalidArgument, "device {}: expected cpu, cuda, cuda:N or auto",
+                   name);
+}
+
+Result<transformer::NetworkOptions> ResolveOnGpu(int device, const Runtime& runtime,
+                                                 const Arithmetic& arithmetic,
+                                                 const checkpoint::StoredModel& model) {
+  if (runtime.precision == ComputePrecision::kF32) {
+    return MakeError(ErrorCode::kUnsupported,
+                     "precision f32: a GPU computes in bf16 or f16; leave --precision out, or "
+                     "--device for the CPU");
+  }
+  if (arithmetic.activations == Activations::kInt8) {
+    return MakeError(ErrorCode::kUnsupported,
+                     "activations of 8 bits are for the CPU; leave --activations int8 out");
+  }
+  const bool rounds = HasPanels(model) && model.config().hidden_size % 32 == 0;
+  transformer::NetworkOptions options;
+  options.precision = math::Precision::kBF16;
+  options.packed = kernels::Packed::kExact;
+  options.head_bits = arithmetic.head_bits.value_or(rounds ? 8 : 16);
+  options.kv = ToKvType(arithmetic.kv);
+  options.gpu = device;
+  options.f16 = runtime.precision == ComputePrecision::kF16;
+  AWQ_TRY(CheckHead(options));
+  return options;
+}
+
+Result<transformer::NetworkOptions> ResolveOnCpu(const Runtime& runtime,
+                                                 const Arithmetic& arithmetic,
+                                                 const checkpoint::StoredModel& model) {
   const bool some = HasPanels(model);
   if (!some && arithmetic.activations == Activations::kInt8) {
     return MakeError(
@@ -56,22 +115,44 @@ Result<ModelArithmetic> Resolve(const Arithmetic& arithmetic, ComputePrecision p
         "has not; leave --activations int8 out",
         model.path().string());
   }
+  if (runtime.precision == ComputePrecision::kF16) {
+    return MakeError(ErrorCode::kUnsupported,
+                     "precision f16 is for a GPU (--device cuda); the CPU computes in bf16 or f32");
+  }
   // Where nothing else is said. Without vectors of bytes int8 is slower, not faster.
-  const bool rounds = some && precision != ComputePrecision::kF32 && ActiveIsa() != Isa::kBaseline;
+  const bool rounds =
+      some && runtime.precision != ComputePrecision::kF32 && ActiveIsa() != Isa::kBaseline;
   const bool int8 = arithmetic.activations == Activations::kAuto
                         ? rounds
                         : arithmetic.activations == Activations::kInt8;
   const bool head_fits = model.config().hidden_size % 8 == 0;
-  const int head_bits = arithmetic.head_bits.value_or(rounds && head_fits ? 8 : 16);
-  if (head_bits != 16 && head_bits != 8 && head_bits != 4) {
-    return MakeError(ErrorCode::kInvalidArgument, "head_bits is {}: expected 16, 8 or 4",
-                     head_bits);
+  transformer::NetworkOptions options;
+  options.precision = ResolvePrecision(runtime.precision);
+  options.packed = int8   ? kernels::Packed::kInt8
+                   : some ? kernels::Packed::kExact
+                          : kernels::Packed::kDense;
+  options.head_bits = arithmetic.head_bits.value_or(rounds && head_fits ? 8 : 16);
+  options.kv = ToKvType(arithmetic.kv);
+  AWQ_TRY(CheckHead(options));
+  return options;
+}
+
+}  // namespace
+
+Result<transformer::NetworkOptions> Resolve(const Runtime& runtime, const Arithmetic& arithmetic,
+                                            const checkpoint::StoredModel& model) {
+  AWQ_ASSIGN(const std::optional<int> gpu, ReadDevice(runtime.device, model));
+  return gpu ? ResolveOnGpu(*gpu, runtime, arithmetic, model)
+             : ResolveOnCpu(runtime, arithmetic, model);
+}
+
+Status OnlyOnCpu(const Runtime& runtime, std::string_view what) {
+  if (runtime.precision == ComputePrecision::kF16) {
+    return MakeError(ErrorCode::kUnsupported, "{}: precision f16 is for a GPU", what);
   }
-  return ModelArithmetic{.packed = int8   ? kernels::Packed::kInt8
-                                   : some ? kernels::Packed::kExact
-                                          : kernels::Packed::kDense,
-                         .head_bits = head_bits,
-                         .kv = ToKvType(arithmetic.kv)};
+  if (runtime.device == "cpu") return {};
+  return MakeError(ErrorCode::kUnsupported, "{} on device {}: only the CPU does that today", what,
+                   runtime.device);
 }
 
 Result<std::unique_ptr<transformer::Network>> MakeNetwork(ThreadPool& pool,
@@ -79,14 +160,9 @@ Result<std::unique_ptr<transformer::Network>> MakeNetwork(ThreadPool& pool,
                                                           const Runtime& runtime,
                                                           const Arithmetic& arithmetic,
                                                           std::size_t positions) {
-  transformer::NetworkOptions options;
-  options.precision = ResolvePrecision(runtime.precision);
+  AWQ_ASSIGN(transformer::NetworkOptions options, Resolve(runtime, arithmetic, model));
   options.positions = positions;
   options.memory_bytes = AvailableMemoryBytes();
-  AWQ_ASSIGN(const ModelArithmetic resolved, Resolve(arithmetic, runtime.precision, model));
-  options.packed = resolved.packed;
-  options.head_bits = resolved.head_bits;
-  options.kv = resolved.kv;
   return transformer::Network::Create(pool, model, options);
 }
 

@@ -17,6 +17,8 @@
 namespace awq::api {
 
 math::Precision ResolvePrecision(ComputePrecision wanted);
+// For what only the CPU does.
+Status OnlyOnCpu(const Runtime& runtime, std::string_view what);
 
 // For a network of so many positions.
 Result<std::unique_ptr<transformer::Network>> MakeNetwork(ThreadPool& pool,
@@ -24,15 +26,11 @@ Result<std::unique_ptr<transformer::Network>> MakeNetwork(ThreadPool& pool,
                                                           const Runtime& runtime,
                                                           const Arithmetic& arithmetic,
                                                           std::size_t positions);
-// What Arithmetic says of this model. Errors: kInt8 where no linears are for it; a head of neither
-// 16, 8 nor 4 bits.
-struct ModelArithmetic {
-  kernels::Packed packed = kernels::Packed::kDense;
-  int head_bits = 16;
-  transformer::KvType kv = transformer::KvType::kExact;
-};
-Result<ModelArithmetic> Resolve(const Arithmetic& arithmetic, ComputePrecision precision,
-                                const checkpoint::StoredModel& model);
+// What both say of this model: all but positions and limits of memory. Errors: a device that is
+// unknown or not there; kInt8 where no linears are for it, or on a GPU; a precision that the device
+// has not; a head of neither 16, 8 nor 4 bits.
+Result<transformer::NetworkOptions> Resolve(const Runtime& runtime, const Arithmetic& arithmetic,
+                                            const checkpoint::StoredModel& model);
 
 text::BosMode ToBosMode(Bos bos);
 

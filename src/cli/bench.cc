@@ -8,22 +8,25 @@ namespace awq::cli {
 namespace {
 
 struct Flags {
-  explicit Flags(CLI::App& command) : runtime(command, /*with_threads=*/false), json(command) {}
+  explicit Flags(CLI::App& command)
+      : runtime(command, {.threads = false, .device = true}), json(command) {}
   RuntimeFlags runtime;
   JsonFlag json;
   BenchOptions options;
 };
 
 void Show(std::FILE* out, const std::string& model, const BenchReport& report) {
+  const bool is_cpu = report.device == "cpu";
   fmt::print(
       out,
       "{}: {} on {}, {} of weights a step, {} of keys and values a token; first token after {:.2f} "
       "s; {} at the peak (file pages included)\n\n{}\nMedians of repeats, [least, most]. Share: of "
-      "what this machine read right before and after each repeat.\nOf oneDNN: of its product of "
-      "the prompt with one matrix of this model, likewise.\n",
-      model, report.arithmetic, report.instruction_set, Bytes(report.weight_bytes),
-      Bytes(report.kv_bytes_per_token), report.first_token_seconds,
-      Bytes(report.peak_resident_bytes), report.markdown);
+      "what this {} right before and after each repeat.\nOf {}: of its product of the prompt with "
+      "one matrix of this model, likewise.\n",
+      model, report.arithmetic, is_cpu ? report.instruction_set : report.device,
+      Bytes(report.weight_bytes), Bytes(report.kv_bytes_per_token), report.first_token_seconds,
+      Bytes(report.peak_resident_bytes), report.markdown,
+      is_cpu ? "machine read" : "GPU copied, reading and writing", is_cpu ? "oneDNN" : "cuBLASLt");
 }
 
 int Run(Flags& flags) {

@@ -13,7 +13,7 @@ namespace awq::cli {
 namespace {
 
 struct Flags {
-  explicit Flags(CLI::App& command) : runtime(command) {}
+  explicit Flags(CLI::App& command) : runtime(command, {.device = true}) {}
   RuntimeFlags runtime;
   ChatOptions options;
   bool quiet = false;

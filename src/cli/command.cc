@@ -51,15 +51,29 @@ InterruptNotice::~InterruptNotice() {
   }
 }
 
-RuntimeFlags::RuntimeFlags(CLI::App& command, bool with_threads) {
-  if (with_threads) {
+RuntimeFlags::RuntimeFlags(CLI::App& command, Offer offer) {
+  if (offer.threads) {
     command.add_option("--threads", threads_, "Threads to use; 0: all CPUs")
         ->check(WholeNumber(0, 1024))
         ->capture_default_str();
   }
-  command.add_option("--precision", precision_, "Arithmetic: f32, bf16 or what suits the CPU")
-      ->check(CLI::IsMember({"auto", "f32", "bf16"}))
+  std::vector<std::string> precisions = {"auto", "f32", "bf16"};
+  if (offer.device) precisions.emplace_back("f16");
+  command
+      .add_option("--precision", precision_,
+                  offer.device ? "Arithmetic: f32, bf16, or f16 on a GPU; auto is what suits the "
+                                 "CPU, and bf16 on a GPU"
+                               : "Arithmetic: f32, bf16 or what suits the CPU")
+      ->check(CLI::IsMember(precisions))
       ->capture_default_str();
+  if (offer.device) {
+    command
+        .add_option("--device", device_,
+                    "Where to compute: cpu; cuda, the first NVIDIA GPU, or cuda:N; auto, the first "
+                    "one if the model fits it, else the CPU")
+        ->check(NotEmpty())
+        ->capture_default_str();
+  }
   command.add_option("--isa", isa_, "Instruction set of our own loops; else the best of this CPU")
       ->check(CLI::IsMember(InstructionSets()));
 }
@@ -74,8 +88,10 @@ Runtime RuntimeFlags::Make(ProgressSink& progress) const {
   runtime.threads = threads_;
   runtime.precision = precision_ == "f32"    ? ComputePrecision::kF32
                       : precision_ == "bf16" ? ComputePrecision::kBF16
+                      : precision_ == "f16"  ? ComputePrecision::kF16
                                              : ComputePrecision::kAuto;
   runtime.progress = &progress;
+  runtime.device = device_;
   return runtime;
 }
 

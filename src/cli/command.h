@@ -36,12 +36,18 @@ Action AddPull(CLI::App& app);
 // --threads, unless the command has a list of its own, --precision, --isa and a progress bar.
 class RuntimeFlags {
  public:
-  explicit RuntimeFlags(CLI::App& command, bool with_threads = true);
+  struct Offer {
+    bool threads = true;
+    bool device = false;
+  };
+  explicit RuntimeFlags(CLI::App& command, Offer offer);
+  explicit RuntimeFlags(CLI::App& command) : RuntimeFlags(command, Offer()) {}
   Runtime Make(ProgressSink& progress) const;
 
  private:
   std::size_t threads_ = 0;
   std::string precision_ = "auto";
+  std::string device_ = "cpu";
   std::string isa_;
 };
 

@@ -9,7 +9,7 @@ namespace awq::cli {
 namespace {
 
 struct Flags {
-  explicit Flags(CLI::App& command) : runtime(command), json(command) {}
+  explicit Flags(CLI::App& command) : runtime(command, {.device = true}), json(command) {}
   RuntimeFlags runtime;
   JsonFlag json;
   GenerateOptions options;

@@ -24,14 +24,13 @@ class Runner {
   static Result<std::unique_ptr<Runner>> Create(ThreadPool& pool, const model::WeightSource& source,
                                                 const EvalOptions& options, bool is_reference,
                                                 std::size_t ctx, std::size_t batch_windows) {
-    transformer::NetworkOptions network_options;
-    network_options.precision = options.precision;
+    transformer::NetworkOptions network_options = options.network;
     network_options.positions = ctx;
     network_options.keep_bytes = options.working_bytes / 2;
-    if (!is_reference) {
-      network_options.packed = options.packed;
-      network_options.head_bits = options.head_bits;
-      network_options.kv = options.kv;
+    if (is_reference) {
+      network_options.packed = kernels::Packed::kDense;
+      network_options.head_bits = 16;
+      network_options.kv = transformer::KvType::kExact;
     }
     AWQ_ASSIGN(std::unique_ptr<Network> network, Network::Create(pool, source, network_options));
     return std::unique_ptr<Runner>(new Runner(source, std::move(network), ctx, batch_windows));

@@ -9,20 +9,16 @@
 
 #include "base/threads.h"
 #include "eval/score.h"
-#include "kernels/linear.h"
 #include "model/weights.h"
 #include "tensor/tensor.h"
-#include "transformer/kv_cache.h"
+#include "transformer/network.h"
 
 namespace awq::eval {
 
 struct EvalOptions {
-  kernels::Precision precision = kernels::Precision::kF32;
-  // All three of the model; the reference is computed dense, its head in 16 bits, its keys and
-  // values as they are.
-  kernels::Packed packed = kernels::Packed::kDense;
-  int head_bits = 16;  // transformer::NetworkOptions
-  transformer::KvType kv = transformer::KvType::kExact;
+  // But for positions and limits of memory. The reference is computed with the same precision, on
+  // the same device, but dense, its head in 16 bits, its keys and values as they are.
+  transformer::NetworkOptions network = {};
   // Hidden states, and converted copies of weights: half of it each, at least one block and 8192
   // tokens of a width of 4096 (128 MiB a model). Mapped files, the head and up to 64 MiB of logits
   // come on top.

@@ -123,32 +123,23 @@ Speed Summarize(const std::vector<Repeat>& repeats) {
   return speed;
 }
 
-SpeedTest::SpeedTest(ThreadPool& pool, Network& network, std::size_t repeats)
-    : pool_(pool), network_(network), repeats_(std::max<std::size_t>(1, repeats)) {}
+SpeedTest::SpeedTest(Network& network, std::size_t repeats)
+    : network_(network),
+      repeats_(std::max<std::size_t>(1, repeats)),
+      limits_(network.MakeLimits(1)) {}
 
 Spread SpeedTest::reading() const { return SpreadOf(reads_); }
 
 double SpeedTest::Read() {
-  reads_.push_back(reading_.BytesPerSecond(pool_, kProbeSeconds));
+  reads_.push_back(limits_->BytesPerSecond(kProbeSeconds));
   return reads_.back();
 }
 
-math::ProductProbe SpeedTest::MakeProduct(std::size_t tokens) const {
-  const bool int8 = network_.packed() == kernels::Packed::kInt8;
-  const bool bf16 = network_.precision() == kernels::Precision::kBF16;
-  const model::ModelConfig& config = network_.config();
-  return math::ProductProbe(int8   ? math::Product::kInt8
-                            : bf16 ? math::Product::kBF16
-                                   : math::Product::kF32,
-                            {tokens, config.intermediate_size, config.hidden_size});
-}
-
-Result<Speed> SpeedTest::Measure(math::ProductProbe* product,
+Result<Speed> SpeedTest::Measure(transformer::Limits* product,
                                  const std::function<Result<Repeat>()>& run) {
   // Reading comes last: oneDNN's threads, which look for more work for a while, sleep by then.
   const auto limits = [&] {
-    const double products =
-        product == nullptr ? 0 : product->OperationsPerSecond(pool_.size(), kProbeSeconds);
+    const double products = product == nullptr ? 0 : product->OperationsPerSecond(kProbeSeconds);
     return std::pair(Read(), products);
   };
   std::vector<Repeat> repeats;
@@ -173,8 +164,8 @@ Result<Speed> SpeedTest::Prefill(std::size_t tokens) {
   AWQ_TRY(sequences.Fill(prompt, 0));  // all is made ready before it is timed
   const auto blocks = network_.BlockWork();
   const auto head = network_.HeadWork();
-  math::ProductProbe product = MakeProduct(std::min(tokens, kPrefillTokens));
-  return Measure(&product, [&]() -> Result<Repeat> {
+  const auto product = network_.MakeLimits(std::min(tokens, kPrefillTokens));
+  return Measure(product.get(), [&]() -> Result<Repeat> {
     AWQ_TRY(sequences.Fill(prompt, 0));
     const auto times = static_cast<double>(tokens);
     Repeat repeat;

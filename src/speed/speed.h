@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "base/threads.h"
@@ -49,7 +50,7 @@ Spread SpreadOf(std::vector<double> values);
 // what prompts and answers may fill.
 class SpeedTest {
  public:
-  SpeedTest(ThreadPool& pool, transformer::Network& network, std::size_t repeats);
+  SpeedTest(transformer::Network& network, std::size_t repeats);
 
   // A prompt of so many tokens, to the logits of its last.
   Result<Speed> Prefill(std::size_t tokens);
@@ -61,14 +62,13 @@ class SpeedTest {
   Spread reading() const;
 
  private:
-  Result<Speed> Measure(math::ProductProbe* product, const std::function<Result<Repeat>()>& run);
+  // `product`: whose products are measured, too; or null.
+  Result<Speed> Measure(transformer::Limits* product, const std::function<Result<Repeat>()>& run);
   double Read();
-  math::ProductProbe MakeProduct(std::size_t tokens) const;
 
-  ThreadPool& pool_;
   transformer::Network& network_;
   std::size_t repeats_;
-  math::ReadProbe reading_;
+  std::unique_ptr<transformer::Limits> limits_;
   std::vector<double> reads_;
 };
 

@@ -27,7 +27,7 @@ class SpeedOfSmallModel : public ::testing::Test {
   std::unique_ptr<transformer::Network> network_ =
       transformer::Network::Create(pool_, source_, {kernels::Precision::kF32, kPositions, SIZE_MAX})
           .value();
-  SpeedTest test_{pool_, *network_, 1};
+  SpeedTest test_{*network_, 1};
 };
 
 TEST_F(SpeedOfSmallModel, APromptTakesAllWeightsOnceForEachToken) {
@@ -65,7 +65,7 @@ TEST_F(SpeedOfSmallModel, CachedBytesAreThoseOfTheTypeThatHoldsThem) {
   const auto network = transformer::Network::Create(
       pool_, source_, {.positions = kPositions, .kv = transformer::KvType::kInt8});
   ASSERT_TRUE(network);
-  const auto speed = SpeedTest(pool_, **network, 1).Decode(5, 1, 2);
+  const auto speed = SpeedTest(**network, 1).Decode(5, 1, 2);
   ASSERT_TRUE(speed);
   const auto cached = static_cast<double>(2 * config.num_hidden_layers *
                                           config.num_key_value_heads * row_bytes * 2 * 6);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "math/vector.h"
+#include "transformer/host_limits.h"
 
 namespace awq::transformer {
 namespace {
@@ -69,6 +70,12 @@ Network::Work HostNetwork::HeadWork() const {
   Work work;
   Count(head_, work);
   return work;
+}
+
+std::unique_ptr<Limits> HostNetwork::MakeLimits(std::size_t tokens) const {
+  const math::ProductProbe::Shape shape = {tokens, config().intermediate_size,
+                                           config().hidden_size};
+  return std::make_unique<HostLimits>(pool_, precision(), packed(), shape);
 }
 
 Result<const PreparedBlock*> HostNetwork::Block(std::size_t layer) {

@@ -17,6 +17,8 @@ class HostNetwork final : public Network {
 
   Work BlockWork() const override;
   Work HeadWork() const override;
+  std::string device() const override { return "cpu"; }
+  std::unique_ptr<Limits> MakeLimits(std::size_t tokens) const override;
   Status RunBlocks(const Batch& batch, KvCache& cache, MatrixView<float> hidden) override;
   Status RunBlock(std::size_t layer, std::span<const Batch> batches, KvCache& cache,
                   MatrixView<float> hidden, Observer* observer) override;

@@ -28,6 +28,12 @@ Result<std::unique_ptr<Network>> Network::Create(ThreadPool& pool,
   return HostNetwork::Create(pool, source, options);
 }
 
+std::string_view Network::arithmetic() const {
+  if (options_.f16) return "f16";
+  if (packed() == kernels::Packed::kInt8) return "int8";
+  return precision() == kernels::Precision::kBF16 ? "bf16" : "f32";
+}
+
 Status Network::LoadEnds() {
   AWQ_ASSIGN(embedding_, source_.Embedding());
   AWQ_ASSIGN(const TensorView norm, source_.FinalNorm());

@@ -8,6 +8,8 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/threads.h"
@@ -16,6 +18,7 @@
 #include "transformer/batch.h"
 #include "transformer/block.h"
 #include "transformer/kv_cache.h"
+#include "transformer/limits.h"
 
 namespace awq::transformer {
 
@@ -60,6 +63,14 @@ class Network {
   };
   virtual Work BlockWork() const = 0;
   virtual Work HeadWork() const = 0;
+
+  // What linears are multiplied with: "int8", "bf16", "f16" or "f32".
+  std::string_view arithmetic() const;
+  // "cpu", or the GPU's name.
+  virtual std::string device() const = 0;
+  // Of its products: those of so many tokens with the block's widest matrix. The network must
+  // outlive them.
+  virtual std::unique_ptr<Limits> MakeLimits(std::size_t tokens) const = 0;
 
   // Where its keys and values are; `shape` but for the type, which is kv().
   virtual std::unique_ptr<KvCache> MakeCache(const CacheShape& shape) const;

@@ -38,7 +38,24 @@ cuda::Fault CheckDevice(int device) {
                                      device, count));
 }
 
+cuda::Fault Describe(int device, cuda::DeviceInfo* info, std::size_t* free_bytes) {
+  std::size_t total_bytes = 0;
+  AWQ_CUDA_TRY(CheckDevice(device));
+  AWQ_CUDA_TRY(cuda::UseDevice(device));
+  AWQ_CUDA_TRY(cuda::DescribeDevice(device, info));
+  return cuda::FreeMemory(free_bytes, &total_bytes);
+}
+
 }  // namespace
+
+Result<DeviceFacts> DescribeDevice(int device) {
+  cuda::DeviceInfo info;
+  DeviceFacts facts;
+  const cuda::Fault fault = Describe(device, &info, &facts.free_bytes);
+  if (fault) return ToError(fault);
+  facts.name = info.name;
+  return facts;
+}
 
 Error ToError(const cuda::Fault& fault) { return {CodeOf(fault.kind), fault.message}; }
 

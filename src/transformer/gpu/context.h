@@ -3,9 +3,11 @@
 
 #include <awq/result.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 
 #include "cuda/device.h"
@@ -13,6 +15,13 @@
 #include "cuda/ops.h"
 
 namespace awq::transformer::gpu {
+
+struct DeviceFacts {
+  std::string name;
+  std::size_t free_bytes = 0;
+};
+// Error: there is no such GPU, or it cannot be used.
+Result<DeviceFacts> DescribeDevice(int device);
 
 Error ToError(const cuda::Fault& fault);
 

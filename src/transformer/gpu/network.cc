@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "transformer/embedding.h"
+#include "transformer/gpu/limits.h"
 
 namespace awq::transformer::gpu {
 namespace {
@@ -111,6 +112,11 @@ Network::Work DeviceNetwork::BlockWork() const {
 }
 
 Network::Work DeviceNetwork::HeadWork() const { return {head_.bytes(), head_.weights()}; }
+
+std::unique_ptr<Limits> DeviceNetwork::MakeLimits(std::size_t tokens) const {
+  const DeviceLimits::Shape shape = {tokens, config().intermediate_size, config().hidden_size};
+  return std::make_unique<DeviceLimits>(*context_, shape, type());
+}
 
 std::unique_ptr<KvCache> DeviceNetwork::MakeCache(const CacheShape& shape) const {
   CacheShape own = shape;

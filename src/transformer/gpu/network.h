@@ -21,6 +21,8 @@ class DeviceNetwork final : public Network {
 
   Work BlockWork() const override;
   Work HeadWork() const override;
+  std::string device() const override { return context_->linears().device().name; }
+  std::unique_ptr<Limits> MakeLimits(std::size_t tokens) const override;
   // Of as many of the pages as fit.
   std::unique_ptr<KvCache> MakeCache(const CacheShape& shape) const override;
   Status Run(std::span<const std::int32_t> tokens, const Batch& batch, KvCache& cache) override;

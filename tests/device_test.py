@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""--device: on an emulated GPU the commands say what they say on the CPU.
+
+device_test.py AWQ_EMULATED AWQ [unittest arguments]
+"""
+
+import subprocess
+import sys
+import unittest
+
+PLAIN = sys.argv.pop(2)  # the program as it is shipped, on a machine that may have no GPU
+
+from cli_case import AWQ, CALIBRATED, MODEL, TEXT, TIMEOUT_SECONDS, CliTest, strict_json
+
+# The emulator takes a tenth of a second a token.
+PROMPT = ["-p", "Once upon a time", "-n", "6"]
+
+
+class Device(CliTest):
+    def quantized(self):
+        self.succeed("quantize", MODEL, "-o", self.out, "--group-size", "32", *CALIBRATED)
+        return self.out
+
+    def text(self, *arguments):
+        return strict_json(self.succeed("run", *arguments, "--json", "-").stdout)["text"]
+
+    def test_texts_are_the_cpus(self):
+        for model in (self.quantized(), MODEL):
+            exact = self.text(model, *PROMPT, "--precision", "f32", "--head", "16",
+                              "--activations", "exact")
+            for arithmetic in (["--precision", "f16", "--head", "16"], ["--kv", "int8"]):
+                with self.subTest(model=model, arithmetic=arithmetic):
+                    self.assertEqual(
+                        self.text(model, *PROMPT, "--device", "cuda:0", *arithmetic), exact)
+
+    def test_auto_takes_a_gpu(self):
+        done = self.succeed("bench", self.quantized(), "--prompt", "4", "--gen", "1", "--batch",
+                            "1", "--repeats", "1", "--device", "auto", "--json", "-")
+        report = strict_json(done.stdout)
+        self.assertEqual(report["device"], "emulated")
+        self.assertEqual(report["arithmetic"], "bf16")
+        self.assertEqual(report["instruction_set"], "")
+        self.assertTrue(all(row["share_of_reading"] > 0 for row in report["rows"]))
+
+    def test_figures_are_the_cpus(self):
+        model = self.quantized()
+        text = self.work / "text.txt"
+        text.write_text(TEXT.read_text()[:300])
+        common = ["eval", model, "--text", text, "--ctx", "16", "--max-tokens", "48",
+                  "--reference", MODEL, "--json", "-"]
+        cpu = strict_json(self.succeed(*common, "--precision", "f32", "--head", "16").stdout)
+        gpu = strict_json(self.succeed(*common, "--precision", "f16", "--head", "16",
+                                       "--device", "cuda").stdout)
+        self.assertEqual(gpu["tokens"], cpu["tokens"])
+        for key in ("nll_nats_per_token", "kl_mean_nats"):
+            # 11 bits instead of 24 move a logit by some thousandths.
+            self.assertAlmostEqual(gpu[key]["value"], cpu[key]["value"], delta=0.01)
+        self.assertNotEqual(gpu["nll_nats_per_token"], cpu["nll_nats_per_token"])
+
+    def test_chat(self):
+        done = subprocess.run([AWQ, "chat", MODEL, "-n", "3", "--device", "cuda"], input=b"Hello\n",
+                              capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
+        self.assertIn(b"chat_template", done.stderr)  # as on the CPU
+
+    def test_what_is_not_there_is_refused(self):
+        model = self.quantized()
+        for arguments, reason in (
+                (["--device", "cuda:7"], "there is no GPU 7: this machine has 1"),
+                (["--device", "cuda:x"], "expected cpu, cuda, cuda:N or auto"),
+                (["--device", "cuda:-1"], "expected cpu, cuda, cuda:N or auto"),
+                (["--device", "gpu"], "expected cpu, cuda, cuda:N or auto"),
+                (["--device", "cuda", "--precision", "f32"], "a GPU computes in bf16 or f16"),
+                (["--device", "cuda", "--activations", "int8"], "are for the CPU"),
+                (["--precision", "f16"], "is for a GPU")):
+            with self.subTest(arguments=arguments):
+                self.fail_with(reason, "run", model, *PROMPT, *arguments)
+
+    def test_without_a_gpu_the_cpu_works(self):
+        def plain(*arguments):
+            return subprocess.run([PLAIN, "run", MODEL, *PROMPT, *arguments], capture_output=True,
+                                  timeout=TIMEOUT_SECONDS, check=False)
+
+        there = plain("--device", "cuda")
+        if there.returncode == 0:
+            self.skipTest("this machine has a GPU")
+        self.assertEqual(there.returncode, 1)
+        self.assertRegex(there.stderr.decode(), r"(driver|GPU|CUDA).*leave --device out")
+        self.assertEqual(plain("--device", "auto").stdout, plain().stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
