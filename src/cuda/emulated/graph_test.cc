@@ -53,7 +53,10 @@ class EmulatedGraph : public testing::Test {
   PinnedMemory pinned_;
 };
 
-TEST_F(EmulatedGraph, DoesWhatADeviceDoes) { EXPECT_EQ(CheckGraph(), ""); }
+TEST_F(EmulatedGraph, DoesWhatADeviceDoes) {
+  EXPECT_EQ(CheckGraph(true), "");
+  EXPECT_EQ(CheckGraph(false), "");
+}
 
 TEST_F(EmulatedGraph, RunsWhatWasRecordedInItsOrder) {
   Graph graph;
