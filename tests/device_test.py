@@ -35,7 +35,7 @@ class Device(CliTest):
 
     def test_auto_takes_a_gpu(self):
         done = self.succeed("bench", self.quantized(), "--prompt", "4", "--gen", "1", "--batch",
-                            "1", "--repeats", "1", "--device", "auto", "--json", "-")
+                            "1", "--repeat", "1", "--device", "auto", "--json", "-")
         report = strict_json(done.stdout)
         self.assertEqual(report["device"], "emulated")
         self.assertEqual(report["arithmetic"], "bf16")
@@ -54,13 +54,22 @@ class Device(CliTest):
         self.assertEqual(gpu["tokens"], cpu["tokens"])
         for key in ("nll_nats_per_token", "kl_mean_nats"):
             # 11 bits instead of 24 move a logit by some thousandths.
-            self.assertAlmostEqual(gpu[key]["value"], cpu[key]["value"], delta=0.01)
+            self.assertAlmostEqual(gpu[key], cpu[key], delta=0.01)
         self.assertNotEqual(gpu["nll_nats_per_token"], cpu["nll_nats_per_token"])
 
-    def test_chat(self):
-        done = subprocess.run([AWQ, "chat", MODEL, "-n", "3", "--device", "cuda"], input=b"Hello\n",
-                              capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
-        self.assertIn(b"chat_template", done.stderr)  # as on the CPU
+    def test_chats_are_the_cpus(self):
+        model = self.copy_of_model()
+        (model / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }} {% endfor %}")
+
+        def answers(*arguments):
+            done = subprocess.run([AWQ, "chat", model, "-n", "3", "--temperature", "0", *arguments],
+                                  input=b"Once upon a time\nShe saw\n", capture_output=True,
+                                  timeout=TIMEOUT_SECONDS, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return done.stdout
+
+        self.assertEqual(answers("--device", "cuda", "--precision", "f16"),
+                         answers("--precision", "f32"))
 
     def test_what_is_not_there_is_refused(self):
         model = self.quantized()
@@ -73,7 +82,7 @@ class Device(CliTest):
                 (["--device", "cuda", "--activations", "int8"], "are for the CPU"),
                 (["--precision", "f16"], "is for a GPU")):
             with self.subTest(arguments=arguments):
-                self.fail_with(reason, "run", model, *PROMPT, *arguments)
+                self.fails(1, [reason], "run", model, *PROMPT, *arguments)
 
     def test_without_a_gpu_the_cpu_works(self):
         def plain(*arguments):

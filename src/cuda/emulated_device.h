@@ -18,7 +18,7 @@ namespace awq::cuda {
 
 struct EmulatedMachine {
   int devices = 1;
-  std::size_t memory_bytes = std::size_t{1} << 30;  // of each device
+  std::size_t memory_bytes = std::size_t{128} << 20;  // of each device
   int multiprocessors = 3;
   int major = 9, minor = 0;       // compute capability
   bool has_dense_library = true;  // DenseProducts can be opened

@@ -45,7 +45,7 @@ double DeviceLimits::Rate(double seconds, const std::function<cuda::Fault()>& la
 double DeviceLimits::BytesPerSecond(double seconds) {
   std::size_t free_bytes = 0, total_bytes = 0;
   if (cuda::FreeMemory(&free_bytes, &total_bytes)) return 0;
-  const std::size_t bytes = std::min(kCopiedBytes, free_bytes / 4) / 16 * 16;
+  const std::size_t bytes = std::min(kCopiedBytes, free_bytes / 8) / 16 * 16;
   cuda::DeviceMemory from, to;
   if (bytes == 0 || Make(from, bytes, context_.stream()) || Make(to, bytes, context_.stream())) {
     return 0;
