@@ -44,7 +44,7 @@ void Compute(const DenseCall& call) {
             static_cast<float>(sum));
     }
   }
-  std::memset(call.scratch, 0xff, call.scratch_bytes);
+  if (call.scratch_bytes > 0) std::memset(call.scratch, 0xff, call.scratch_bytes);
 }
 
 }  // namespace

@@ -68,6 +68,8 @@ Result<std::unique_ptr<Context>> Context::Create(int device) {
   return context;
 }
 
+void* Context::dense_scratch() { return dense_scratch_.Take<std::byte>(*this, kDenseScratchBytes); }
+
 Status Context::Synchronize() {
   Do([&] { return stream_.Synchronize(); });
   return status();

@@ -25,6 +25,20 @@ Result<DeviceFacts> DescribeDevice(int device);
 
 Error ToError(const cuda::Fault& fault);
 
+class Context;
+
+// Memory on the device that grows to what is asked for; what was in it is then gone.
+class Scratch {
+ public:
+  // Null where it cannot be had, which the context knows then.
+  template <class T>
+  T* Take(Context& context, std::size_t count);
+  const void* data() const { return memory_.data(); }
+
+ private:
+  cuda::DeviceMemory memory_;
+};
+
 // Used by one thread at a time. After a fault nothing is launched any more.
 class Context {
  public:
@@ -39,6 +53,9 @@ class Context {
   void Do(const Launch& launch) {
     if (!fault_) fault_ = launch();
   }
+  // What cuBLASLt may use, and how much that is.
+  void* dense_scratch();
+  static constexpr std::size_t kDenseScratchBytes = std::size_t{32} << 20;
   // Waits for what was launched. Error: the first that there was.
   Status Synchronize();
   // Without waiting.
@@ -49,26 +66,18 @@ class Context {
 
   cuda::Stream stream_;
   cuda::Linears linears_;
+  Scratch dense_scratch_;
   cuda::Fault fault_;
 };
 
-// Memory on the device that grows to what is asked for; what was in it is then gone.
-class Scratch {
- public:
-  // Null where it cannot be had, which the context knows then.
-  template <class T>
-  T* Take(Context& context, std::size_t count) {
-    const std::size_t bytes = count * sizeof(T);
-    if (memory_.bytes() < bytes || memory_.data() == nullptr) {
-      context.Do([&] { return memory_.Allocate(std::max<std::size_t>(bytes, 1)); });
-    }
-    return memory_.template data<T>();
+template <class T>
+T* Scratch::Take(Context& context, std::size_t count) {
+  const std::size_t bytes = count * sizeof(T);
+  if (memory_.bytes() < bytes || memory_.data() == nullptr) {
+    context.Do([&] { return memory_.Allocate(std::max<std::size_t>(bytes, 1)); });
   }
-  const void* data() const { return memory_.data(); }
-
- private:
-  cuda::DeviceMemory memory_;
-};
+  return memory_.data<T>();
+}
 
 // A copy on the device. What is copied may go when this returns.
 template <class T>

@@ -308,6 +308,8 @@ void Linear::Apply(Context& context, const Part& part, const void* x, std::size_
   call.y_stride = static_cast<int>(outputs_);
   call.x_type = type_;
   call.y_type = cuda::Float::kSingle;
+  call.scratch = context.dense_scratch();
+  call.scratch_bytes = Context::kDenseScratchBytes;
   context.Do([&] { return context.linears().dense().Multiply(call, context.stream()); });
 }
 
