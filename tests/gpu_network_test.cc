@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "generate/engine.h"
 #include "testing/random_model.h"
 #include "testing/rounded_model.h"
+#include "transformer/gpu/network.h"
 #include "transformer/network.h"
 
 namespace awq::transformer {
@@ -269,6 +271,102 @@ TEST(GpuNetwork, AnEngineGivesEverySequenceWhatItGetsAlone) {
     EXPECT_EQ(alone[2].size(), 9U);
     EXPECT_EQ(generate(3, kv), alone);
   }
+}
+
+// Batches of decode steps, one after another: how many sequences each has.
+const std::vector<std::size_t> kSteps = {1, 1, 1, 3, 3, 3, 1, 1, 1, 3};
+
+std::vector<generate::Sampler> Samplers(const generate::SamplerOptions& options) {
+  std::vector<generate::Sampler> samplers;
+  for (std::uint64_t slot = 0; slot < 3; ++slot) samplers.emplace_back(options, slot);
+  return samplers;
+}
+
+// Calls step(network, cache, tokens, batch, rows, samplers) for each of kSteps; its tokens are the
+// next step's. How often steps were run as graphs.
+template <class Step>
+std::size_t RunSteps(const model::WeightSource& source, const generate::SamplerOptions& options,
+                     const Step& step) {
+  ThreadPool pool(2);
+  auto network = Network::Create(pool, source, OnGpu());
+  EXPECT_TRUE(network);
+  const auto cache = (*network)->MakeCache(
+      {.layers = source.config().num_hidden_layers, .slots = 3, .capacity_tokens = kTokens});
+  auto samplers = Samplers(options);
+  std::vector<std::size_t> positions(3, 0);
+  std::vector<std::int32_t> next = {3, 4, 5};
+  for (const std::size_t count : kSteps) {
+    Batch batch;
+    std::vector<std::size_t> rows;
+    for (std::size_t slot = 0; slot < count; ++slot) {
+      batch.push_back({1, positions[slot]++, slot});
+      rows.push_back(slot);
+    }
+    const std::vector<std::int32_t> tokens(next.begin(),
+                                           next.begin() + static_cast<std::ptrdiff_t>(count));
+    step(**network, *cache, tokens, batch, rows, samplers, next);
+  }
+  return dynamic_cast<gpu::DeviceNetwork&>(**network).replays();
+}
+
+TEST(GpuNetwork, StepsThatAreRecordedDrawWhatLogitsGive) {
+  const testing::RandomModel source(Config(), DType::kF16);
+  const generate::SamplerOptions all[] = {
+      {},
+      {.temperature = 0.8F, .seed = 3},
+      {.temperature = 1.5F,
+       .top_k = 20,
+       .top_p = 0.95F,
+       .repeat_penalty = 1.3F,
+       .banned_tokens = {1, 2, 7},
+       .wide_tokens = 2,
+       .wide_temperature = 3},
+  };
+  for (const generate::SamplerOptions& options : all) {
+    std::vector<std::int32_t> drawn, expected;
+    const std::size_t replays =
+        RunSteps(source, options,
+                 [&](Network& network, KvCache& cache, const auto& tokens, const Batch& batch,
+                     const auto& rows, auto& samplers, std::vector<std::int32_t>& next) {
+                   std::vector<Draw> draws;
+                   for (const std::size_t row : rows) draws.push_back(samplers[row].draw());
+                   const auto done = network.RunAndDraw(tokens, batch, cache, rows, draws,
+                                                        std::span(next).first(rows.size()));
+                   ASSERT_TRUE(done) << done.error().message;
+                   ASSERT_TRUE(*done);
+                   for (const std::size_t row : rows) {
+                     ASSERT_TRUE(samplers[row].Take(next[row], 50));
+                     drawn.push_back(next[row]);
+                   }
+                 });
+    RunSteps(source, options,
+             [&](Network& network, KvCache& cache, const auto& tokens, const Batch& batch,
+                 const auto& rows, auto& samplers, std::vector<std::int32_t>& next) {
+               Matrix<float> logits(rows.size(), 50);
+               ASSERT_TRUE(network.Run(tokens, batch, cache));
+               ASSERT_TRUE(network.LogitsOf(rows, logits));
+               for (const std::size_t row : rows) {
+                 next[row] = samplers[row].Next({logits.row(row), 50}).value();
+                 expected.push_back(next[row]);
+               }
+             });
+    EXPECT_EQ(drawn, expected);
+    // Not the first step of 1 and of 3, nor the first of 1 after scratch memory had to grow for 3.
+    EXPECT_EQ(replays, kSteps.size() - 3);
+  }
+}
+
+TEST(GpuNetwork, LogitsThatAreNotFiniteAreAnError) {
+  ThreadPool pool(1);
+  testing::RandomModel source(Config(), DType::kF16);
+  std::vector<float> norm(128, 1.0F);
+  norm[5] = std::numeric_limits<float>::quiet_NaN();
+  source.final_norm() = source.Store({128}, norm);
+  auto network = Network::Create(pool, source, OnGpu());
+  ASSERT_TRUE(network);
+  const auto made = generate::Generate(**network, Tokens(4, 1), {.max_new_tokens = 2});
+  ASSERT_FALSE(made);
+  EXPECT_NE(made.error().message.find("not finite"), std::string::npos);
 }
 
 class OnMachine {

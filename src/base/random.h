@@ -12,6 +12,9 @@ class Random {
   explicit Random(std::uint64_t seed, std::uint64_t stream = 0)
       : state_(Mix(Mix(seed) + kStep * stream)) {}
 
+  // What all that follows depends on.
+  std::uint64_t state() const { return state_; }
+
   std::uint64_t Next() { return Mix(state_ += kStep); }
   // In [0, 1), a multiple of 2^-53.
   double Uniform() { return static_cast<double>(Next() >> 11) * 0x1p-53; }

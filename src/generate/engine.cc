@@ -57,6 +57,7 @@ struct Engine::Sequence {
   }
 
   std::size_t pending() const { return tokens.size() - held; }
+  bool wants_token() const { return report.tokens.size() < request.options.max_new_tokens; }
 
   Id id;
   Request request;
@@ -273,25 +274,46 @@ Status Engine::RunPlanned() {
     drawing_.push_back(each);
     last_.push_back(tokens.size() - 1);
   }
-  AWQ_TRY(network_.Run(tokens, batch, *cache_));
+  std::vector<transformer::Draw> draws;
+  for (const Sequence* each : drawing_) draws.push_back(each->sampler.draw());
+  drawn_.resize(drawing_.size());
+  AWQ_ASSIGN(has_drawn_, network_.RunAndDraw(tokens, batch, *cache_, last_, draws, drawn_));
   for (Sequence* each : planned_) each->held += std::exchange(each->part, 0);
   return {};
 }
 
-Status Engine::Draw() {
+Result<Engine::Drawn> Engine::DrawFromLogits() {
   const std::size_t vocab = network_.config().vocab_size;
   const std::size_t most = std::max<std::size_t>(1, kLogitsBytes / (vocab * sizeof(float)));
   const std::size_t rows = std::min(most, drawing_.size());
   if (logits_.rows() < rows) logits_ = Matrix<float>(rows, vocab);
-  std::vector<std::optional<Result<std::int32_t>>> drawn(drawing_.size());
+  Drawn drawn(drawing_.size());
   for (std::size_t first = 0; first < drawing_.size(); first += rows) {
     const std::size_t n = std::min(rows, drawing_.size() - first);
     AWQ_TRY(network_.LogitsOf(std::span(last_).subspan(first, n), logits_.view().Rows(0, n)));
     network_.pool().ParallelFor(n, [&](std::size_t i, std::size_t) {
       Sequence& sequence = *drawing_[first + i];
-      if (sequence.report.tokens.size() == sequence.request.options.max_new_tokens) return;
-      drawn[first + i] = sequence.sampler.Next({logits_.row(i), vocab});
+      if (sequence.wants_token()) drawn[first + i] = sequence.sampler.Next({logits_.row(i), vocab});
     });
+  }
+  return drawn;
+}
+
+Engine::Drawn Engine::TakeDrawn() {
+  Drawn drawn(drawing_.size());
+  for (std::size_t i = 0; i < drawing_.size(); ++i) {
+    if (!drawing_[i]->wants_token()) continue;
+    drawn[i] = drawing_[i]->sampler.Take(drawn_[i], network_.config().vocab_size);
+  }
+  return drawn;
+}
+
+Status Engine::Draw() {
+  Drawn drawn;
+  if (has_drawn_) {
+    drawn = TakeDrawn();
+  } else {
+    AWQ_ASSIGN(drawn, DrawFromLogits());
   }
   for (std::size_t i = 0; i < drawing_.size(); ++i) {
     Sequence& sequence = *drawing_[i];

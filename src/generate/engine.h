@@ -9,6 +9,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -98,6 +99,10 @@ class Engine {
   bool DropOldestKept();
   void Preempt();  // the youngest
   Status RunPlanned();
+  // Of drawing_; nothing where none is wanted.
+  using Drawn = std::vector<std::optional<Result<std::int32_t>>>;
+  Result<Drawn> DrawFromLogits();
+  Drawn TakeDrawn();
   Status Draw();
   void Accept(Sequence& sequence, const Result<std::int32_t>& token);
   void Shift(Sequence& sequence);
@@ -117,8 +122,10 @@ class Engine {
   Id next_id_ = 1;
   std::size_t preempted_ = 0;
   std::vector<Sequence*> planned_;
-  std::vector<Sequence*> drawing_;  // whose last token this step has run
-  std::vector<std::size_t> last_;   // rows of these tokens
+  std::vector<Sequence*> drawing_;   // whose last token this step has run
+  std::vector<std::size_t> last_;    // rows of these tokens
+  std::vector<std::int32_t> drawn_;  // after them, where the network has drawn
+  bool has_drawn_ = false;
   Matrix<float> logits_;
 };
 

@@ -13,6 +13,13 @@ namespace {
 
 constexpr float kColdest = 1e-6F;  // whose inverse a float holds; any colder one is 0
 
+Error NotFinite(std::size_t vocab_size) {
+  return MakeError(ErrorCode::kCorrupt,
+                   "the logits of {} tokens are not finite: the weights are damaged, or too large "
+                   "for the precision of the computation",
+                   vocab_size);
+}
+
 }  // namespace
 
 Sampler::Sampler(const SamplerOptions& options, std::uint64_t stream)
@@ -44,22 +51,40 @@ Result<std::int32_t> Sampler::Next(std::span<float> logits) {
   const std::size_t best = math::ArgMax(logits);
   // A NaN anywhere makes the sum NaN, which ArgMax alone could overlook.
   if (!std::isfinite(math::LogSumExp(logits))) {
-    return MakeError(
-        ErrorCode::kCorrupt,
-        "the logits of {} tokens are not finite: the weights are damaged, or too large "
-        "for the precision of the computation",
-        logits.size());
+    return NotFinite(logits.size());
   }
   auto drawn = static_cast<std::int32_t>(best);
-  const float temperature =
-      drawn_++ < options_.wide_tokens ? options_.wide_temperature : options_.temperature;
-  if (temperature > kColdest) {
-    math::Softmax(logits, 1 / temperature);
+  const float now = temperature();
+  ++drawn_;
+  if (now > kColdest) {
+    math::Softmax(logits, 1 / now);
     const double share = random_.Uniform();
     drawn = cuts() ? PickOfSome(logits, share, best) : Pick(logits, share, best);
   }
   See({&drawn, 1});
   return drawn;
+}
+
+transformer::Draw Sampler::draw() const {
+  return {.temperature = options_.temperature,
+          .top_k = options_.top_k,
+          .top_p = options_.top_p,
+          .min_p = options_.min_p,
+          .repeat_penalty = options_.repeat_penalty,
+          .wide_tokens = options_.wide_tokens,
+          .wide_temperature = options_.wide_temperature,
+          .drawn = drawn_,
+          .random_state = random_.state(),
+          .seen = seen_,
+          .banned = options_.banned_tokens};
+}
+
+Result<std::int32_t> Sampler::Take(std::int32_t token, std::size_t vocab_size) {
+  if (token < 0) return NotFinite(vocab_size);
+  if (temperature() > kColdest) (void)random_.Next();
+  ++drawn_;
+  See({&token, 1});
+  return token;
 }
 
 std::int32_t Sampler::Pick(std::span<const float> probabilities, double mass, std::size_t best) {

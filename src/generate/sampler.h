@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "transformer/draw.h"
 
 namespace awq::generate {
 
@@ -43,12 +44,20 @@ class Sampler {
   // call unless the temperature is 0. Error: no allowed token has a finite logit.
   Result<std::int32_t> Next(std::span<float> logits);
 
+  // What a network needs that draws by itself; valid until the next token. Take is then told what
+  // it drew: a token below 0 is Next's error.
+  transformer::Draw draw() const;
+  Result<std::int32_t> Take(std::int32_t token, std::size_t vocab_size);
+
  private:
   struct Candidate {
     float probability;
     std::int32_t token;
   };
 
+  float temperature() const {
+    return drawn_ < options_.wide_tokens ? options_.wide_temperature : options_.temperature;
+  }
   void Penalize(std::span<float> logits) const;
   // The token where the sum of the probabilities up to it passes `mass`.
   static std::int32_t Pick(std::span<const float> probabilities, double mass, std::size_t best);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <numeric>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -39,32 +38,35 @@ class Sequences {
         cache_(network.MakeCache({.layers = network.config().num_hidden_layers,
                                   .slots = count,
                                   .capacity_tokens = capacity_tokens})),
+        next_(count),
         logits_(count, network.config().vocab_size),
         row_bytes_(KvCache::TokenBytes(network.config(), network.precision(), network.kv())) {}
 
-  // A prompt for one of them, from position 0 on, to the logits of its last token.
+  // A prompt for one of them, from position 0 on, and the most likely token after it.
   Status Fill(std::span<const std::int32_t> prompt, std::size_t slot) {
     for (std::size_t first = 0; first < prompt.size(); first += kPrefillTokens) {
       const std::size_t count = std::min(kPrefillTokens, prompt.size() - first);
-      AWQ_TRY(network_.Run(prompt.subspan(first, count), {{count, first, slot}}, *cache_));
+      const std::span<const std::int32_t> part = prompt.subspan(first, count);
+      if (first + count < prompt.size()) {
+        AWQ_TRY(network_.Run(part, {{count, first, slot}}, *cache_));
+      } else {
+        const std::size_t last = count - 1;
+        AWQ_TRY(RunAndDraw(part, {{count, first, slot}}, {&last, 1}, {&next_[slot], 1}));
+      }
     }
-    const std::size_t last = (prompt.size() - 1) % kPrefillTokens;
-    return network_.LogitsOf({&last, 1}, logits_.view().Rows(slot, 1));
+    return {};
   }
 
   // One more token of each, at `position`.
   Status Step(std::size_t position) {
-    std::vector<std::int32_t> tokens;
     Batch batch;
-    for (std::size_t slot = 0; slot < logits_.rows(); ++slot) {
-      const std::span<const float> row(logits_.row(slot), logits_.cols());
-      tokens.push_back(static_cast<std::int32_t>(math::ArgMax(row)));
+    std::vector<std::size_t> rows;
+    for (std::size_t slot = 0; slot < next_.size(); ++slot) {
       batch.push_back({1, position, slot});
+      rows.push_back(slot);
     }
-    AWQ_TRY(network_.Run(tokens, batch, *cache_));
-    std::vector<std::size_t> rows(tokens.size());
-    std::iota(rows.begin(), rows.end(), std::size_t{0});
-    return network_.LogitsOf(rows, logits_);
+    const std::vector<std::int32_t> tokens = next_;
+    return RunAndDraw(tokens, batch, rows, next_);
   }
 
   // Of the keys and values that a token at `position` sees, in all layers.
@@ -77,8 +79,23 @@ class Sequences {
   }
 
  private:
+  Status RunAndDraw(std::span<const std::int32_t> tokens, const Batch& batch,
+                    std::span<const std::size_t> rows, std::span<std::int32_t> drawn) {
+    const std::vector<transformer::Draw> draws(rows.size());  // the most likely ones
+    AWQ_ASSIGN(const bool has_drawn,
+               network_.RunAndDraw(tokens, batch, *cache_, rows, draws, drawn));
+    if (has_drawn) return {};
+    AWQ_TRY(network_.LogitsOf(rows, logits_.view().Rows(0, rows.size())));
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const std::span<const float> row(logits_.row(i), logits_.cols());
+      drawn[i] = static_cast<std::int32_t>(math::ArgMax(row));
+    }
+    return {};
+  }
+
   Network& network_;
   std::unique_ptr<KvCache> cache_;
+  std::vector<std::int32_t> next_;  // token of each
   Matrix<float> logits_;
   std::size_t row_bytes_;  // of one token in one layer
 };

@@ -59,6 +59,13 @@ Status Network::Run(std::span<const std::int32_t> tokens, const Batch& batch, Kv
   return RunBlocks(batch, cache, hidden);
 }
 
+Result<bool> Network::RunAndDraw(std::span<const std::int32_t> tokens, const Batch& batch,
+                                 KvCache& cache, std::span<const std::size_t>,
+                                 std::span<const Draw>, std::span<std::int32_t>) {
+  AWQ_TRY(Run(tokens, batch, cache));
+  return false;
+}
+
 Status Network::LogitsOf(std::span<const std::size_t> rows, MatrixView<float> logits) {
   AWQ_CHECK_EQ(rows.size(), logits.rows);
   const std::size_t width = config().hidden_size;

@@ -17,6 +17,7 @@
 #include "model/weights.h"
 #include "transformer/batch.h"
 #include "transformer/block.h"
+#include "transformer/draw.h"
 #include "transformer/kv_cache.h"
 #include "transformer/limits.h"
 
@@ -80,7 +81,12 @@ class Network {
   // Error: a token outside the vocabulary, or the cache has too few pages left; nothing was run
   // then.
   virtual Status Run(std::span<const std::int32_t> tokens, const Batch& batch, KvCache& cache);
-  // logits [rows, vocab_size] of these rows of the last Run.
+  // The same, and then, where it returns true, a token of each of `rows` is drawn; else LogitsOf
+  // has what to draw from. A token of -1: the logits are not finite.
+  virtual Result<bool> RunAndDraw(std::span<const std::int32_t> tokens, const Batch& batch,
+                                  KvCache& cache, std::span<const std::size_t> rows,
+                                  std::span<const Draw> draws, std::span<std::int32_t> drawn);
+  // logits [rows, vocab_size] of these rows of the last run.
   virtual Status LogitsOf(std::span<const std::size_t> rows, MatrixView<float> logits);
 
   // --- The same in pieces, with hidden states [tokens, hidden_size] of the caller's. ---

@@ -5,6 +5,12 @@
 
 namespace awq::transformer::gpu {
 
+namespace {
+
+constexpr std::size_t kTableStep = 8;  // pages
+
+}  // namespace
+
 // Each array begins at a multiple of 16 bytes.
 std::size_t PlacedBatch::Append(const void* values, std::size_t count) {
   const std::size_t at = host_.size();
@@ -17,11 +23,11 @@ void PlacedBatch::Place(Context& context, const Batch& batch, const KvCache& cac
                         std::size_t shared) {
   std::vector<std::int32_t> positions, slots, rows;
   std::vector<cuda::Tile> tiles;
-  most_keys_ = 0;
   std::size_t table_pages = 0;
   for (const Segment& segment : batch) {
     table_pages = std::max(table_pages, cache.table(segment.slot).size());
   }
+  table_pages = RoundUp(table_pages, kTableStep);
   std::vector<PageId> tables(batch.size() * table_pages, 0);
   for (std::size_t i = 0; i < batch.size(); ++i) {
     const Segment& segment = batch[i];
@@ -37,7 +43,6 @@ void PlacedBatch::Place(Context& context, const Batch& batch, const KvCache& cac
                       tables.begin() + static_cast<std::ptrdiff_t>(i * table_pages));
     if (count == 1) {
       rows.push_back(row);
-      most_keys_ = std::max(most_keys_, first + 1);
     } else {
       const auto own = cuda::TilesOf({count, first, slot}, row, static_cast<int>(shared));
       tiles.insert(tiles.end(), own.begin(), own.end());

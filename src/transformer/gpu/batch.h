@@ -19,11 +19,13 @@ class PlacedBatch {
   void Place(Context& context, const Batch& batch, const KvCache& cache, std::size_t shared);
 
   std::size_t tokens() const { return tokens_; }
+  bool is_decoded() const { return tile_count_ == 0; }
   cuda::Sequence at() const { return {device_ + positions_, device_ + slots_}; }
   // Single tokens, and the rows that they are.
   int decoded() const { return decoded_; }
   const std::int32_t* decoded_rows() const { return device_ + rows_; }
-  int most_keys() const { return most_keys_; }
+  // Of a table's pages: so that a step looks like those before it for a while.
+  int most_keys() const { return table_pages_ * cuda::kPageTokens; }
   // The others, in tiles.
   int tile_count() const { return tile_count_; }
   const cuda::Tile* tiles() const { return reinterpret_cast<const cuda::Tile*>(device_ + tiles_); }
@@ -41,7 +43,6 @@ class PlacedBatch {
   std::size_t tokens_ = 0;
   std::size_t positions_ = 0, slots_ = 0, rows_ = 0, tiles_ = 0, tables_ = 0;  // places in it
   int decoded_ = 0;
-  int most_keys_ = 0;
   int tile_count_ = 0;
   int table_pages_ = 0;
 };

@@ -54,6 +54,10 @@ class Steps final : public BlockSteps {
   void Begin(const Batch& batch, const KvCache& cache);
   float* hidden() { return hidden_; }
   std::size_t tokens() const { return batch_.tokens(); }
+  // Every segment is one token.
+  bool is_decoding() const { return batch_.is_decoded(); }
+  int table_pages() const { return batch_.table_pages(); }
+  const void* pages() const { return cache_.rows; }
   void Run(const Block& block, std::size_t layer, std::size_t cache_layer);
   // After the last block: hidden() is complete, and what is returned is that of this norm
   // [hidden_size], [tokens, hidden_size] of the type.

@@ -56,6 +56,9 @@ class Context {
   // What cuBLASLt may use, and how much that is.
   void* dense_scratch();
   static constexpr std::size_t kDenseScratchBytes = std::size_t{32} << 20;
+  // How often scratch memory has moved so far.
+  std::size_t moves() const { return moves_; }
+  void CountMove() { ++moves_; }
   // Waits for what was launched. Error: the first that there was.
   Status Synchronize();
   // Without waiting.
@@ -68,6 +71,7 @@ class Context {
   cuda::Linears linears_;
   Scratch dense_scratch_;
   cuda::Fault fault_;
+  std::size_t moves_ = 0;
 };
 
 template <class T>
@@ -75,6 +79,7 @@ T* Scratch::Take(Context& context, std::size_t count) {
   const std::size_t bytes = count * sizeof(T);
   if (memory_.bytes() < bytes || memory_.data() == nullptr) {
     context.Do([&] { return memory_.Allocate(std::max<std::size_t>(bytes, 1)); });
+    context.CountMove();
   }
   return memory_.data<T>();
 }

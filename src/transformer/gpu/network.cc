@@ -193,54 +193,98 @@ Status DeviceNetwork::RunLoaded() {
   return {};
 }
 
-Status DeviceNetwork::Run(std::span<const std::int32_t> tokens, const Batch& batch,
-                          KvCache& cache) {
+Status DeviceNetwork::Place(std::span<const std::int32_t> tokens, const Batch& batch,
+                            KvCache& cache) {
   AWQ_TRY(CheckTokens(tokens, config().vocab_size));
   AWQ_CHECK_EQ(tokens.size(), TokensOf(batch));
   AWQ_TRY(cache.Reserve(batch));
   steps_->Begin(batch, cache);
-  cuda::EmbedTask task;
   auto* const ids = ids_.Take<std::int32_t>(*context_, tokens.size());
   context_->Do([&] {
     return cuda::CopyToDevice(ids, tokens.data(), tokens.size_bytes(), context_->stream());
   });
+  tokens_ = ids;
+  return context_->status();
+}
+
+Status DeviceNetwork::RunPlaced() {
+  cuda::EmbedTask task;
   task.table = table_.data();
   task.type = table_type_;
   task.vocab = static_cast<int>(config().vocab_size);
   task.width = static_cast<int>(config().hidden_size);
-  task.ids = ids;
-  task.tokens = static_cast<int>(tokens.size());
+  task.ids = tokens_;
+  task.tokens = static_cast<int>(steps_->tokens());
   task.hidden = steps_->hidden();
   context_->Do([&] { return cuda::Embed(task, context_->stream()); });
-  AWQ_TRY(RunLoaded());
+  return RunLoaded();
+}
+
+Status DeviceNetwork::Run(std::span<const std::int32_t> tokens, const Batch& batch,
+                          KvCache& cache) {
+  AWQ_TRY(Place(tokens, batch, cache));
+  AWQ_TRY(RunPlaced());
   return context_->status();
 }
 
-const float* DeviceNetwork::Multiply(const void* normed, std::size_t rows) {
+Result<bool> DeviceNetwork::RunAndDraw(std::span<const std::int32_t> tokens, const Batch& batch,
+                                       KvCache& cache, std::span<const std::size_t> rows,
+                                       std::span<const Draw> draws, std::span<std::int32_t> drawn) {
+  AWQ_CHECK_EQ(rows.size(), draws.size());
+  AWQ_CHECK_EQ(rows.size(), drawn.size());
+  AWQ_TRY(Place(tokens, batch, cache));
+  const bool can_draw = !rows.empty() && Sampling::Takes(draws, config().vocab_size);
+  if (!can_draw) {
+    AWQ_TRY(RunPlaced());
+    return rows.empty();
+  }
+  sampling_.Place(*context_, draws, config().vocab_size);
+  Status ran;
+  const auto step = [&] {
+    ran = RunPlaced();
+    if (ran) sampling_.Launch(*context_, Multiply(NormedRows(rows), rows.size()));
+  };
+  if (steps_->is_decoding() && IsAll(rows) && keeps_all_.value_or(false)) {
+    recordings_.Run(*context_,
+                    {tokens.size(), steps_->table_pages(), steps_->pages(), sampling_.has_seen(),
+                     sampling_.has_banned()},
+                    step);
+  } else {
+    step();
+  }
+  AWQ_TRY(ran);
+  AWQ_TRY(sampling_.Fetch(*context_, drawn));
+  return true;
+}
+
+float* DeviceNetwork::Multiply(const void* normed, std::size_t rows) {
   float* const logits = logits_.Take<float>(*context_, rows * config().vocab_size);
   head_.Apply(*context_, normed, rows, logits);
   return logits;
 }
 
+bool DeviceNetwork::IsAll(std::span<const std::size_t> rows) const {
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    AWQ_CHECK_LT(rows[i], steps_->tokens());
+    if (rows[i] != i) return false;
+  }
+  return rows.size() == steps_->tokens();
+}
+
+const void* DeviceNetwork::NormedRows(std::span<const std::size_t> rows) {
+  if (IsAll(rows)) return normed_;
+  const std::vector<std::int32_t> wanted(rows.begin(), rows.end());
+  auto* const list = rows_.Take<std::int32_t>(*context_, rows.size());
+  context_->Do([&] {
+    return cuda::CopyToDevice(list, wanted.data(), wanted.size() * sizeof(std::int32_t),
+                              context_->stream());
+  });
+  return Normalize(steps_->hidden(), list, rows.size(), norm_.data<float>());
+}
+
 Status DeviceNetwork::LogitsOf(std::span<const std::size_t> rows, MatrixView<float> logits) {
   AWQ_CHECK_EQ(rows.size(), logits.rows);
-  std::vector<std::int32_t> wanted;
-  bool is_all = rows.size() == steps_->tokens();
-  for (const std::size_t row : rows) {
-    AWQ_CHECK_LT(row, steps_->tokens());
-    is_all = is_all && row == wanted.size();
-    wanted.push_back(static_cast<std::int32_t>(row));
-  }
-  const void* normed = normed_;
-  if (!is_all) {
-    auto* const list = rows_.Take<std::int32_t>(*context_, rows.size());
-    context_->Do([&] {
-      return cuda::CopyToDevice(list, wanted.data(), wanted.size() * sizeof(std::int32_t),
-                                context_->stream());
-    });
-    normed = Normalize(steps_->hidden(), list, rows.size(), norm_.data<float>());
-  }
-  Download(Multiply(normed, rows.size()), logits);
+  Download(Multiply(NormedRows(rows), rows.size()), logits);
   return context_->Synchronize();
 }
 

@@ -6,6 +6,8 @@
 
 #include "transformer/gpu/block.h"
 #include "transformer/gpu/context.h"
+#include "transformer/gpu/recordings.h"
+#include "transformer/gpu/sampling.h"
 #include "transformer/network.h"
 
 namespace awq::transformer::gpu {
@@ -26,8 +28,13 @@ class DeviceNetwork final : public Network {
   // Of as many of the pages as fit.
   std::unique_ptr<KvCache> MakeCache(const CacheShape& shape) const override;
   Status Run(std::span<const std::int32_t> tokens, const Batch& batch, KvCache& cache) override;
+  Result<bool> RunAndDraw(std::span<const std::int32_t> tokens, const Batch& batch, KvCache& cache,
+                          std::span<const std::size_t> rows, std::span<const Draw> draws,
+                          std::span<std::int32_t> drawn) override;
   Status LogitsOf(std::span<const std::size_t> rows, MatrixView<float> logits) override;
   Status RunBlocks(const Batch& batch, KvCache& cache, MatrixView<float> hidden) override;
+  // How often a step was run as a recorded graph.
+  std::size_t replays() const { return recordings_.replays(); }
   // Precondition: no observer.
   Status RunBlock(std::size_t layer, std::span<const Batch> batches, KvCache& cache,
                   MatrixView<float> hidden, Observer* observer) override;
@@ -43,14 +50,21 @@ class DeviceNetwork final : public Network {
   // Valid until the next call.
   Result<const Block*> Loaded(std::size_t layer);
   Result<bool> KeepsAll(const Block& first) const;
+  Status Place(std::span<const std::int32_t> tokens, const Batch& batch, KvCache& cache);
+  // What was placed, from its tokens to its last block.
+  Status RunPlaced();
   Status RunLoaded();
+  // They are those of the last run, in order.
+  bool IsAll(std::span<const std::size_t> rows) const;
+  // Of these rows of the last run, normalized.
+  const void* NormedRows(std::span<const std::size_t> rows);
   void Upload(MatrixView<const float> from, float* to);
   void Download(const float* from, MatrixView<float> to);
   // [count, hidden_size] of the type: rows of hidden states on the device (null: the first ones).
   const void* Normalize(float* hidden, const std::int32_t* rows, std::size_t count,
                         const float* norm);
   // logits on the device of `rows` rows that are normalized.
-  const float* Multiply(const void* normed, std::size_t rows);
+  float* Multiply(const void* normed, std::size_t rows);
   cuda::Float type() const { return options_.f16 ? cuda::Float::kHalf : cuda::Float::kBfloat16; }
   cuda::Element element() const {
     return options_.f16 ? cuda::Element::kF16 : cuda::Element::kBF16;
@@ -64,7 +78,10 @@ class DeviceNetwork final : public Network {
   std::vector<std::unique_ptr<Block>> kept_;  // by layer; null where not kept
   Block passing_;
   std::optional<bool> keeps_all_;
-  const void* normed_ = nullptr;  // all rows of the last Run
+  const std::int32_t* tokens_ = nullptr;  // that were placed
+  const void* normed_ = nullptr;          // all rows of the last run
+  Sampling sampling_;
+  Recordings recordings_;
   Scratch ids_, rows_, other_hidden_, other_norm_, other_normed_, logits_;
 };
 
