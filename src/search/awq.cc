@@ -20,9 +20,9 @@ float ClipFraction(std::size_t choice) {
 
 double AlphaOf(std::size_t k) { return static_cast<double>(k) / static_cast<double>(kAlphas); }
 
-std::vector<Scale> PublishedGrid(const SiteStatistics& statistics,
+std::vector<Scale> PublishedGrid(std::span<const float> mean_abs,
                                  std::span<const MatrixView<const float>> weights) {
-  const std::vector<float> means = MeansOfReadChannels(statistics.mean_abs, weights);
+  const std::vector<float> means = MeansOfReadChannels(mean_abs, weights);
   std::vector<Scale> candidates;
   for (std::size_t k = 0; k < kAlphas; ++k) {
     candidates.push_back(ActivationScale(means, AlphaOf(k)));
@@ -35,7 +35,7 @@ std::vector<Scale> PublishedGrid(const SiteStatistics& statistics,
 ScaleChoice SearchScale(ThreadPool& pool, std::span<const MatrixView<const float>> weights,
                         const SiteStatistics& statistics, const quant::Spec& spec,
                         const SearchOptions& options) {
-  std::vector<Scale> candidates = PublishedGrid(statistics, weights);
+  std::vector<Scale> candidates = PublishedGrid(statistics.mean_abs, weights);
   const ScaleSelection selection = SelectScale(
       pool, {weights, spec}, candidates, statistics,
       {.always = 0, .finalists = options.finalists, .exact_below = options.exact_below});
@@ -48,14 +48,22 @@ ScaleChoice SearchScale(ThreadPool& pool, std::span<const MatrixView<const float
 
 ScaleChoice EstimateScale(ThreadPool& pool, std::span<const MatrixView<const float>> weights,
                           const SiteStatistics& statistics, const quant::Spec& spec) {
+  return EstimateScale(
+      [&](std::span<const Scale> scales) {
+        return SketchScaleLosses(pool, {weights, spec}, scales, statistics.sketch);
+      },
+      statistics.mean_abs, weights);
+}
+
+ScaleChoice EstimateScale(const ScaleLosses& estimate_losses, std::span<const float> mean_abs,
+                          std::span<const MatrixView<const float>> weights) {
   // Every third of the grid, then the neighbours of the best: the curve has one valley.
-  std::vector<Scale> candidates = PublishedGrid(statistics, weights);
+  std::vector<Scale> candidates = PublishedGrid(mean_abs, weights);
   std::vector<double> losses(candidates.size(), std::numeric_limits<double>::infinity());
   const auto estimate = [&](const std::vector<std::size_t>& places) {
     std::vector<Scale> scales;
     for (const std::size_t place : places) scales.push_back(candidates[place]);
-    const std::vector<double> found =
-        SketchScaleLosses(pool, {weights, spec}, scales, statistics.sketch);
+    const std::vector<double> found = estimate_losses(scales);
     for (std::size_t i = 0; i < places.size(); ++i) losses[places[i]] = found[i];
   };
   constexpr std::size_t kStep = 3;

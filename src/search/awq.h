@@ -4,11 +4,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
 #include "base/threads.h"
 #include "quant/quantized_linear.h"
+#include "search/scale_search.h"
 #include "search/statistics.h"
 #include "tensor/tensor.h"
 
@@ -39,6 +41,11 @@ ScaleChoice SearchScale(ThreadPool& pool, std::span<const MatrixView<const float
 // The same chosen on the sketch alone, which the statistics must have: losses are estimates.
 ScaleChoice EstimateScale(ThreadPool& pool, std::span<const MatrixView<const float>> weights,
                           const SiteStatistics& statistics, const quant::Spec& spec);
+
+// The same by whatever estimates the losses of candidates.
+using ScaleLosses = std::function<std::vector<double>(std::span<const Scale> candidates)>;
+ScaleChoice EstimateScale(const ScaleLosses& estimate, std::span<const float> mean_abs,
+                          std::span<const MatrixView<const float>> weights);
 
 // The largest |w| kept per group, chosen among 10 (1.00, 0.95, ..., 0.55 of the group's own) by the
 // group's own output error e H_gg e^T (auto_clip of the paper's code, on all tokens).

@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "quant/quantized_linear.h"
+#include "search/gram_factor.h"
 #include "search/paired_error.h"
 #include "search/scale_family.h"
+#include "search/site_arithmetic.h"
 #include "search/statistics.h"
 
 namespace awq::search {
@@ -69,5 +71,16 @@ struct SiteSolution {
 // go of on the way.
 SiteSolution SolveSite(ThreadPool& pool, const SiteProblem& problem, SiteStatistics statistics,
                        const SiteOptions& options = {});
+
+// The same with the large matrices wherever `arithmetic`, made of the same problem, has them.
+SiteSolution SolveSite(SiteArithmetic& arithmetic, const SiteProblem& problem,
+                       const SiteOptions& options);
+
+// What the factor of H is asked for.
+struct SiteDamping {
+  double damping = 0;
+  DampingForm form = DampingForm::kRoots;
+};
+SiteDamping DampingOf(const SiteStatistics& statistics, const SiteOptions& options);
 
 }  // namespace awq::search
