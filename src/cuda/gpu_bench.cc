@@ -21,6 +21,7 @@
 #include "cuda/test_ops_device.h"
 #include "cuda/test_ops_emulated.h"
 #include "cuda/test_ops_rows.h"
+#include "cuda/test_rounding.h"
 
 namespace awq::cuda {
 namespace {
@@ -152,12 +153,27 @@ int TestLinears(Linears& linears, bool is_short) {
   return wrong == 0 ? 0 : 1;
 }
 
+int TestRounding() {
+  int wrong = 0;
+  const std::vector<RoundingRow> rows = RoundingRows();
+  for (const RoundingRow& row : rows) {
+    RoundingDevice device;
+    const std::string said = row.check(device);
+    if (said.empty()) continue;
+    std::printf("WRONG: %s: %s\n", row.name.c_str(), said.c_str());
+    ++wrong;
+  }
+  std::printf("on the device: %zu of rounding, %d wrong\n", rows.size(), wrong);
+  return wrong == 0 ? 0 : 1;
+}
+
 int Test(Linears& linears, bool is_short) {
   const int of_linears = TestLinears(linears, is_short);
+  const int rounding = TestRounding();
   const int ops = RunOps("on the device", [] { return DeviceOps(); });
   const std::string said = CheckGraph(!is_short);
   std::printf("on the device: a graph, %s\n", said.empty() ? "right" : said.c_str());
-  return of_linears != 0 || ops != 0 || !said.empty() ? 1 : 0;
+  return of_linears != 0 || rounding != 0 || ops != 0 || !said.empty() ? 1 : 0;
 }
 
 Fault Bench(Linears& linears) {
