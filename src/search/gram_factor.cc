@@ -25,24 +25,24 @@ FloatMap MapOf(Matrix<float>& m, std::size_t row, std::size_t col, std::size_t r
   return {&m(row, col), index(rows), index(cols), Eigen::OuterStride<>(index(m.cols()))};
 }
 
-std::vector<std::uint32_t> ByDiagonal(MatrixView<const float> gram) {
-  std::vector<std::uint32_t> order(gram.cols);
+std::vector<std::uint32_t> ByDiagonal(std::span<const float> diagonal) {
+  std::vector<std::uint32_t> order(diagonal.size());
   std::iota(order.begin(), order.end(), 0U);
   std::stable_sort(order.begin(), order.end(),
-                   [&](std::uint32_t a, std::uint32_t b) { return gram(a, a) < gram(b, b); });
+                   [&](std::uint32_t a, std::uint32_t b) { return diagonal[a] < diagonal[b]; });
   return order;
 }
 
 // added_i for a damping of 1.
-std::vector<double> DampingUnits(MatrixView<const float> gram, DampingForm form) {
+std::vector<double> DampingUnits(std::span<const float> diagonal, DampingForm form) {
   constexpr double kLeastShare = 1e-9;  // of the largest H_ii
-  const std::size_t n = gram.cols;
+  const std::size_t n = diagonal.size();
   double largest = 0;
-  for (std::size_t i = 0; i < n; ++i) largest = std::max(largest, static_cast<double>(gram(i, i)));
+  for (const float power : diagonal) largest = std::max(largest, static_cast<double>(power));
   if (largest == 0) return std::vector<double>(n, 1.0);
   std::vector<double> units;
-  for (std::size_t i = 0; i < n; ++i) {
-    const double power = static_cast<double>(gram(i, i));
+  for (const float each : diagonal) {
+    const double power = static_cast<double>(each);
     units.push_back(form == DampingForm::kMean ? power
                                                : std::sqrt(std::max(power, kLeastShare * largest)));
   }
@@ -52,10 +52,11 @@ std::vector<double> DampingUnits(MatrixView<const float> gram, DampingForm form)
   return units;
 }
 
-void CopyDamped(ThreadPool& pool, MatrixView<const float> gram, GramFactor& factor) {
+void CopyDamped(ThreadPool& pool, MatrixView<const float> gram, const GramFactor& factor,
+                Matrix<float>& lower) {
   pool.ParallelFor(gram.rows, [&](std::size_t i, std::size_t) {
     const float* from = gram.row(factor.order[i]);
-    float* to = factor.lower.row(i);
+    float* to = lower.row(i);
     for (std::size_t j = 0; j <= i; ++j) to[j] = from[factor.order[j]];
     to[i] += factor.added[factor.order[i]];
   });
@@ -172,21 +173,32 @@ std::vector<float> GramFactor::conditional_variances() const {
   return variances;
 }
 
+GramFactor FactorDamped(std::span<const float> diagonal, double damping, DampingForm form,
+                        const std::function<bool(const GramFactor&)>& factor) {
+  constexpr double kFirstDamping = 1e-4;  // where none was asked for and some is needed
+  const std::vector<double> units = DampingUnits(diagonal, form);
+  GramFactor found{ByDiagonal(diagonal), {}, damping, std::vector<float>(diagonal.size())};
+  for (;;) {
+    for (std::size_t i = 0; i < units.size(); ++i) {
+      found.added[i] = static_cast<float>(found.damping * units[i]);
+    }
+    if (factor(found)) return found;
+    found.damping = std::max(4 * found.damping, kFirstDamping);
+  }
+}
+
 GramFactor FactorGram(ThreadPool& pool, MatrixView<const float> gram, double damping,
                       DampingForm form) {
   AWQ_CHECK_EQ(gram.rows, gram.cols);
-  constexpr double kFirstDamping = 1e-4;  // where none was asked for and some is needed
-  const std::size_t n = gram.cols;
-  const std::vector<double> units = DampingUnits(gram, form);
-  GramFactor factor{ByDiagonal(gram), Matrix<float>(n, n), damping, std::vector<float>(n)};
-  for (;;) {
-    for (std::size_t i = 0; i < n; ++i) {
-      factor.added[i] = static_cast<float>(factor.damping * units[i]);
-    }
-    CopyDamped(pool, gram, factor);
-    if (Factor(pool, factor.lower)) return factor;
-    factor.damping = std::max(4 * factor.damping, kFirstDamping);
-  }
+  std::vector<float> diagonal;
+  for (std::size_t i = 0; i < gram.cols; ++i) diagonal.push_back(gram(i, i));
+  Matrix<float> lower(gram.rows, gram.cols);
+  GramFactor found = FactorDamped(diagonal, damping, form, [&](const GramFactor& factor) {
+    CopyDamped(pool, gram, factor, lower);
+    return Factor(pool, lower);
+  });
+  found.lower = std::move(lower);
+  return found;
 }
 
 void SolveRows(ThreadPool& pool, const GramFactor& factor, MatrixView<float> rows) {

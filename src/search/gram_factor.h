@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <vector>
 
 #include "base/threads.h"
@@ -30,6 +32,11 @@ enum class DampingForm : std::uint8_t {
   // added_i = damping mean_j(H_jj), as published
   kMean,
 };
+
+// The places of channels, and more and more damping until factor(added) says that it was enough:
+// the rest of FactorGram, wherever the matrix is. All but `lower` is set.
+GramFactor FactorDamped(std::span<const float> diagonal, double damping, DampingForm form,
+                        const std::function<bool(const GramFactor&)>& factor);
 
 // The damping grows fourfold until H is positive definite; channels without input count as tiny
 // ones, and an H of zeros as the identity.

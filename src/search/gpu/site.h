@@ -1,0 +1,83 @@
+// The matrices of a site on an NVIDIA GPU, in fp32 as on the CPU: the same choices within
+// docs/tolerances.md. Not yet: groups that the kernels do not hold (CanHold).
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "cuda/rounding.h"
+#include "search/gpu/judge.h"
+#include "search/gpu/queue.h"
+#include "search/site.h"
+#include "search/site_arithmetic.h"
+
+namespace awq::search::gpu {
+
+// Whether a site of these inputs and groups can be solved on a GPU; else it is for the CPU.
+bool CanHold(const quant::Spec& spec, std::size_t in_features);
+
+// Where the queue has a fault, what comes of it is of no use: ask it after SolveSite.
+class DeviceArithmetic final : public SiteArithmetic {
+ public:
+  // All must outlive this; the statistics are let go of when they are on the device. Precondition:
+  // CanHold.
+  DeviceArithmetic(Queue& queue, const SiteProblem& problem, SiteStatistics statistics,
+                   const SiteOptions& options);
+
+  std::span<const float> mean_abs() const override { return mean_abs_; }
+  double damping() const override { return damping_; }
+  std::size_t held_out_rows() const override { return held_out_count_; }
+  double CorrectTarget(std::size_t linear) override;
+  void EndCorrection() override { cross_ = {}; }
+  void EndRefit() override {}  // the clip search may still want H, and memory is not short
+  std::vector<float> TargetProfile() override;
+  double FeedbackLoss(std::size_t linear, std::size_t step, const Scale& scale) override;
+  std::vector<double> EstimateLosses(std::span<const Scale> candidates) override;
+  RoundedPtr RoundToNearest(std::size_t linear, const Scale& scale, bool clip) override;
+  std::vector<RoundedPtr> RoundTarget(std::size_t linear, const Scale& scale,
+                                      bool also_searched_ranges) override;
+  RoundedPtr Copy(const Rounded& from) override;
+  void Refit(std::size_t linear, const Scale& scale, Rounded& rounded) override;
+  void RoundAgain(std::size_t linear, const Scale& scale, Rounded& rounded) override;
+  void KeepBetterRows(const Rounded& other, Rounded& kept) override;
+  double Error(std::size_t linear, const Rounded& rounded, const Scale& scale) override;
+  double Energy(std::size_t linear) override { return judges_[linear].energy(); }
+  std::vector<double> SketchErrors(std::size_t linear,
+                                   std::span<const Attempted> attempts) override;
+  quant::QuantizedLinear Take(RoundedPtr rounded) override;
+
+ private:
+  struct Codes;
+  static Codes& Of(Rounded& rounded);
+  static const Codes& Of(const Rounded& rounded);
+  std::unique_ptr<Codes> MakeCodes(int rows);
+  const float* Place(const Scale& scale);
+  std::vector<float> Units(const Scale& scale) const;
+  void Factor(const SiteStatistics& statistics, const SiteOptions& options);
+  Buffer Change(std::size_t linear);
+  // d H d^T of rows that have their maps.
+  void RoundWithFeedback(const cuda::DeviceMatrix& weights, const Scale& scale,
+                         const cuda::DeviceCodes& rounded, double* losses);
+  double ErrorOf(Judge& judge, std::size_t linear, const Rounded& rounded, const Scale& scale);
+
+  Queue& queue_;
+  quant::Spec spec_;
+  cuda::CodeSpec codes_;
+  int in_;
+  std::vector<float> mean_abs_;
+  std::size_t held_out_count_;
+  double damping_ = 0;
+  std::vector<float> variances_;  // L_kk^2, by channel
+  JudgeRows sketch_;
+  JudgeRows held_out_;
+  Buffer gram_, cross_, projected_;
+  Buffer order_, added_, lower_, inverses_;
+  Buffer scale_;  // what placed_ is
+  Scale placed_;
+  std::vector<Buffer> weights_;    // one a linear
+  std::vector<Buffer> corrected_;  // empty where the target is W
+  std::vector<cuda::DeviceMatrix> originals_, targets_;
+  std::vector<Judge> judges_;
+};
+
+}  // namespace awq::search::gpu

@@ -1,0 +1,211 @@
+// Sites solved by the GPU's kernels, emulated, beside the same on the CPU.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "cuda/emulated_device.h"
+#include "search/gpu/site.h"
+#include "search/site.h"
+#include "search/site_host.h"
+
+namespace awq::search {
+namespace {
+
+Matrix<float> NormalMatrix(std::size_t rows, std::size_t cols, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  Matrix<float> m(rows, cols);
+  for (float& x : m.span()) x = normal(random);
+  return m;
+}
+
+struct Shape {
+  std::size_t in = 0;
+  std::vector<std::size_t> outs;
+  quant::Spec spec;
+  bool paired = true;
+  bool projected = false;
+  bool held_out = true;
+  SiteOptions options = {};
+  HeadTie tie = {};
+};
+
+// The same inputs and weights every time.
+struct Site {
+  explicit Site(const Shape& shape) : shape_(shape) {
+    for (std::size_t i = 0; i < shape.outs.size(); ++i) {
+      weights_.push_back(NormalMatrix(shape.outs[i], shape.in, 10 + static_cast<unsigned>(i)));
+      views_.push_back(weights_.back());
+      clipped_.push_back(i == 0 ? 1 : 0);
+    }
+    problem_.linears = {views_, shape.spec};
+    problem_.clipped = clipped_;
+    problem_.tie = shape.tie;
+  }
+
+  SiteStatistics Statistics(ThreadPool& pool) const {
+    constexpr std::size_t kTokens = 400, kHeldOut = 40;
+    Matrix<float> y = NormalMatrix(kTokens, shape_.in, 1);
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      for (std::size_t i = 3; i < shape_.in; i += 17) y(t, i) *= 9;
+      for (std::size_t i = 0; i + 1 < shape_.in; i += 2) y(t, i) += 0.8F * y(t, i + 1);
+    }
+    Matrix<float> x(kTokens, shape_.in);
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      for (std::size_t i = 0; i < shape_.in; ++i) {
+        x(t, i) = y(t, i) + (shape_.paired ? 0.1F : 0.0F) * y(t, (i + 5) % shape_.in);
+      }
+    }
+    StatisticsAccumulator gathered(shape_.in, Gather::kSequential);
+    if (shape_.projected) gathered.Project(views_[0]);
+    const MatrixView<const float> from_x = x;
+    const MatrixView<const float> from_y = y;
+    const std::size_t counted = shape_.held_out ? kTokens - kHeldOut : kTokens;
+    const auto targets = [&](std::size_t first, std::size_t count) {
+      return shape_.paired ? from_y.Rows(first, count) : MatrixView<const float>();
+    };
+    if (shape_.paired) {
+      gathered.Add(pool, from_x.Rows(0, counted), targets(0, counted));
+    } else {
+      gathered.Add(pool, from_x.Rows(0, counted));
+    }
+    if (shape_.held_out) {
+      gathered.HoldOut(from_x.Rows(counted, kHeldOut), targets(counted, kHeldOut));
+    }
+    return std::move(gathered).Finish();
+  }
+
+  const Shape& shape_;
+  std::vector<Matrix<float>> weights_;
+  std::vector<MatrixView<const float>> views_;
+  std::vector<std::uint8_t> clipped_;
+  SiteProblem problem_;
+};
+
+SiteSolution OnGpu(gpu::Queue& queue, ThreadPool& pool, const Site& site) {
+  EXPECT_TRUE(gpu::CanHold(site.shape_.spec, site.shape_.in));
+  gpu::DeviceArithmetic arithmetic(queue, site.problem_, site.Statistics(pool),
+                                   site.shape_.options);
+  return SolveSite(arithmetic, site.problem_, site.shape_.options);
+}
+
+std::vector<Shape> Shapes() {
+  const quant::Spec four{4, 32, false};
+  Shape several{.in = 160, .outs = {12, 5}, .spec = four};
+  Shape symmetric{.in = 96, .outs = {10}, .spec = {3, 32, true}, .paired = false};
+  Shape projected{.in = 96, .outs = {8}, .spec = {3, 48, false}, .projected = true};
+  Shape few{.in = 64, .outs = {10}, .spec = {4, 64, false}, .held_out = false};
+  Shape gptq{.in = 128, .outs = {12}, .spec = {4, 128, false}, .options = kGptqOptions};
+  Shape tied{.in = 64, .outs = {10}, .spec = four, .tie = {.shared = 2, .head_dim = 16}};
+  return {several, symmetric, projected, few, gptq, tied};
+}
+
+class GpuSites : public testing::TestWithParam<std::size_t> {};
+
+// The two differ by the roundings of fp32 sums. A code is another one only where a weight lies that
+// near the middle between two, and then what feeds back of it moves the codes after it of the same
+// row: so rows are the same or nearly as good, and most are the same.
+TEST_P(GpuSites, ChooseAsTheCpuDoes) {
+  const Shape shape = Shapes()[GetParam()];
+  const Site site(shape);
+  ThreadPool pool(2);
+  gpu::Queue queue;
+  ASSERT_FALSE(queue.Create());
+  const SiteSolution want = SolveSite(pool, site.problem_, site.Statistics(pool), shape.options);
+  const SiteSolution found = OnGpu(queue, pool, site);
+  ASSERT_EQ(queue.fault().message, "");
+  EXPECT_EQ(found.exponents, want.exponents);
+  EXPECT_EQ(found.damping, want.damping);
+  ASSERT_EQ(found.scale.size(), want.scale.size());
+  for (std::size_t i = 0; i < want.scale.size(); ++i) {
+    EXPECT_NEAR(found.scale[i], want.scale[i], want.scale[i] * 0x1p-10F);  // one unit of fp16
+  }
+  for (std::size_t k = 0; k < want.linears.size(); ++k) {
+    const LinearSolution& a = want.linears[k];
+    const LinearSolution& b = found.linears[k];
+    EXPECT_EQ(b.chosen, a.chosen);
+    EXPECT_NEAR(b.correction, a.correction, 1e-3);
+    EXPECT_NEAR(b.quality.held_out.chosen, a.quality.held_out.chosen,
+                0.02 * a.quality.held_out.chosen);
+    EXPECT_NEAR(b.quality.held_out.rtn, a.quality.held_out.rtn, 1e-2 * a.quality.held_out.rtn);
+    EXPECT_NEAR(b.quality.energy, a.quality.energy, 1e-2 * a.quality.energy);
+    EXPECT_NEAR(b.quality.calibration.chosen, a.quality.calibration.chosen,
+                0.02 * a.quality.calibration.chosen);
+    std::size_t other_rows = 0;
+    for (std::size_t r = 0; r < a.weights.codes.rows(); ++r) {
+      other_rows += std::equal(a.weights.codes.row(r), a.weights.codes.row(r) + shape.in,
+                               b.weights.codes.row(r))
+                        ? 0U
+                        : 1U;
+    }
+    EXPECT_LE(other_rows, a.weights.codes.rows() / 10);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GpuSites, testing::Range(std::size_t{0}, Shapes().size()));
+
+// Step by step: what is the same arithmetic gives the same bits.
+TEST(GpuArithmetic, IsTheCpus) {
+  const Shape shape = Shapes()[0];
+  const Site site(shape);
+  ThreadPool pool(2);
+  gpu::Queue queue;
+  ASSERT_FALSE(queue.Create());
+  HostArithmetic host(pool, site.problem_, site.Statistics(pool), shape.options);
+  gpu::DeviceArithmetic device(queue, site.problem_, site.Statistics(pool), shape.options);
+  Scale scale(shape.in);
+  for (std::size_t i = 0; i < scale.size(); ++i) scale[i] = 0.5F + static_cast<float>(i % 7) / 4;
+  for (const bool clip : {false, true}) {
+    const quant::QuantizedLinear want = host.Take(host.RoundToNearest(0, scale, clip));
+    const quant::QuantizedLinear found = device.Take(device.RoundToNearest(0, scale, clip));
+    EXPECT_TRUE(std::ranges::equal(found.codes.span(), want.codes.span())) << clip;
+    EXPECT_TRUE(std::ranges::equal(found.scales.span(), want.scales.span())) << clip;
+    EXPECT_TRUE(std::ranges::equal(found.zeros.span(), want.zeros.span())) << clip;
+  }
+  const std::vector<float> profile = host.TargetProfile();
+  const std::vector<float> found_profile = device.TargetProfile();
+  for (std::size_t i = 0; i < shape.in; ++i) {
+    EXPECT_NEAR(found_profile[i], profile[i], profile[i] * 64 * 0x1p-24F);  // sums of 64 rows
+  }
+  // The CPU may multiply the sketch in bf16: 2^-9 of each factor, of random sign.
+  const std::vector<Scale> candidates = {Scale(shape.in, 1.0F), scale};
+  const std::vector<double> want = host.EstimateLosses(candidates);
+  const std::vector<double> found = device.EstimateLosses(candidates);
+  for (std::size_t k = 0; k < 2; ++k) EXPECT_NEAR(found[k], want[k], 0x1p-8 * want[k]);
+  for (const std::size_t step : {1U, 3U}) {
+    const double loss = host.FeedbackLoss(0, step, scale);
+    EXPECT_NEAR(device.FeedbackLoss(0, step, scale), loss, 1e-3 * loss);
+  }
+  EXPECT_EQ(queue.fault().message, "");
+}
+
+TEST(GpuArithmetic, SaysThatItsMemoryIsFull) {
+  const Shape shape = Shapes()[0];
+  const Site site(shape);
+  ThreadPool pool(2);
+  cuda::EmulatedMachine small;
+  small.memory_bytes = cuda::CountEmulatedUse().bytes + (std::size_t{1} << 20);
+  cuda::SetEmulatedMachine(small);
+  {
+    gpu::Queue queue;
+    ASSERT_FALSE(queue.Create());
+    OnGpu(queue, pool, site);  // ends, and is of no use
+    EXPECT_EQ(queue.fault().kind, cuda::FaultKind::kOutOfMemory);
+  }
+  cuda::SetEmulatedMachine({});
+}
+
+TEST(GpuArithmetic, SaysWhatItCannotHold) {
+  EXPECT_TRUE(gpu::CanHold({4, 128, false}, 4096));
+  EXPECT_TRUE(gpu::CanHold({4, 4096, false}, 4096));
+  EXPECT_FALSE(gpu::CanHold({4, 8192, false}, 8192));
+  EXPECT_FALSE(gpu::CanHold({4, 6, false}, 96));
+  EXPECT_FALSE(gpu::CanHold({4, 8, false}, 16384));
+}
+
+}  // namespace
+}  // namespace awq::search
