@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cuda/launch.h"
-#include "cuda/matrix_rows.cuh"
+#include "cuda/matrix_place.cuh"
 #include "cuda/numbers.h"
 #include "cuda/ops_shapes.h"
 #include "cuda/rounding.h"

@@ -3,18 +3,13 @@
 
 #include "cuda/launch.h"
 #include "cuda/matrix.h"
+#include "cuda/matrix_place.cuh"
 #include "cuda/ops_shapes.h"
 #include "cuda/simt.h"
 #include "cuda/token_vector.cuh"
 
 namespace awq::cuda {
 inline namespace AWQ_CUDA_SIDE {
-
-inline constexpr unsigned kRowsThreads = 256;
-
-__device__ __forceinline__ int ColumnOfThread() {
-  return static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x);
-}
 
 __global__ void PermuteColumnsKernel(DeviceMatrix from, const std::uint32_t* order, bool back,
                                      DeviceMatrix to) {
@@ -57,16 +52,6 @@ __global__ void SumKernel(const double* values, int count, double* sum) {
   }
   if (ThreadInBlock() == 0) *sum = parts[0];
 }
-
-inline LaunchShape ElementsOf(const DeviceMatrix& m) {
-  LaunchShape shape;
-  shape.blocks.x = static_cast<unsigned>(m.rows);
-  shape.blocks.y = CeilDiv(static_cast<unsigned>(m.columns), kRowsThreads);
-  shape.threads = kRowsThreads;
-  return shape;
-}
-
-inline bool IsEmpty(const DeviceMatrix& m) { return m.rows == 0 || m.columns == 0; }
 
 template <class Launcher>
 Fault LaunchPermuteColumns(const Launcher& launcher, const DeviceMatrix& from,
