@@ -8,13 +8,13 @@
 #include <utility>
 #include <vector>
 
+#include "cuda/emulator_async.h"
 #include "cuda/fiber.h"
 #include "cuda/numbers.h"
 
 namespace awq::cuda::simt {
 namespace {
 
-constexpr unsigned kWarp = 32;
 constexpr std::size_t kStackBytes = 256 << 10;
 constexpr std::size_t kGuardBytes = 4096;
 constexpr std::size_t kSharedAlignment = 1024;
@@ -51,7 +51,7 @@ struct State {
 struct Warp {
   const char* what = nullptr;  // of the meeting that is under way
   unsigned mask = 0, arrived = 0;
-  void* lanes[kWarp] = {};
+  void* lanes[kWarpLanes] = {};
   std::uint64_t meetings = 0;
 };
 
@@ -81,6 +81,7 @@ class Machine {
   const LaunchShape& shape() const { return shape_; }
   const Options& options() const { return options_; }
   unsigned char* shared() { return shared_; }
+  AsyncUnits& async() { return *async_; }
   void WaitFor(const char* what, const std::uint64_t& counter);
 
  private:
@@ -99,6 +100,7 @@ class Machine {
   std::vector<unsigned> order_;
   std::vector<Warp> warps_;
   BarrierState barriers_[kBarriers];
+  std::unique_ptr<AsyncUnits> async_;
   Fiber scheduler_;
   State* current_ = nullptr;
   std::string trap_;
@@ -116,12 +118,16 @@ std::vector<Fiber>& IdleFibers() {
 
 Machine::Machine(const LaunchShape& shape, const Options& options,
                  const std::function<void()>& body)
-    : shape_(shape), options_(options), body_(body), warps_((shape.threads + kWarp - 1) / kWarp) {
+    : shape_(shape),
+      options_(options),
+      body_(body),
+      warps_((shape.threads + kWarpLanes - 1) / kWarpLanes) {
   memory_bytes_ = shape.shared_bytes + 2 * kGuardBytes + kSharedAlignment;
   memory_.reset(new unsigned char[memory_bytes_]);
   const auto address = reinterpret_cast<std::uintptr_t>(memory_.get()) + kGuardBytes;
   shared_ = memory_.get() + kGuardBytes +
             (kSharedAlignment - address % kSharedAlignment) % kSharedAlignment;
+  async_ = std::make_unique<AsyncUnits>(shared_, shape.shared_bytes, shape, options);
   std::vector<Fiber>& idle = IdleFibers();
   for (unsigned i = 0; i < shape.threads; ++i) {
     if (idle.empty()) {
@@ -142,14 +148,15 @@ void Machine::StartBlock(const Index& block) {
   std::memset(memory_.get(), kPoison, memory_bytes_);
   std::fill(warps_.begin(), warps_.end(), Warp());
   std::fill(std::begin(barriers_), std::end(barriers_), BarrierState());
+  async_->StartBlock();
   for (unsigned i = 0; i < shape_.threads; ++i) {
     State& state = *threads_[i];
     state.self = {.thread = {i, 0, 0},
                   .block = block,
                   .blocks_size = {shape_.threads, 1, 1},
                   .grid_size = {shape_.blocks.x, shape_.blocks.y, shape_.blocks.z},
-                  .lane = i % kWarp,
-                  .warp = i / kWarp};
+                  .lane = i % kWarpLanes,
+                  .warp = i / kWarpLanes};
     state.waiting = {};
     state.done = false;
     state.fiber.Start(Entry);
@@ -195,12 +202,16 @@ void Machine::RunBlock() {
         return;
       }
     }
-    if (!moved) {
+    if (!moved && !async_->Step()) {
       trap_ = Deadlock();
       return;
     }
   }
-  CheckGuards();
+  if (const std::string wrong = async_->EndBlock(); !wrong.empty()) {
+    trap_ = "block " + Place(threads_[0]->self.block) + ": " + wrong;
+  } else {
+    CheckGuards();
+  }
 }
 
 std::string Machine::Deadlock() const {
@@ -251,9 +262,16 @@ void Do(const Copy& copy) {
   } else {
     std::memcpy(copy.to, copy.from, copy.bytes);
   }
+  machine->async().Written(copy.to, copy.bytes);
 }
 
 }  // namespace
+
+AsyncUnits& Async() { return machine->async(); }
+
+void WaitForChange(const char* what, const std::uint64_t& counter) {
+  machine->WaitFor(what, counter);
+}
 
 const Thread& Self() { return machine->current().self; }
 
@@ -291,6 +309,9 @@ void CheckShared(const char* what, const void* address, std::size_t bytes, std::
 }
 
 void Barrier(unsigned id, unsigned threads) {
+  if (id >= kBarriers) {
+    Trap("bar.sync of barrier " + std::to_string(id) + " of 16");
+  }
   BarrierState& barrier = machine->barrier(id);
   if (barrier.arrived > 0 && barrier.threads != threads) {
     Trap("a barrier that others wait at for another number of threads");

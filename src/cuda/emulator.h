@@ -1,8 +1,9 @@
 // Runs kernels on the CPU, for tests: one thread block after another, its threads as fibers of the
 // calling thread, which take turns where they wait for each other. What a GPU leaves to chance is
 // done in the way that shows mistakes best: shared memory begins as NaNs and has guards on both
-// sides, asynchronous copies are done as late as the kernel allows (or as early: Options), and
-// threads and blocks can be taken in several orders. simt.h and ptx.h offer what kernels call.
+// sides, asynchronous copies and products are done as late as the kernel allows (or as early:
+// Options), and threads and blocks can be taken in several orders. simt.h and ptx.h offer what
+// kernels call.
 //
 // It cannot see: wrong instructions in the other half of a wrapper of ptx.h, memory ordering
 // between blocks (their threads never run at the same time), bank conflicts and time.
@@ -23,7 +24,8 @@ enum class Order { kForward, kBackward, kShuffled };
 
 struct Options {
   Order order = Order::kForward;
-  // Copies are done when they are asked for: shows a stage that is overwritten before its time.
+  // Copies and products are done when they are asked for: shows a stage that is overwritten before
+  // its time.
   bool early_copies = false;
 };
 
@@ -121,5 +123,29 @@ void LoadMatrices(std::uint32_t* registers, std::size_t matrices, const void* ro
 // mma.sync m16n8k16: c += a b, exact products, summed in double and rounded once.
 void MultiplyHalf(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]);
 void MultiplyBfloat16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]);
+
+// ---- sm_90: emulator_async.h ----
+
+// An mbarrier is 8 bytes of shared memory. A phase of it is over after so many arrivals, when all
+// bytes are there that were expected.
+void MbarrierInit(void* shared, unsigned arrivals);
+void MbarrierArrive(void* shared);
+void MbarrierArriveAndExpect(void* shared, unsigned bytes);
+// Until a phase of this parity is over: the first has parity 0, and those of parity 1 are before.
+void MbarrierWait(void* shared, unsigned parity);
+// cp.async.bulk: done when no thread can go on, in the order of Options or against it.
+void BulkCopy(void* shared, const void* global, std::size_t bytes, void* mbarrier);
+void FenceAsyncProxy();
+
+// Of a descriptor: where shared memory begins is not 0.
+std::uint32_t SharedAddress(const void* shared);
+// wgmma of a warp's 16 rows of its warpgroup's 64. Registers of A and B's shared memory are read
+// when the product is waited for, and its sums are NaNs until then (with early_copies all is done
+// at once).
+void WarpgroupFence();
+void WarpgroupCommit();
+void WarpgroupWait(unsigned newest);
+void WarpgroupMultiply(float* c, int columns, const std::uint32_t* a, std::uint64_t descriptor,
+                       bool accumulates, bool is_half);
 
 }  // namespace awq::cuda::simt

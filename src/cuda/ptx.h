@@ -171,6 +171,17 @@ __device__ __forceinline__ void CopyAsync16(void* shared, const void* global, bo
 #endif
 }
 
+// 4 bytes, likewise.
+__device__ __forceinline__ void CopyAsync4(void* shared, const void* global, bool valid = true) {
+#if defined(__CUDACC__)
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(SharedAddress(shared)),
+               "l"(global), "r"(valid ? 4 : 0)
+               : "memory");
+#else
+  simt::CopyAsync(shared, global, 4, !valid);
+#endif
+}
+
 __device__ __forceinline__ void CommitCopies() {
 #if defined(__CUDACC__)
   asm volatile("cp.async.commit_group;" ::: "memory");
