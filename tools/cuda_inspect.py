@@ -15,14 +15,20 @@ import shutil
 import subprocess
 import sys
 
-# What a kernel, by the beginning of its name, must have: (pattern of SASS, what it stands for).
+# What a kernel, by the beginning of its name, must have: (pattern of SASS, what it stands for); where it stands in
+# ONLY, on that architecture, and is empty on others.
 WIDE = (r"\bLDG\.E\S*\.128", "loads of 16 bytes")
 PRODUCT = (r"\bHMMA\.16816\.F32", "tensor cores")
 ASYNC = (r"\bLDGSTS\.E\S*\.128", "asynchronous copies of 16 bytes")
+WARPGROUP = (r"\bHGMMA\.64x\d+x16\.F32", "products of warpgroups")
+BULK = (r"\bUBLKCP\b", "bulk copies")
+SMALL = (r"\bLDGSTS\.E ", "asynchronous copies of 4 bytes")
+ONLY = {"WgmmaKernel": "sm_90a"}
 WANTED = {
     "CopyKernel": [WIDE],
     "StreamKernel": [WIDE, PRODUCT],
     "TileKernel": [PRODUCT, ASYNC],
+    "WgmmaKernel": [WARPGROUP, BULK, SMALL],
     "DequantizeKernel": [WIDE],
     "EmbedKernel": [WIDE],
     "AddNormKernel": [WIDE],
@@ -77,6 +83,8 @@ def judge(usages, codes):
     for (architecture, function), used in sorted(usages.items()):
         name = short_name(function)
         sass = codes.get((architecture, function), "")
+        if ONLY.get(name, architecture) != architecture:
+            continue
         row = rows.setdefault((name, architecture), {"kernels": 0, "registers": [], "stack": 0})
         row["kernels"] += 1
         row["registers"].append(used["registers"])

@@ -49,6 +49,10 @@ Fault Graph::Launch(StreamHandle) const { return NotBuilt(); }
 Fault CopyOnDevice(void*, const void*, std::size_t, StreamHandle) { return NotBuilt(); }
 Fault StreamLinear(const LinearCall&, const Workspace&, int, StreamHandle) { return NotBuilt(); }
 Fault TileLinear(const LinearCall&, const Workspace&, int, int, StreamHandle) { return NotBuilt(); }
+bool HasWgmmaLinear(int) { return false; }
+Fault WgmmaLinear(const LinearCall&, const Workspace&, int, int, StreamHandle) {
+  return NotBuilt();
+}
 Fault DequantizeWeights(const DeviceWeights&, Float, int, int, void*, StreamHandle) {
   return NotBuilt();
 }

@@ -65,9 +65,11 @@ TEST(LinearChoice, EveryDeviceAndBatchHasAWay) {
       EXPECT_TRUE(choice.way != LinearWay::kStream || tokens <= 8);
       EXPECT_TRUE(choice.way != LinearWay::kTile || choice.tile_tokens == 16 ||
                   choice.tile_tokens == 32 || choice.tile_tokens == 64);
+      EXPECT_TRUE(choice.way != LinearWay::kWgmma || capability == 90);
     }
   }
   EXPECT_EQ(ChooseLinear(90, {4096, 4096, 4, 128}, 1).way, LinearWay::kStream);
+  EXPECT_EQ(ChooseLinear(90, {4096, 4096, 4, 128}, 17).way, LinearWay::kWgmma);
   EXPECT_EQ(ChooseLinear(89, {4096, 4096, 4, 128}, 1024).way, LinearWay::kTile);
   EXPECT_EQ(ChooseLinear(120, {4096, 4096, 4, 128}, 1024).way, LinearWay::kDense);
 }

@@ -12,6 +12,7 @@
 
 #include "cuda/linear_stream.cuh"
 #include "cuda/linear_tile.cuh"
+#include "cuda/linear_wgmma.cuh"
 #include "cuda/linears.h"
 #include "cuda/test_bench.h"
 #include "cuda/test_graph.h"
@@ -52,8 +53,13 @@ Fault LaunchEmulated(const LinearTest& test, const LinearCall& call, const Works
   if (test.choice.way == LinearWay::kStream) {
     return LaunchStream<T>(launcher, call, work, kMultiprocessors);
   }
-  return test.choice.tile_tokens == 16 ? LaunchTile<T, 16>(launcher, call, work, kMultiprocessors)
-                                       : LaunchTile<T, 64>(launcher, call, work, kMultiprocessors);
+  const bool is_small = test.choice.tile_tokens == 16;
+  if (test.choice.way == LinearWay::kWgmma) {
+    return is_small ? LaunchWgmma<T, 16>(launcher, call, work, kMultiprocessors)
+                    : LaunchWgmma<T, 128>(launcher, call, work, kMultiprocessors);
+  }
+  return is_small ? LaunchTile<T, 16>(launcher, call, work, kMultiprocessors)
+                  : LaunchTile<T, 64>(launcher, call, work, kMultiprocessors);
 }
 
 int EmulateLinears() {
@@ -180,6 +186,7 @@ Fault Bench(Linears& linears) {
   double copy_bytes_per_s = 0;
   AWQ_CUDA_TRY(MeasureCopy(linears.device(), copy_bytes_per_s));
   AWQ_CUDA_TRY(BenchLinears(linears, copy_bytes_per_s));
+  AWQ_CUDA_TRY(BenchWays(linears, {14336, 4096, 4, 128}, {16, 32, 64, 128, 256, 512}));
   return BenchOps(linears, copy_bytes_per_s, {});
 }
 

@@ -8,12 +8,13 @@ namespace awq::cuda {
 enum class LinearWay {
   kStream,  // linear_stream.cuh
   kTile,    // linear_tile.cuh
-  kDense,   // dequantize_weights.cuh and cuBLASLt; where that is not found, kTile
+  kWgmma,   // linear_wgmma.cuh; where HasWgmmaLinear says no, kTile
+  kDense,   // dequantize_weights.cuh and cuBLASLt; where that is not found, kWgmma
 };
 
 struct LinearChoice {
   LinearWay way = LinearWay::kTile;
-  int tile_tokens = 64;  // of kTile
+  int tile_tokens = 64;  // of kTile: 16, 32, 64; of kWgmma: also 128
 };
 
 // `capability`: 10 major + minor.

@@ -17,6 +17,13 @@ Fault StreamLinear(const LinearCall& call, const Workspace& work, int multiproce
 Fault TileLinear(const LinearCall& call, const Workspace& work, int tile_tokens,
                  int multiprocessors, StreamHandle stream);
 
+// Whether this program has machine code of the next one for a device of that capability
+// (10 major + minor).
+bool HasWgmmaLinear(int capability);
+// Any number of tokens, in tiles of 16, 32, 64 or 128.
+Fault WgmmaLinear(const LinearCall& call, const Workspace& work, int tile_tokens,
+                  int multiprocessors, StreamHandle stream);
+
 // Panels [first_panel, first_panel + panels) as dense rows of `type`, each weight rounded once.
 Fault DequantizeWeights(const DeviceWeights& weights, Float type, int first_panel, int panels,
                         void* dense, StreamHandle stream);

@@ -9,6 +9,7 @@
 
 #include "cuda/dequantize.cuh"
 #include "cuda/linear_arguments.h"
+#include "cuda/linear_parts.cuh"
 
 namespace awq::cuda {
 inline namespace AWQ_CUDA_SIDE {
@@ -166,45 +167,6 @@ __device__ __forceinline__ void MultiplyTile(TileSums<kTokens>& sums, const uint
   }
 }
 
-// Leaves the block's sums in the workspace. True for the last of a tile's blocks, whose sums are
-// then all blocks' together.
-template <int kCount>
-__device__ __forceinline__ bool AddBlocks(float* sums, const Workspace& work, int* shared_flag) {
-  const int tile = static_cast<int>(blockIdx.y * gridDim.x + blockIdx.x);
-  const int parts = static_cast<int>(gridDim.z);
-  float* first = work.sums + static_cast<std::size_t>(tile * parts) * (kCount * kTileThreads) +
-                 ThreadInBlock();
-  float* mine = first + static_cast<std::size_t>(blockIdx.z) * (kCount * kTileThreads);
-  AWQ_UNROLL
-  for (int i = 0; i < kCount; ++i) {
-    mine[i * kTileThreads] = sums[i];
-  }
-  __threadfence();
-  __syncthreads();
-  if (ThreadInBlock() == 0) {
-    *shared_flag = atomicAdd(work.arrivals + tile, 1) == parts - 1 ? 1 : 0;
-  }
-  __syncthreads();
-  if (*shared_flag == 0) {
-    return false;
-  }
-  __threadfence();
-  AWQ_UNROLL
-  for (int i = 0; i < kCount; ++i) {
-    sums[i] = 0.0f;
-  }
-  for (int part = 0; part < parts; ++part) {
-    AWQ_UNROLL
-    for (int i = 0; i < kCount; ++i) {
-      sums[i] += __ldcg(first + static_cast<std::size_t>(part * kCount + i) * kTileThreads);
-    }
-  }
-  if (ThreadInBlock() == 0) {
-    work.arrivals[tile] = 0;
-  }
-  return true;
-}
-
 template <class T, int kTokens>
 __device__ __forceinline__ void WriteTile(const LinearArguments& args,
                                           const TileSums<kTokens>& sums) {
@@ -264,8 +226,8 @@ __global__ void __launch_bounds__(kTileThreads, kTileBlocksEach)
   }
   WaitCopies<0>();
   __syncthreads();
-  if (parts == 1 ||
-      AddBlocks<TileSums<kTokens>::kCount>(&sums.of[0][0][0], work, SharedArray<int>())) {
+  if (parts == 1 || AddBlocks<TileSums<kTokens>::kCount, kTileThreads>(&sums.of[0][0][0], work,
+                                                                       SharedArray<int>())) {
     WriteTile<T, kTokens>(args, sums);
   }
 }

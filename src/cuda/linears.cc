@@ -68,6 +68,8 @@ Fault Linears::Reserve(int most_inputs) {
   return dense_scratch_.bytes() > 0 ? Fault() : dense_scratch_.Allocate(kDenseScratchBytes);
 }
 
+bool Linears::HasWgmma() const { return HasWgmmaLinear(10 * device_.major + device_.minor); }
+
 Fault Linears::Multiply(const LinearCall& call, StreamHandle stream) {
   const int capability = 10 * device_.major + device_.minor;
   return MultiplyBy(ChooseLinear(capability, call.weights.shape, call.tokens), call, stream);
@@ -81,6 +83,9 @@ Fault Linears::MultiplyBy(const LinearChoice& choice, const LinearCall& call, St
   }
   if (choice.way == LinearWay::kDense && HasDense()) {
     return MultiplyDense(call, stream);
+  }
+  if ((choice.way == LinearWay::kWgmma || choice.way == LinearWay::kDense) && HasWgmma()) {
+    return WgmmaLinear(call, work, choice.tile_tokens, device_.multiprocessors, stream);
   }
   return TileLinear(call, work, choice.tile_tokens, device_.multiprocessors, stream);
 }

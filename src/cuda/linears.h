@@ -21,10 +21,11 @@ class Linears {
 
   // y = x W^T + bias by ChooseLinear's way. kUnsupported says what no kernel can take.
   Fault Multiply(const LinearCall& call, StreamHandle stream);
-  // By that way; for tests and benchmarks. kStream takes up to 8 tokens.
+  // By that way, where the device has it; for tests and benchmarks. kStream takes up to 8 tokens.
   Fault MultiplyBy(const LinearChoice& choice, const LinearCall& call, StreamHandle stream);
 
   const DeviceInfo& device() const { return device_; }
+  bool HasWgmma() const;
   DenseProducts& dense() { return dense_; }
 
  private:

@@ -116,6 +116,49 @@ inline Fault BenchShape(Linears& linears, const WeightShape& shape, double copy_
   return {};
 }
 
+// kTile beside kWgmma, by tiles of so many tokens: what linear_choice.inc should be made of.
+inline Fault BenchWays(Linears& linears, const WeightShape& shape,
+                       const std::vector<int>& batches) {
+  if (!linears.HasWgmma()) {
+    std::printf("\nlinear_wgmma: not measured, it is for sm_90a\n");
+    return {};
+  }
+  std::printf("\n| %d x %d (%d bits, groups of %d) | tokens | us | spread | TFLOP/s |\n",
+              shape.outputs, shape.inputs, shape.bits, shape.group_inputs);
+  std::printf("|---|---|---|---|---|\n");
+  RotatingWeights weights;
+  AWQ_CUDA_TRY(weights.Create(shape, linears.device().l2_bytes));
+  for (const int tokens : batches) {
+    const auto bytes = [&](int side) {
+      return static_cast<std::size_t>(tokens) * static_cast<std::size_t>(side) * 2;
+    };
+    DeviceMemory x, y;
+    AWQ_CUDA_TRY(x.Allocate(bytes(shape.inputs)));
+    AWQ_CUDA_TRY(y.Allocate(bytes(shape.outputs)));
+    AWQ_CUDA_TRY(FillWithNumbers(x));
+    LinearCall call;
+    call.x_type = call.y_type = Float::kBfloat16;
+    call.x = x.data();
+    call.y = y.data();
+    call.tokens = tokens;
+    for (const LinearWay way : {LinearWay::kTile, LinearWay::kWgmma}) {
+      const bool is_tile = way == LinearWay::kTile;
+      for (int tile = 16; tile <= (is_tile ? 64 : 128) && tile < 2 * tokens; tile *= 2) {
+        Times times;
+        AWQ_CUDA_TRY(Measure(weights.copies(), times, [&](int i) {
+          call.weights = weights.At(i);
+          return linears.MultiplyBy({way, tile}, call, nullptr);
+        }));
+        std::printf("| linear_%s, tiles of %d | %d | %.1f | %.0f %% | %.0f |\n",
+                    is_tile ? "tile" : "wgmma", tile, tokens, times.median_s * 1e6,
+                    times.spread * 100,
+                    2.0 * tokens * shape.inputs * shape.outputs / times.median_s * 1e-12);
+      }
+    }
+  }
+  return {};
+}
+
 inline Fault BenchLinears(Linears& linears, double copy_bytes_per_s) {
   std::printf(
       "| outputs x inputs (4 bits, groups of 128) | tokens | us | spread | of the copy's bandwidth "

@@ -60,23 +60,40 @@ TEST_F(EmulatedLinears, AreRightEveryWay) {
     ExpectRight({{136, 352, 4, 32}, tokens, Float::kHalf, Float::kHalf, true}, LinearWay::kStream);
     ExpectRight({{64, 128, 3, 128}, tokens, Float::kBfloat16}, LinearWay::kStream);
   }
-  for (const int tokens : {9, 17, 40}) {
+  for (const int tokens : {9, 17, 40, 70}) {
     ExpectRight({{136, 352, 4, 32}, tokens, Float::kBfloat16, Float::kBfloat16, true},
-                LinearWay::kTile);
-    ExpectRight({{64, 128, 8, 64}, tokens}, LinearWay::kTile);
+                LinearWay::kWgmma);
+    ExpectRight({{64, 128, 8, 64}, tokens}, LinearWay::kWgmma);
   }
   ExpectRight({{72, 96, 4, 32}, 520, Float::kHalf, Float::kHalf, true}, LinearWay::kDense);
   ExpectRight({{72, 96, 4, 32}, 513, Float::kBfloat16}, LinearWay::kDense);
 }
 
+TEST_F(EmulatedLinears, AreRightWhereThereIsNoWgmma) {
+  for (const int major : {8, 10, 12}) {
+    SetEmulatedMachine({.major = major});
+    for (const int tokens : {9, 17, 40}) {
+      ExpectRight({{136, 352, 4, 32}, tokens, Float::kBfloat16, Float::kBfloat16, true},
+                  LinearWay::kTile);
+      ExpectRight({{64, 128, 8, 64}, tokens}, LinearWay::kTile);
+    }
+    Linears linears;
+    ASSERT_EQ(linears.Create(0).message, "");
+    EXPECT_FALSE(linears.HasWgmma());
+  }
+}
+
 TEST_F(EmulatedLinears, DoWithoutTheDenseLibrary) {
-  SetEmulatedMachine({.has_dense_library = false});
-  Linears linears;
-  ASSERT_EQ(linears.Create(0).message, "");
-  const LinearProblem problem(LinearRow{{64, 32, 4, 32}, 513});
-  std::vector<unsigned char> y = problem.EmptyOutput();
-  EXPECT_EQ(Multiply(linears, problem, y).message, "");
-  EXPECT_EQ(Compare(problem, y), "");
+  for (const int major : {8, 9}) {
+    SetEmulatedMachine({.major = major, .has_dense_library = false});
+    Linears linears;
+    ASSERT_EQ(linears.Create(0).message, "");
+    EXPECT_EQ(linears.HasWgmma(), major == 9);
+    const LinearProblem problem(LinearRow{{64, 32, 4, 32}, 1025});
+    std::vector<unsigned char> y = problem.EmptyOutput();
+    EXPECT_EQ(Multiply(linears, problem, y).message, "");
+    EXPECT_EQ(Compare(problem, y), "");
+  }
 }
 
 TEST_F(EmulatedLinears, NeedMemoryAndADeviceThatIsNewEnough) {
