@@ -38,7 +38,7 @@ WANTED = {
     "GramKernel": [PRODUCT, ASYNC],
 }
 
-_MANGLED = re.compile(r"^_ZN3awq4cuda(\d+)(\w+)")
+_MANGLED = re.compile(r"^_ZN3awq4cuda(?:6device)?(\d+)(\w+)")
 _USAGE = re.compile(r"^ Function (\S+):$")
 _FIELDS = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
 
