@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -37,6 +38,25 @@ TEST_P(ThreadPoolSizes, NoIndexWaitsForAnother) {
       done.fetch_add(1);
     });
     EXPECT_EQ(done.load(), 40);
+  }
+}
+
+// Nobody ends its first index before all have begun one, so none has been taken over by then.
+TEST_P(ThreadPoolSizes, EachThreadBeginsWithItsOwnPartAndGoesThroughPartsInOrder) {
+  ThreadPool pool(GetParam());
+  constexpr std::size_t kOfEach = 5;
+  for (int round = 0; round < 3; ++round) {
+    std::atomic<std::size_t> begun{0};
+    std::vector<std::size_t> before(pool.size(), SIZE_MAX);  // by worker
+    pool.ParallelFor(pool.size() * kOfEach, [&](std::size_t index, std::size_t worker) {
+      if (begun.fetch_add(1) < pool.size()) {
+        EXPECT_EQ(index, worker * kOfEach);
+        while (begun.load() < pool.size()) std::this_thread::yield();
+      } else if (index / kOfEach == before[worker] / kOfEach) {
+        EXPECT_GT(index, before[worker]);
+      }
+      before[worker] = index;
+    });
   }
 }
 
