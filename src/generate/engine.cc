@@ -16,7 +16,6 @@ using transformer::KvCache;
 using transformer::Network;
 using transformer::Segment;
 
-constexpr std::size_t kLogitsBytes = std::size_t{32} << 20;
 constexpr std::size_t kNoSlot = SIZE_MAX;
 
 std::size_t InCommon(std::span<const std::int32_t> a, std::span<const std::int32_t> b) {
@@ -284,7 +283,8 @@ Status Engine::RunPlanned() {
 
 Result<Engine::Drawn> Engine::DrawFromLogits() {
   const std::size_t vocab = network_.config().vocab_size;
-  const std::size_t most = std::max<std::size_t>(1, kLogitsBytes / (vocab * sizeof(float)));
+  const std::size_t most =
+      std::max<std::size_t>(1, options_.logits_bytes / (vocab * sizeof(float)));
   const std::size_t rows = std::min(most, drawing_.size());
   if (logits_.rows() < rows) logits_ = Matrix<float>(rows, vocab);
   Drawn drawn(drawing_.size());

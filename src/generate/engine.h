@@ -28,6 +28,8 @@ struct EngineOptions {
   // Of the cache; 0: as many as `sequences` can fill, and one for each that is kept.
   std::size_t pages = 0;
   std::size_t page_tokens = transformer::kPageTokens;
+  // Of logits at a time, where the network does not draw itself; those of one sequence at least.
+  std::size_t logits_bytes = std::size_t{32} << 20;
 };
 
 struct Request {

@@ -237,6 +237,37 @@ TEST_F(Engines, WherePagesRunOutOldOnesGoAndTheYoungestWaits) {
   EXPECT_GT(engine.load().preempted, 0U);
 }
 
+TEST_F(Engines, TheYoungestThatGaveItsPagesComesBeforeThoseThatNeverRan) {
+  std::mt19937 random(8);
+  // Each takes 9 of 12 pages at the end; the second gives way when both have 6.
+  Engine engine(*network_, {.sequences = 2, .pages = 12, .page_tokens = kPage});
+  std::vector<Outcome> outcomes(3);
+  std::vector<std::size_t> ended;
+  for (std::size_t i = 0; i < 3; ++i) {
+    Request request = outcomes[i].Of(RandomTokens(random, 7), {.max_new_tokens = 29});
+    request.on_end = [&, i](const Result<GenerateReport>&) { ended.push_back(i); };
+    ASSERT_TRUE(engine.Add(request));
+  }
+  RunAll(engine);
+  EXPECT_GT(engine.load().preempted, 0U);
+  EXPECT_EQ(ended, (std::vector<std::size_t>{0, 1, 2}));
+}
+
+TEST_F(Engines, AStepRunsNoMoreOfAllPromptsThanIsSaid) {
+  std::mt19937 random(9);
+  Engine engine(*network_, {.sequences = 2, .prompt_tokens = 8, .page_tokens = kPage});
+  std::vector<Outcome> outcomes(2);
+  for (std::size_t i = 0; i < 2; ++i) {
+    const Tokens prompt = Joined({static_cast<std::int32_t>(i)}, RandomTokens(random, 19));
+    ASSERT_TRUE(engine.Add(outcomes[i].Of(prompt, {.max_new_tokens = 5})));
+  }
+  for (const std::size_t ended : {0U, 0U, 1U, 1U, 2U}) {  // of 20 + 20 tokens, by eights
+    ASSERT_TRUE(engine.Step());
+    EXPECT_EQ(outcomes[0].seen().empty(), ended < 1);
+    EXPECT_EQ(outcomes[1].seen().empty(), ended < 2);
+  }
+}
+
 // As one who shortens the text by hand and begins anew.
 TEST_F(Engines, WherePositionsAreUsedUpTheOlderHalfGoes) {
   constexpr std::size_t kKeeps = 3;
@@ -273,6 +304,16 @@ TEST_F(Engines, WherePositionsAreUsedUpTheOlderHalfGoes) {
     EXPECT_EQ(outcomes[i].report().stop, StopReason::kLength);
     EXPECT_EQ(outcomes[i].report().shifted_tokens, gone) << i;
   }
+}
+
+TEST_F(Engines, WhatGoesGivesItsPagesBack) {
+  Engine engine(*network_, {.sequences = 1, .page_tokens = kPage});
+  Outcome outcome;
+  ASSERT_TRUE(engine.Add(outcome.Of({1, 2, 3}, {.max_new_tokens = 62, .shift_keeps = 3})));
+  while (outcome.seen().size() < 61) ASSERT_TRUE(engine.Step());
+  EXPECT_EQ(engine.load().pages, 1U);  // of 64 tokens the first 3 stay held
+  RunAll(engine);
+  EXPECT_GT(outcome.report().shifted_tokens, 0U);
 }
 
 TEST_F(Engines, RefusesWhatCanNeverRunAndGoesOn) {
@@ -398,7 +439,8 @@ TEST_P(Lives, EverySequenceIsAsItIsAloneOnAnyNumberOfThreads) {
                               .kept_sequences = random() % 4,
                               .prompt_tokens = 1 + random() % 40,
                               .pages = 18 + random() % 20,
-                              .page_tokens = 1 + random() % 7};
+                              .page_tokens = 1 + random() % 7,
+                              .logits_bytes = (1 + random() % 3) * kVocab * sizeof(float)};
   // Sixteen pages of one token would hold no prompt.
   EngineOptions enough = options;
   enough.pages = std::max(options.pages, CeilDiv(kPositions, options.page_tokens));
