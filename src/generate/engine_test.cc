@@ -237,20 +237,21 @@ TEST_F(Engines, WherePagesRunOutOldOnesGoAndTheYoungestWaits) {
   EXPECT_GT(engine.load().preempted, 0U);
 }
 
-TEST_F(Engines, TheYoungestThatGaveItsPagesComesBeforeThoseThatNeverRan) {
+TEST_F(Engines, WhoGaveItsPagesIsNotOvertakenByOneThatNeverRan) {
   std::mt19937 random(8);
-  // Each takes 9 of 12 pages at the end; the second gives way when both have 6.
+  // The first two take 9 of 12 pages at the end, so the second gives way; the third takes 2.
   Engine engine(*network_, {.sequences = 2, .pages = 12, .page_tokens = kPage});
   std::vector<Outcome> outcomes(3);
   std::vector<std::size_t> ended;
   for (std::size_t i = 0; i < 3; ++i) {
-    Request request = outcomes[i].Of(RandomTokens(random, 7), {.max_new_tokens = 29});
+    const Tokens prompt = RandomTokens(random, i < 2 ? 7 : 3);
+    Request request = outcomes[i].Of(prompt, {.max_new_tokens = i < 2 ? 29U : 4U});
     request.on_end = [&, i](const Result<GenerateReport>&) { ended.push_back(i); };
     ASSERT_TRUE(engine.Add(request));
   }
   RunAll(engine);
   EXPECT_GT(engine.load().preempted, 0U);
-  EXPECT_EQ(ended, (std::vector<std::size_t>{0, 1, 2}));
+  EXPECT_EQ(ended, (std::vector<std::size_t>{0, 2, 1}));
 }
 
 TEST_F(Engines, AStepRunsNoMoreOfAllPromptsThanIsSaid) {
