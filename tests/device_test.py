@@ -42,6 +42,12 @@ class Device(CliTest):
         self.assertEqual(report["instruction_set"], "")
         self.assertTrue(all(row["share_of_reading"] > 0 for row in report["rows"]))
 
+    def test_auto_is_the_cpu_for_what_only_that_does(self):
+        for arguments in (["--precision", "f32"], ["--activations", "int8"]):
+            done = self.succeed("bench", self.quantized(), "--prompt", "4", "--gen", "1", "--batch",
+                                "1", "--repeat", "1", "--device", "auto", *arguments, "--json", "-")
+            self.assertEqual(strict_json(done.stdout)["device"], "cpu")
+
     def test_figures_are_the_cpus(self):
         model = self.quantized()
         text = self.work / "text.txt"

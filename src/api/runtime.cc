@@ -56,18 +56,23 @@ Status CheckHead(const transformer::NetworkOptions& options) {
   return MakeError(ErrorCode::kInvalidArgument, "head_bits is {}: expected 16, 8 or 4", bits);
 }
 
-// Where the device is "auto": a GPU that is there, with room for the model and its cache.
-std::optional<int> FirstThatFits(const checkpoint::StoredModel& model) {
+// Where the device is "auto": a GPU that is there, with room for the model and its cache, unless
+// what is asked for is the CPU's alone.
+std::optional<int> FirstThatFits(const Runtime& runtime, const Arithmetic& arithmetic,
+                                 const checkpoint::StoredModel& model) {
+  if (runtime.precision == ComputePrecision::kF32) return std::nullopt;
+  if (arithmetic.activations == Activations::kInt8) return std::nullopt;
   const auto device = transformer::gpu::DescribeDevice(0);
   if (!device || device->free_bytes / 10 * 8 < model.weight_bytes()) return std::nullopt;
   return 0;
 }
 
-Result<std::optional<int>> ReadDevice(const std::string& name,
+Result<std::optional<int>> ReadDevice(const Runtime& runtime, const Arithmetic& arithmetic,
                                       const checkpoint::StoredModel& model) {
+  const std::string& name = runtime.device;
   constexpr std::string_view kCuda = "cuda";
   if (name == "cpu") return std::optional<int>();
-  if (name == "auto") return FirstThatFits(model);
+  if (name == "auto") return FirstThatFits(runtime, arithmetic, model);
   if (name == kCuda) return std::optional<int>(0);
   int number = -1;
   const char* const end = name.data() + name.size();
@@ -141,7 +146,7 @@ Result<transformer::NetworkOptions> ResolveOnCpu(const Runtime& runtime,
 
 Result<transformer::NetworkOptions> Resolve(const Runtime& runtime, const Arithmetic& arithmetic,
                                             const checkpoint::StoredModel& model) {
-  AWQ_ASSIGN(const std::optional<int> gpu, ReadDevice(runtime.device, model));
+  AWQ_ASSIGN(const std::optional<int> gpu, ReadDevice(runtime, arithmetic, model));
   return gpu ? ResolveOnGpu(*gpu, runtime, arithmetic, model)
              : ResolveOnCpu(runtime, arithmetic, model);
 }
