@@ -401,9 +401,39 @@ TEST(GpuNetwork, WhatIsMissingIsSaid) {
   cuda::EmulatedMachine old;
   old.major = 7;
   EXPECT_NE(ErrorOf(old, OnGpu()).find("compute capability 7"), std::string::npos);
+  {
+    const OnMachine on(old);
+    EXPECT_FALSE(gpu::DescribeDevice(0)) << "what --device auto takes for a GPU that can be used";
+  }
   cuda::EmulatedMachine plain;
   plain.has_dense_library = false;
   EXPECT_NE(ErrorOf(plain, OnGpu()).find("the output head"), std::string::npos);
+}
+
+// Whatever else this thread has used since.
+TEST(GpuNetwork, WhatItTakesIsItsOwnDevices) {
+  cuda::EmulatedMachine two;
+  two.devices = 2;
+  const OnMachine on(two);
+  ThreadPool pool(1);
+  const testing::RandomModel source(Config(), DType::kF16);
+  NetworkOptions options = OnGpu();
+  options.gpu = 1;
+  auto network = Network::Create(pool, source, options);
+  ASSERT_TRUE(network) << network.error().message;
+  const auto free_bytes = [](int device) {
+    std::size_t bytes = 0, total_bytes = 0;
+    EXPECT_FALSE(cuda::UseDevice(device));
+    EXPECT_FALSE(cuda::FreeMemory(&bytes, &total_bytes));
+    return bytes;
+  };
+  const std::size_t of_second = free_bytes(1), of_first = free_bytes(0);
+  generate::Engine engine(**network, {});
+  ASSERT_TRUE(engine.Add({Tokens(5, 1), {.max_new_tokens = 2}}));
+  ASSERT_TRUE(engine.Step());
+  EXPECT_EQ(free_bytes(0), of_first);
+  EXPECT_LT(free_bytes(1), of_second);
+  EXPECT_FALSE(cuda::UseDevice(0));
 }
 
 TEST(GpuNetwork, TooLittleMemoryIsSaidAtAnyTime) {

@@ -34,14 +34,17 @@ Fault CheckCall(const LinearCall& call) {
 
 }  // namespace
 
+Fault CheckCapability(const DeviceInfo& device) {
+  if (device.major >= 8) return {};
+  return MakeFault(FaultKind::kUnsupported,
+                   device.name + " has compute capability " + std::to_string(device.major) + "." +
+                       std::to_string(device.minor) + ": 8.0 or newer is needed");
+}
+
 Fault Linears::Create(int device) {
   AWQ_CUDA_TRY(UseDevice(device));
   AWQ_CUDA_TRY(DescribeDevice(device, &device_));
-  if (device_.major < 8) {
-    return MakeFault(FaultKind::kUnsupported,
-                     device_.name + " has compute capability " + std::to_string(device_.major) +
-                         "." + std::to_string(device_.minor) + ": 8.0 or newer is needed");
-  }
+  AWQ_CUDA_TRY(CheckCapability(device_));
   const auto multiprocessors = static_cast<std::size_t>(device_.multiprocessors);
   AWQ_CUDA_TRY(sums_.Allocate(kSumsBytesEach * multiprocessors));
   AWQ_CUDA_TRY(arrivals_.Allocate(kMostArrivals * sizeof(int)));

@@ -8,6 +8,9 @@
 
 namespace awq::cuda {
 
+// kUnsupported: older than what the kernels are made for.
+Fault CheckCapability(const DeviceInfo& device);
+
 // Owns the scratch memory; one stream at a time may use it.
 class Linears {
  public:

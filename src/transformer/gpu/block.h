@@ -58,6 +58,7 @@ class Steps final : public BlockSteps {
   bool is_decoding() const { return batch_.is_decoded(); }
   int table_pages() const { return batch_.table_pages(); }
   const void* pages() const { return cache_.rows; }
+  const void* scales() const { return cache_.scales; }
   void Run(const Block& block, std::size_t layer, std::size_t cache_layer);
   // After the last block: hidden() is complete, and what is returned is that of this norm
   // [hidden_size], [tokens, hidden_size] of the type.

@@ -43,6 +43,7 @@ cuda::Fault Describe(int device, cuda::DeviceInfo* info, std::size_t* free_bytes
   AWQ_CUDA_TRY(CheckDevice(device));
   AWQ_CUDA_TRY(cuda::UseDevice(device));
   AWQ_CUDA_TRY(cuda::DescribeDevice(device, info));
+  AWQ_CUDA_TRY(cuda::CheckCapability(*info));
   return cuda::FreeMemory(free_bytes, &total_bytes);
 }
 
@@ -64,6 +65,7 @@ Result<std::unique_ptr<Context>> Context::Create(int device) {
   context->Do([&] { return CheckDevice(device); });
   context->Do([&] { return context->linears_.Create(device); });
   context->Do([&] { return context->stream_.Create(); });
+  context->device_ = device;
   AWQ_TRY(context->status());
   return context;
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -48,9 +49,11 @@ class Context {
   cuda::StreamHandle stream() const { return stream_.handle(); }
   cuda::Linears& linears() { return linears_; }
 
-  // launch() -> cuda::Fault, unless something has failed before.
+  // launch() -> cuda::Fault, unless something has failed before. On this device, whichever the
+  // thread has used meanwhile.
   template <class Launch>
   void Do(const Launch& launch) {
+    if (!fault_ && device_) fault_ = cuda::UseDevice(*device_);
     if (!fault_) fault_ = launch();
   }
   // What cuBLASLt may use, and how much that is.
@@ -67,6 +70,7 @@ class Context {
  private:
   Context() = default;
 
+  std::optional<int> device_;  // once it is known to be there
   cuda::Stream stream_;
   cuda::Linears linears_;
   Scratch dense_scratch_;

@@ -246,8 +246,8 @@ Result<bool> DeviceNetwork::RunAndDraw(std::span<const std::int32_t> tokens, con
   };
   if (steps_->is_decoding() && IsAll(rows) && keeps_all_.value_or(false)) {
     recordings_.Run(*context_,
-                    {tokens.size(), steps_->table_pages(), steps_->pages(), sampling_.has_seen(),
-                     sampling_.has_banned()},
+                    {tokens.size(), steps_->table_pages(), steps_->pages(), steps_->scales(),
+                     sampling_.has_seen(), sampling_.has_banned()},
                     step);
   } else {
     step();

@@ -16,6 +16,7 @@ struct StepShape {
   std::size_t tokens = 0;
   int table_pages = 0;
   const void* pages = nullptr;
+  const void* scales = nullptr;
   bool has_seen = false;
   bool has_banned = false;
   friend auto operator<=>(const StepShape&, const StepShape&) = default;
