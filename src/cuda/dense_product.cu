@@ -1,6 +1,7 @@
 #include <dlfcn.h>
 
 #include <array>
+#include <cstdint>
 #include <map>
 #include <string>
 
@@ -13,7 +14,10 @@
 namespace awq::cuda {
 namespace {
 
-const char* const kNames[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"};
+// That of this program's toolkit first: what is newer may want a newer driver.
+const char* const kNames[] = {CUBLAS_VER_MAJOR >= 13 ? "libcublasLt.so.13" : "libcublasLt.so.12",
+                              CUBLAS_VER_MAJOR >= 13 ? "libcublasLt.so.12" : "libcublasLt.so.13",
+                              "libcublasLt.so"};
 
 Fault CheckLibrary(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) {
@@ -21,6 +25,13 @@ Fault CheckLibrary(cublasStatus_t status, const char* what) {
   }
   return MakeFault(FaultKind::kFailed,
                    std::string(what) + ": cuBLASLt's status " + std::to_string(status));
+}
+
+// What an address is a multiple of, up to what the library takes for granted.
+std::uint32_t AlignmentOf(const void* data) {
+  std::uint32_t alignment = 256;
+  while (reinterpret_cast<std::uintptr_t>(data) % alignment != 0) alignment /= 2;
+  return alignment;
 }
 
 cudaDataType_t TypeOf(Float type) {
@@ -70,7 +81,7 @@ struct DenseProducts::State {
     cublasLtMatrixLayout_t w = nullptr, x = nullptr, y = nullptr;
     cublasLtMatmulAlgo_t algorithm = {};
   };
-  using Key = std::array<std::size_t, 7>;
+  using Key = std::array<std::size_t, 10>;
 
   Fault MakePlan(const DenseCall& call, Plan& plan);
 
@@ -116,6 +127,15 @@ Fault DenseProducts::State::MakePlan(const DenseCall& call, Plan& plan) {
   AWQ_CUDA_TRY(CheckLibrary(cublasLtMatmulPreferenceCreate(&preference), "a dense product"));
   cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                        &call.scratch_bytes, sizeof(call.scratch_bytes));
+  const std::uint32_t of_w = AlignmentOf(call.w), of_x = AlignmentOf(call.x),
+                      of_y = AlignmentOf(call.y);
+  const auto align = [&](cublasLtMatmulPreferenceAttributes_t what, const std::uint32_t& bytes) {
+    cublasLtMatmulPreferenceSetAttribute(preference, what, &bytes, sizeof(bytes));
+  };
+  align(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, of_w);
+  align(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, of_x);
+  align(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, of_y);
+  align(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, of_y);
   cublasLtMatmulHeuristicResult_t best = {};
   int found = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
@@ -146,7 +166,8 @@ Fault DenseProducts::Multiply(const DenseCall& call, StreamHandle stream) {
   const auto number = [](auto value) { return static_cast<std::size_t>(value); };
   const State::Key key = {number(call.outputs),  number(call.inputs), number(call.tokens),
                           number(call.y_stride), number(call.x_type), number(call.y_type),
-                          call.scratch_bytes};
+                          call.scratch_bytes,    AlignmentOf(call.w), AlignmentOf(call.x),
+                          AlignmentOf(call.y)};
   const auto [at, is_new] = state_->plans.try_emplace(key);
   const State::Plan& plan = at->second;
   if (is_new) {

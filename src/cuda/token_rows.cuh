@@ -11,8 +11,11 @@
 namespace awq::cuda {
 inline namespace AWQ_CUDA_SIDE {
 
+inline constexpr int kMostThreads = 1024;
+inline constexpr int kGateThreads = 256;
+
 template <class T>
-__global__ void EmbedKernel(EmbedTask task) {
+__global__ void __launch_bounds__(kMostThreads) EmbedKernel(EmbedTask task) {
   const std::int64_t token = blockIdx.x;
   const int id = task.ids[token];
   const bool known = id >= 0 && id < task.vocab;
@@ -26,12 +29,10 @@ __global__ void EmbedKernel(EmbedTask task) {
 }
 
 inline constexpr int kNormVectors = 4;  // of a thread, at most
-inline constexpr int kMostThreads = 1024;
-inline constexpr int kGateThreads = 256;
 
 // A row stays in its block's registers.
 template <class T>
-__global__ void AddNormKernel(NormTask task) {
+__global__ void __launch_bounds__(kMostThreads) AddNormKernel(NormTask task) {
   const std::int64_t token = blockIdx.x;
   const std::int64_t row = RowOf(task.rows, token);
   float* const hidden = task.hidden + row * task.width;
@@ -62,7 +63,7 @@ __global__ void AddNormKernel(NormTask task) {
 }
 
 template <class T>
-__global__ void GateKernel(GateTask task) {
+__global__ void __launch_bounds__(kGateThreads) GateKernel(GateTask task) {
   const std::int64_t token = blockIdx.x;
   const int at = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x) * kVector;
   if (at >= task.width) return;
