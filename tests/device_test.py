@@ -43,8 +43,9 @@ class Device(CliTest):
         self.assertTrue(all(row["share_of_reading"] > 0 for row in report["rows"]))
 
     def test_auto_is_the_cpu_for_what_only_that_does(self):
+        model = self.quantized()
         for arguments in (["--precision", "f32"], ["--activations", "int8"]):
-            done = self.succeed("bench", self.quantized(), "--prompt", "4", "--gen", "1", "--batch",
+            done = self.succeed("bench", model, "--prompt", "4", "--gen", "1", "--batch",
                                 "1", "--repeat", "1", "--device", "auto", *arguments, "--json", "-")
             self.assertEqual(strict_json(done.stdout)["device"], "cpu")
 
