@@ -103,7 +103,8 @@ class Bencher {
     const std::size_t limit = model_.config().max_position_embeddings;
     if (positions() <= limit) return {};
     return MakeError(ErrorCode::kInvalidArgument,
-                     "a prompt and its answer take {} tokens; this model's context has {}",
+                     "a prompt, or the first one and its answer, takes {} tokens; this model's "
+                     "context has {}: ask for shorter ones (--prompt, --gen)",
                      positions(), limit);
   }
 
