@@ -99,8 +99,6 @@ Result<transformer::NetworkOptions> ResolveOnGpu(int device, const Runtime& runt
   }
   const bool rounds = HasPanels(model) && model.config().hidden_size % 32 == 0;
   transformer::NetworkOptions options;
-  options.precision = math::Precision::kBF16;
-  options.packed = kernels::Packed::kExact;
   options.head_bits = arithmetic.head_bits.value_or(rounds ? 8 : 16);
   options.kv = ToKvType(arithmetic.kv);
   options.gpu = device;

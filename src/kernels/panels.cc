@@ -2,13 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
-#include <cmath>
 #include <cstring>
 
 #include "base/check.h"
 #include "base/error.h"
-#include "math/vector.h"
 #include "quant/group.h"
 
 namespace awq::kernels {
@@ -140,31 +137,18 @@ Result<Panels> Panels::Rounded(ThreadPool& pool, const TensorView& weight, const
   const std::size_t out = weight.shape[0];
   const std::size_t in = weight.shape[1];
   Panels panels(out, in, spec, GroupSize(spec, in), nullptr);
-  const quant::GroupQuantizer quantizer(spec);
-  std::atomic<bool> fits = true;
-  pool.ParallelFor(panels.panels(), [&](std::size_t panel, std::size_t) {
+  const auto round = [&](std::size_t panel, std::size_t) -> Status {
     const std::size_t first = panel * kPanelRows;
     const std::size_t rows = std::min(kPanelRows, out - first);
     quant::QuantizedLinear rounded{spec, Matrix<std::uint8_t>(rows, in),
                                    Matrix<float>(rows, panels.groups()),
                                    Matrix<std::uint8_t>(rows, panels.groups())};
-    Matrix<float> floats(rows, in);
-    math::Convert(weight.Rows(first, rows), floats.span());
-    for (std::size_t r = 0; r < rows; ++r) {
-      quantizer.QuantizeRow(floats.row(r), nullptr, in, rounded.codes.row(r), rounded.scales.row(r),
-                            rounded.zeros.row(r));
-    }
-    const auto finite = [](float value) { return std::isfinite(value); };
-    if (!std::ranges::all_of(floats.span(), finite) ||
-        !std::ranges::all_of(rounded.scales.span(), finite)) {
-      fits = false;
-    }
+    AWQ_TRY(quant::RoundRows(weight.Rows(first, rows), name, rounded));
     panels.FillPanel(rounded, 0, panel);
-  });
-  if (fits) return panels;
-  return MakeError(ErrorCode::kCorrupt,
-                   "{}: weights that are not finite, or too far apart for {} bits; keep it in 16",
-                   name, spec.bits);
+    return {};
+  };
+  AWQ_TRY(TryParallelFor(pool, panels.panels(), round));
+  return panels;
 }
 
 std::size_t Panels::panels() const { return CeilDiv(out_features_, kPanelRows); }

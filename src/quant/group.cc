@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "math/vector.h"
 
 namespace awq::quant {
 namespace {
@@ -136,6 +137,24 @@ void GroupQuantizer::ScaledResidual(const float* weights, const float* s, std::s
 void GroupQuantizer::ScaledResidual(const float* weights, const float* s, std::size_t in_features,
                                     BF16* residual) const {
   loops_->scaled_residual_bf16(codes_, weights, s, in_features, group_size_, &residual->bits);
+}
+
+Status RoundRows(const TensorView& rows, std::string_view name, QuantizedLinear& rounded) {
+  const std::size_t in = rounded.in_features();
+  const GroupQuantizer quantizer(rounded.spec);
+  Matrix<float> floats(rounded.out_features(), in);
+  math::Convert(rows, floats.span());
+  for (std::size_t r = 0; r < floats.rows(); ++r) {
+    quantizer.QuantizeRow(floats.row(r), nullptr, in, rounded.codes.row(r), rounded.scales.row(r),
+                          rounded.zeros.row(r));
+  }
+  if (AllFinite(floats.data(), floats.size()) &&
+      AllFinite(rounded.scales.data(), rounded.scales.size())) {
+    return {};
+  }
+  return MakeError(ErrorCode::kCorrupt,
+                   "{}: weights that are not finite, or too far apart for {} bits; keep it in 16",
+                   name, rounded.spec.bits);
 }
 
 }  // namespace awq::quant

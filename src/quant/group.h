@@ -33,6 +33,10 @@ Status CheckSpec(const Spec& spec, std::size_t in_features, std::string_view nam
 Status CheckWeights(ThreadPool& pool, MatrixView<const float> weights, const Spec& spec,
                     std::string_view name);
 
+// Dense rows rounded to nearest, as rounded.spec says; the sizes of `rounded` are right. Error: a
+// weight that is not finite, or a group whose scale is beyond its type; `name` is the tensor's.
+Status RoundRows(const TensorView& rows, std::string_view name, QuantizedLinear& rounded);
+
 // lo <= 0 <= hi
 struct GroupRange {
   float lo = 0;

@@ -19,6 +19,13 @@ class HostNetwork final : public Network {
   Work HeadWork() const override;
   std::string device() const override { return "cpu"; }
   std::unique_ptr<Limits> MakeLimits(std::size_t tokens) const override;
+  std::unique_ptr<KvCache> MakeCache(const CacheShape& shape) const override;
+  Status Run(std::span<const std::int32_t> tokens, const Batch& batch, KvCache& cache) override;
+  // Never draws.
+  Result<bool> RunAndDraw(std::span<const std::int32_t> tokens, const Batch& batch, KvCache& cache,
+                          std::span<const std::size_t> rows, std::span<const Draw> draws,
+                          std::span<std::int32_t> drawn) override;
+  Status LogitsOf(std::span<const std::size_t> rows, MatrixView<float> logits) override;
   Status RunBlocks(const Batch& batch, KvCache& cache, MatrixView<float> hidden) override;
   Status RunBlock(std::size_t layer, std::span<const Batch> batches, KvCache& cache,
                   MatrixView<float> hidden, Observer* observer) override;
@@ -39,6 +46,9 @@ class HostNetwork final : public Network {
   std::size_t kept_bytes_ = 0;
   PreparedBlock passing_;
   kernels::Activations normed_;
+  Matrix<float> hidden_;  // of the last Run
+  std::size_t rows_ = 0;
+  Matrix<float> wanted_;  // of them
 };
 
 }  // namespace awq::transformer

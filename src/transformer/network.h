@@ -74,20 +74,20 @@ class Network {
   virtual std::unique_ptr<Limits> MakeLimits(std::size_t tokens) const = 0;
 
   // Where its keys and values are; `shape` but for the type, which is kv().
-  virtual std::unique_ptr<KvCache> MakeCache(const CacheShape& shape) const;
+  virtual std::unique_ptr<KvCache> MakeCache(const CacheShape& shape) const = 0;
 
   // --- Tokens to logits: what is between stays where the network computes. ---
 
   // Error: a token outside the vocabulary, or the cache has too few pages left; nothing was run
   // then.
-  virtual Status Run(std::span<const std::int32_t> tokens, const Batch& batch, KvCache& cache);
+  virtual Status Run(std::span<const std::int32_t> tokens, const Batch& batch, KvCache& cache) = 0;
   // The same, and then, where it returns true, a token of each of `rows` is drawn; else LogitsOf
   // has what to draw from. A token of -1: the logits are not finite.
   virtual Result<bool> RunAndDraw(std::span<const std::int32_t> tokens, const Batch& batch,
                                   KvCache& cache, std::span<const std::size_t> rows,
-                                  std::span<const Draw> draws, std::span<std::int32_t> drawn);
+                                  std::span<const Draw> draws, std::span<std::int32_t> drawn) = 0;
   // logits [rows, vocab_size] of these rows of the last run.
-  virtual Status LogitsOf(std::span<const std::size_t> rows, MatrixView<float> logits);
+  virtual Status LogitsOf(std::span<const std::size_t> rows, MatrixView<float> logits) = 0;
 
   // --- The same in pieces, with hidden states [tokens, hidden_size] of the caller's. ---
 
@@ -118,11 +118,6 @@ class Network {
   RopeTable rope_;
   TensorView embedding_;
   std::vector<float> final_norm_;
-
- private:
-  Matrix<float> hidden_;  // of the last Run
-  std::size_t rows_ = 0;
-  Matrix<float> wanted_;  // of them
 };
 
 // Of a head that is rounded to so many bits: the largest groups of up to 64 that divide

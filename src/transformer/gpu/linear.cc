@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
-#include <mutex>
 #include <optional>
 #include <utility>
 
@@ -39,24 +37,6 @@ quant::QuantizedLinear Rows(const quant::Spec& spec, std::size_t rows, std::size
   return {spec, Matrix<std::uint8_t>(rows, inputs), Matrix<float>(rows, groups),
           Matrix<std::uint8_t>(rows, groups)};
 }
-
-// The first error of many tasks.
-class FirstError {
- public:
-  void Note(const Status& status) {
-    if (status.ok()) return;
-    const std::lock_guard lock(mutex_);
-    if (!error_) error_ = status.error();
-  }
-  Status status() const {
-    if (error_) return *error_;
-    return {};
-  }
-
- private:
-  std::mutex mutex_;
-  std::optional<Error> error_;
-};
 
 // fp16 scales; false where one is none.
 bool ToHalves(std::span<const float> scales, std::span<std::uint16_t> halves) {
@@ -114,16 +94,14 @@ Result<bool> Linear::AddPacked(Context& context, ThreadPool& pool,
   std::uint8_t* const base = host.data();
   const cuda::PackedArrays arrays = {base, reinterpret_cast<std::uint16_t*>(base + places.scales),
                                      base + places.zeros};
-  FirstError error;
   std::atomic<bool> exact = true;
   std::size_t first_output = 0;
   for (const Packed& each : linears) {
-    pool.ParallelFor(CeilDiv(each.outputs, kStripe), [&](std::size_t task, std::size_t) {
+    const auto pack = [&](std::size_t task, std::size_t) -> Status {
       const std::size_t row = task * kStripe;
       const std::size_t count = std::min(kStripe, each.outputs - row);
       quant::QuantizedLinear rows = Rows(each.spec, count, each.inputs);
-      const Status read = each.read(row, rows);
-      if (!read) return error.Note(read);
+      AWQ_TRY(each.read(row, rows));
       std::vector<std::uint16_t> halves(rows.scales.size());
       if (!ToHalves(std::as_const(rows.scales).span(), halves)) exact = false;
       cuda::WeightShape own = shape;  // ends where these rows do
@@ -131,10 +109,11 @@ Result<bool> Linear::AddPacked(Context& context, ThreadPool& pool,
       const auto panel = static_cast<int>((first_output + row) / cuda::kPanelRows);
       cuda::PackPanels(own, panel, static_cast<int>(CeilDiv(count, cuda::kPanelRows)),
                        {rows.codes.data(), halves.data(), rows.zeros.data()}, arrays);
-    });
+      return {};
+    };
+    AWQ_TRY(TryParallelFor(pool, CeilDiv(each.outputs, kStripe), pack));
     first_output += each.outputs;
   }
-  AWQ_TRY(error.status());
   if (!exact) return false;
   part.memory = Uploaded(context, std::as_const(host).span());
   const auto* const device = part.memory.data<std::uint8_t>();
@@ -158,19 +137,18 @@ Status Linear::AddDense(
   part.outputs = shape[0];
   part.inputs = shape[1];
   std::vector<std::uint16_t> host(part.outputs * part.inputs);
-  FirstError error;
-  pool.ParallelFor(CeilDiv(part.outputs, kStripe), [&](std::size_t task, std::size_t) {
+  const auto convert = [&](std::size_t task, std::size_t) -> Status {
     const std::size_t row = task * kStripe;
     Matrix<float> rows(std::min(kStripe, part.outputs - row), part.inputs);
-    const Status done = read(row, rows.view());
-    if (!done) return error.Note(done);
+    AWQ_TRY(read(row, rows.view()));
     std::uint16_t* const to = host.data() + row * part.inputs;
     for (std::size_t i = 0; i < rows.size(); ++i) {
       to[i] = type_ == cuda::Float::kHalf ? cuda::FromFloat<cuda::Half>(rows.data()[i]).bits
                                           : cuda::FromFloat<cuda::Bfloat16>(rows.data()[i]).bits;
     }
-  });
-  AWQ_TRY(error.status());
+    return {};
+  };
+  AWQ_TRY(TryParallelFor(pool, CeilDiv(part.outputs, kStripe), convert));
   part.memory = Uploaded(context, std::span<const std::uint16_t>(host));
   return Add(context, std::move(part));
 }
@@ -195,22 +173,8 @@ Result<Linear> Linear::Rounded(Context& context, ThreadPool& pool, const TensorV
                      "{} in {} bits on a GPU: its {} inputs are no multiple of 32; keep it in 16",
                      name, spec.bits, shape[1]);
   }
-  const quant::GroupQuantizer quantizer(spec);
-  const auto read = [&](std::size_t first_row, quant::QuantizedLinear& rows) -> Status {
-    Matrix<float> floats(rows.out_features(), shape[1]);
-    math::Convert(weight.Rows(first_row, floats.rows()), floats.span());
-    for (std::size_t r = 0; r < floats.rows(); ++r) {
-      quantizer.QuantizeRow(floats.row(r), nullptr, shape[1], rows.codes.row(r), rows.scales.row(r),
-                            rows.zeros.row(r));
-    }
-    const auto finite = [](float value) { return std::isfinite(value); };
-    if (std::ranges::all_of(floats.span(), finite) &&
-        std::ranges::all_of(rows.scales.span(), finite)) {
-      return {};
-    }
-    return MakeError(ErrorCode::kCorrupt,
-                     "{}: weights that are not finite, or too far apart for {} bits; keep it in 16",
-                     name, spec.bits);
+  const auto read = [&](std::size_t first_row, quant::QuantizedLinear& rows) {
+    return quant::RoundRows(weight.Rows(first_row, rows.out_features()), name, rows);
   };
   Linear linear(type);
   const Packed packed = {spec, shape[0], shape[1], read, name};
