@@ -9,6 +9,7 @@
 
 #include "cuda/emulated_device.h"
 #include "generate/engine.h"
+#include "testing/network_cases.h"
 #include "testing/random_model.h"
 #include "testing/rounded_model.h"
 #include "transformer/gpu/network.h"
@@ -18,6 +19,9 @@ namespace awq::transformer {
 namespace {
 
 using kernels::Precision;
+using testing::Tokens;
+using testing::Variant;
+using testing::Variants;
 
 constexpr std::size_t kTokens = 40;
 
@@ -29,15 +33,6 @@ model::ModelConfig Config() {
   config.num_key_value_heads = 4;
   config.head_dim = 16;
   return config;
-}
-
-std::vector<std::int32_t> Tokens(std::size_t n, std::uint32_t seed) {
-  std::vector<std::int32_t> tokens;
-  for (std::size_t i = 0; i < n; ++i) {
-    seed = seed * 1664525U + 1013904223U;
-    tokens.push_back(static_cast<std::int32_t>((seed >> 16) % 50));
-  }
-  return tokens;
 }
 
 NetworkOptions OnGpu(NetworkOptions options = {}) {
@@ -89,32 +84,6 @@ double Distance(const Matrix<float>& a, const Matrix<float>& b) {
   return Rms(difference) / Rms(b);
 }
 
-struct Variant {
-  const char* name;
-  std::function<void(model::ModelConfig&)> change;
-};
-
-std::vector<Variant> Variants() {
-  return {
-      {"plain", [](auto&) {}},
-      {"window",
-       [](auto& config) {
-         config.sliding_window = {0, 9};
-       }},
-      {"qk_norm",
-       [](auto& config) {
-         config.arch = model::FindArch("qwen3");
-         config.qk_norm = true;
-       }},
-      {"bias", [](auto& config) { config.qkv_bias = config.o_bias = config.mlp_bias = true; }},
-      {"tied, one kv head",
-       [](auto& config) {
-         config.tie_word_embeddings = true;
-         config.num_key_value_heads = 1;
-       }},
-  };
-}
-
 // What is rounded to 11 bits, .58 of half a step on average: 4 inputs, keys, values, queries and
 // attention weights in each of 2 blocks, and the head's input. Independent errors add in squares;
 // sharp attention amplifies them a few times.
@@ -123,7 +92,7 @@ const double kHalfError = 4 * std::sqrt(17.0) * 0.58 * 0x1p-12;
 TEST(GpuNetwork, LogitsAreTheCpus) {
   ThreadPool pool(2);
   const std::vector<std::int32_t> tokens = Tokens(kTokens, 1);
-  for (const Variant& variant : Variants()) {
+  for (const Variant& variant : Variants(9)) {
     SCOPED_TRACE(variant.name);
     model::ModelConfig config = Config();
     variant.change(config);

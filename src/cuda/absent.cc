@@ -5,18 +5,9 @@
 #include "cuda/dense_product.h"
 #include "cuda/device.h"
 #include "cuda/linear_kernels.h"
+#include "cuda/not_built.h"
 
 namespace awq::cuda {
-namespace {
-
-Fault NotBuilt() {
-  return MakeFault(FaultKind::kNotBuilt,
-                   "this program was built without CUDA: build it where nvcc is found, with "
-                   "-DAWQ_CUDA=ON");
-}
-
-}  // namespace
-
 Fault CountDevices(int* count) {
   *count = 0;
   return NotBuilt();

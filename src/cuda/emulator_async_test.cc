@@ -20,10 +20,12 @@
 #include <vector>
 
 #include "cuda/ptx_sm90.h"
+#include "cuda/test_orders.h"
 
 namespace awq::cuda {
 namespace {
 
+using simt::AllOptions;
 using simt::EmulatedLauncher;
 using simt::Options;
 using simt::Order;
@@ -34,15 +36,6 @@ std::string Says(const Fault& fault, const char* text) {
   return fault.kind == FaultKind::kFailed && fault.message.find(text) != std::string::npos
              ? ""
              : "found: " + fault.message;
-}
-
-std::vector<Options> AllOptions() {
-  std::vector<Options> all;
-  for (const Order order : {Order::kForward, Order::kBackward, Order::kShuffled}) {
-    all.push_back({order, false});
-    all.push_back({order, true});
-  }
-  return all;
 }
 
 // ---- barriers and bulk copies ----

@@ -7,22 +7,15 @@
 
 #include "cuda/copy.cuh"
 #include "cuda/ptx.h"
+#include "cuda/test_orders.h"
 
 namespace awq::cuda {
 namespace {
 
+using simt::AllOptions;
 using simt::EmulatedLauncher;
 using simt::Options;
 using simt::Order;
-
-std::vector<Options> AllOptions() {
-  std::vector<Options> all;
-  for (const Order order : {Order::kForward, Order::kBackward, Order::kShuffled}) {
-    all.push_back({order, false});
-    all.push_back({order, true});
-  }
-  return all;
-}
 
 LaunchShape OneBlock(unsigned threads, std::size_t shared_bytes = 0) {
   return {.threads = threads, .shared_bytes = shared_bytes};

@@ -1,16 +1,11 @@
 // The launches of ops.h, where the CUDA toolkit was not there at build time.
 #ifndef AWQ_CUDA_BUILT
 
+#include "cuda/not_built.h"
 #include "cuda/ops.h"
 #include "cuda/sample.h"
 
 namespace awq::cuda {
-namespace {
-
-Fault NotBuilt() { return MakeFault(FaultKind::kNotBuilt, "this program was built without CUDA"); }
-
-}  // namespace
-
 Fault Embed(const EmbedTask&, StreamHandle) { return NotBuilt(); }
 Fault AddNorm(const NormTask&, StreamHandle) { return NotBuilt(); }
 Fault Gate(const GateTask&, StreamHandle) { return NotBuilt(); }

@@ -2,15 +2,10 @@
 #ifndef AWQ_CUDA_BUILT
 
 #include "cuda/matrix.h"
+#include "cuda/not_built.h"
 #include "cuda/rounding.h"
 
 namespace awq::cuda {
-namespace {
-
-Fault NotBuilt() { return MakeFault(FaultKind::kNotBuilt, "this program was built without CUDA"); }
-
-}  // namespace
-
 Fault Multiply(const ProductTask&, StreamHandle) { return NotBuilt(); }
 Fault PermuteColumns(const DeviceMatrix&, const std::uint32_t*, bool, const DeviceMatrix&,
                      StreamHandle) {

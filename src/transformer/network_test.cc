@@ -7,23 +7,18 @@
 #include <functional>
 #include <vector>
 
+#include "testing/network_cases.h"
 #include "testing/random_model.h"
 
 namespace awq::transformer {
 namespace {
 
 using kernels::Precision;
+using testing::Tokens;
+using testing::Variant;
+using testing::Variants;
 
 constexpr std::size_t kTokens = 150;  // more than one tile of queries, no multiple of a step
-
-std::vector<std::int32_t> Tokens(std::size_t n, std::uint32_t seed) {
-  std::vector<std::int32_t> tokens;
-  for (std::size_t i = 0; i < n; ++i) {
-    seed = seed * 1664525U + 1013904223U;
-    tokens.push_back(static_cast<std::int32_t>((seed >> 16) % 50));
-  }
-  return tokens;
-}
 
 // How a model is asked for the logits of a sequence.
 using Cut = std::vector<std::size_t>;  // tokens of each call, one after another
@@ -63,32 +58,6 @@ void ExpectClose(const Matrix<float>& a, const Matrix<float>& b, double relative
   }
 }
 
-struct Variant {
-  const char* name;
-  std::function<void(model::ModelConfig&)> change;
-};
-
-std::vector<Variant> Variants() {
-  return {
-      {"plain", [](auto&) {}},
-      {"window",
-       [](auto& config) {
-         config.sliding_window = {0, 20};
-       }},
-      {"qk_norm",
-       [](auto& config) {
-         config.arch = model::FindArch("qwen3");
-         config.qk_norm = true;
-       }},
-      {"bias", [](auto& config) { config.qkv_bias = config.o_bias = config.mlp_bias = true; }},
-      {"tied, one kv head",
-       [](auto& config) {
-         config.tie_word_embeddings = true;
-         config.num_key_value_heads = 1;
-       }},
-  };
-}
-
 // Different cuts of the tokens go through different products (dots, tiles, ranges of keys), whose
 // sums are ordered differently: 2^-24 times a few hundred terms, grown by two blocks.
 constexpr double kOrderTolerance = 2e-5;
@@ -96,7 +65,7 @@ constexpr double kOrderTolerance = 2e-5;
 TEST(Network, AnyCutOfASequenceGivesTheSameLogits) {
   ThreadPool pool(2);
   const std::vector<std::int32_t> tokens = Tokens(kTokens, 1);
-  for (const Variant& variant : Variants()) {
+  for (const Variant& variant : Variants(20)) {
     SCOPED_TRACE(variant.name);
     model::ModelConfig config = testing::SmallConfig();
     variant.change(config);
@@ -141,7 +110,7 @@ TEST(Network, NarrowKeysAndValuesStayNearExactOnes) {
     KvType type;
     double error;
   } kinds[] = {{KvType::kF16, 0.58 * 0x1p-11}, {KvType::kInt8, 2.0 / 127 / std::sqrt(12.0)}};
-  for (const Variant& variant : Variants()) {
+  for (const Variant& variant : Variants(20)) {
     SCOPED_TRACE(variant.name);
     model::ModelConfig config = testing::SmallConfig();
     variant.change(config);
