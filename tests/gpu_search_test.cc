@@ -113,8 +113,9 @@ TEST_P(GpuSites, ChooseAsTheCpuDoes) {
   const Shape shape = Shapes()[GetParam()];
   const Site site(shape);
   ThreadPool pool(2);
-  gpu::Queue queue;
-  ASSERT_FALSE(queue.Create());
+  cuda::Lane lane;
+  lane.Open(0);
+  gpu::Queue queue(lane);
   const SiteSolution want = SolveSite(pool, site.problem_, site.Statistics(pool), shape.options);
   const SiteSolution found = OnGpu(queue, pool, site);
   ASSERT_EQ(queue.fault().message, "");
@@ -153,8 +154,9 @@ TEST(GpuArithmetic, IsTheCpus) {
   const Shape shape = Shapes()[0];
   const Site site(shape);
   ThreadPool pool(2);
-  gpu::Queue queue;
-  ASSERT_FALSE(queue.Create());
+  cuda::Lane lane;
+  lane.Open(0);
+  gpu::Queue queue(lane);
   HostArithmetic host(pool, site.problem_, site.Statistics(pool), shape.options);
   gpu::DeviceArithmetic device(queue, site.problem_, site.Statistics(pool), shape.options);
   Scale scale(shape.in);
@@ -191,8 +193,9 @@ TEST(GpuArithmetic, SaysThatItsMemoryIsFull) {
   small.memory_bytes = cuda::CountEmulatedUse().bytes + (std::size_t{1} << 20);
   cuda::SetEmulatedMachine(small);
   {
-    gpu::Queue queue;
-    ASSERT_FALSE(queue.Create());
+    cuda::Lane lane;
+    lane.Open(0);
+    gpu::Queue queue(lane);
     OnGpu(queue, pool, site);  // ends, and is of no use
     EXPECT_EQ(queue.fault().kind, cuda::FaultKind::kOutOfMemory);
   }

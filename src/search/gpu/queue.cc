@@ -6,14 +6,20 @@ Buffer::~Buffer() {
   if (queue_ != nullptr && !is_empty()) queue_->GiveBack(std::move(memory_));
 }
 
-cuda::Fault Queue::Create() { return stream_.Create(); }
+cuda::Fault Queue::Allocate(std::size_t bytes, cuda::DeviceMemory& memory) {
+  cuda::Fault fault = memory.Allocate(bytes);
+  if (fault.kind != cuda::FaultKind::kOutOfMemory || free_.empty()) return fault;
+  for (const auto& [size, unused] : free_) bytes_ -= size;
+  free_.clear();
+  return memory.Allocate(bytes);
+}
 
 // What is free and not much too large; else new memory, and where there is none, what is free is
 // given up for it.
 Buffer Queue::TakeBytes(std::size_t bytes) {
   constexpr std::size_t kGrain = 4096;
   bytes = (std::max<std::size_t>(bytes, 1) + kGrain - 1) / kGrain * kGrain;
-  if (fault_) return {};
+  if (fault()) return {};
   const auto found = free_.lower_bound(bytes);
   if (found != free_.end() && found->first <= 2 * bytes) {
     cuda::DeviceMemory memory = std::move(found->second);
@@ -21,16 +27,8 @@ Buffer Queue::TakeBytes(std::size_t bytes) {
     return {*this, std::move(memory)};
   }
   cuda::DeviceMemory memory;
-  cuda::Fault fault = memory.Allocate(bytes);
-  if (fault.kind == cuda::FaultKind::kOutOfMemory && !free_.empty()) {
-    for (const auto& [size, unused] : free_) bytes_ -= size;
-    free_.clear();
-    fault = memory.Allocate(bytes);
-  }
-  if (fault) {
-    fault_ = std::move(fault);
-    return {};
-  }
+  Do([&] { return Allocate(bytes, memory); });
+  if (fault()) return {};
   bytes_ += bytes;
   return {*this, std::move(memory)};
 }

@@ -1,5 +1,5 @@
-// One GPU's stream, the first thing that went wrong there, and its memory, which is handed on from
-// one use to the next: asking the device for it would wait for all that runs.
+// A GPU's memory, handed on from one use to the next in a lane's order: asking the device for it
+// would wait for all that runs.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cuda/device.h"
+#include "cuda/lane.h"
 #include "cuda/matrix.h"
 
 namespace awq::search::gpu {
@@ -49,25 +50,24 @@ inline cuda::DeviceMatrix Whole(const Buffer& buffer, int rows, int columns) {
   return {buffer.data<float>(), columns, rows, columns};
 }
 
-// Used by one thread at a time. After a fault nothing is launched any more, what is read is zeros,
-// and buffers are empty.
+// Used by one thread at a time. After a fault of its lane what is read is zeros, and buffers are
+// empty.
 class Queue {
  public:
-  Queue() = default;
+  // The lane must outlive it, and the queue its buffers.
+  explicit Queue(cuda::Lane& lane) : lane_(lane) {}
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
 
-  // Of the current device.
-  cuda::Fault Create();
-  const cuda::Fault& fault() const { return fault_; }
-  cuda::StreamHandle stream() const { return stream_.handle(); }
+  const cuda::Fault& fault() const { return lane_.fault(); }
+  cuda::StreamHandle stream() const { return lane_.stream(); }
   std::size_t bytes() const { return bytes_; }  // the most that it held at a time
 
-  // launch() -> cuda::Fault, unless something has failed before.
   template <class Launch>
   void Do(const Launch& launch) {
-    if (!fault_) fault_ = launch();
+    lane_.Do(launch);
   }
+  void Wait() { lane_.Wait(); }
 
   template <class T>
   Buffer Take(std::size_t count) {
@@ -88,17 +88,14 @@ class Queue {
     Wait();
     return to;
   }
-  void Wait() {
-    Do([&] { return stream_.Synchronize(); });
-  }
 
  private:
   friend class Buffer;
   Buffer TakeBytes(std::size_t bytes);
+  cuda::Fault Allocate(std::size_t bytes, cuda::DeviceMemory& memory);
   void GiveBack(cuda::DeviceMemory memory);
 
-  cuda::Stream stream_;
-  cuda::Fault fault_;
+  cuda::Lane& lane_;
   std::multimap<std::size_t, cuda::DeviceMemory> free_;  // by their bytes
   std::size_t bytes_ = 0;
 };

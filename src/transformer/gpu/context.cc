@@ -64,8 +64,7 @@ Result<std::unique_ptr<Context>> Context::Create(int device) {
   std::unique_ptr<Context> context(new Context);
   context->Do([&] { return CheckDevice(device); });
   context->Do([&] { return context->linears_.Create(device); });
-  context->Do([&] { return context->stream_.Create(); });
-  context->device_ = device;
+  context->lane_.Open(device);
   AWQ_TRY(context->status());
   return context;
 }
@@ -73,12 +72,12 @@ Result<std::unique_ptr<Context>> Context::Create(int device) {
 void* Context::dense_scratch() { return dense_scratch_.Take<std::byte>(*this, kDenseScratchBytes); }
 
 Status Context::Synchronize() {
-  Do([&] { return stream_.Synchronize(); });
+  lane_.Wait();
   return status();
 }
 
 Status Context::status() const {
-  if (fault_) return ToError(fault_);
+  if (lane_.fault()) return ToError(lane_.fault());
   return {};
 }
 

@@ -1,4 +1,4 @@
-// One GPU: its stream, what its linears need, and the first thing that went wrong there.
+// One GPU: its stream, and what its linears need.
 #pragma once
 
 #include <awq/result.h>
@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>
 
 #include "cuda/device.h"
+#include "cuda/lane.h"
 #include "cuda/linears.h"
 #include "cuda/ops.h"
 
@@ -46,15 +46,13 @@ class Context {
   // Error: no such GPU, one that the kernels are not made for, or a program without them.
   static Result<std::unique_ptr<Context>> Create(int device);
 
-  cuda::StreamHandle stream() const { return stream_.handle(); }
+  cuda::StreamHandle stream() const { return lane_.stream(); }
   cuda::Linears& linears() { return linears_; }
 
-  // launch() -> cuda::Fault, unless something has failed before. On this device, whichever the
-  // thread has used meanwhile.
+  cuda::Lane& lane() { return lane_; }
   template <class Launch>
   void Do(const Launch& launch) {
-    if (!fault_ && device_) fault_ = cuda::UseDevice(*device_);
-    if (!fault_) fault_ = launch();
+    lane_.Do(launch);
   }
   // What cuBLASLt may use, and how much that is.
   void* dense_scratch();
@@ -70,11 +68,9 @@ class Context {
  private:
   Context() = default;
 
-  std::optional<int> device_;  // once it is known to be there
-  cuda::Stream stream_;
+  cuda::Lane lane_;
   cuda::Linears linears_;
   Scratch dense_scratch_;
-  cuda::Fault fault_;
   std::size_t moves_ = 0;
 };
 

@@ -1,0 +1,45 @@
+// One GPU's stream, and the first thing that went wrong there.
+#pragma once
+
+#include <optional>
+
+#include "cuda/device.h"
+#include "cuda/fault.h"
+
+namespace awq::cuda {
+
+// Used by one thread at a time. After a fault nothing is launched any more.
+class Lane {
+ public:
+  Lane() = default;
+  Lane(const Lane&) = delete;
+  Lane& operator=(const Lane&) = delete;
+
+  // Before anything else that is meant for this device.
+  void Open(int device) {
+    device_ = device;
+    Do([&] { return stream_.Create(); });
+  }
+  StreamHandle stream() const { return stream_.handle(); }
+  // Without waiting for what was launched.
+  const Fault& fault() const { return fault_; }
+
+  // launch() -> Fault, unless something has failed before. On this device, whichever the thread has
+  // used meanwhile.
+  template <class Launch>
+  void Do(const Launch& launch) {
+    if (!fault_ && device_) fault_ = UseDevice(*device_);
+    if (!fault_) fault_ = launch();
+  }
+  // Waits for what was launched.
+  void Wait() {
+    Do([&] { return stream_.Synchronize(); });
+  }
+
+ private:
+  std::optional<int> device_;
+  Stream stream_;
+  Fault fault_;
+};
+
+}  // namespace awq::cuda
