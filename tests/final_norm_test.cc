@@ -6,6 +6,7 @@
 #include <random>
 #include <vector>
 
+#include "pipeline/hidden_store.h"
 #include "testing/random_model.h"
 
 namespace awq::pipeline {

@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "pipeline/hidden_store.h"
 #include "pipeline/published.h"
 #include "testing/random_model.h"
 #include "transformer/kv_cache.h"
@@ -24,6 +25,18 @@ bool SameBytes(std::span<const T> a, std::span<const T> b) {
 
 // A random block, quantized to the nearest of 3 bits; its inputs, and what the original makes of
 // them.
+transformer::PreparedBlock PrepareBlock(ThreadPool& pool, const model::ModelConfig& config,
+                                        const StoredBlock& block) {
+  transformer::PreparedBlock prepared;
+  for (const model::LinearRow& row : config.arch->linears) {
+    prepared.linear(row.role) = PrepareLinear(pool, block.linear(row.role), math::Precision::kF32);
+  }
+  for (std::size_t role = 0; role < model::kRoles; ++role) {
+    prepared.norms[role] = PrepareNorm(block.norms[role]);
+  }
+  return prepared;
+}
+
 class PolishTest : public ::testing::Test {
  protected:
   PolishTest()
@@ -77,7 +90,7 @@ class PolishTest : public ::testing::Test {
     Matrix<float> target(hidden.rows(), hidden.cols());
     inputs_.Load(pool_, 0, hidden);
     targets_.Load(pool_, 0, target);
-    Run(PrepareBlock(pool_, model_.config(), block, math::Precision::kF32), hidden);
+    Run(PrepareBlock(pool_, model_.config(), block), hidden);
     double sum = 0;
     for (std::size_t t = (kSequences - kHeldOut) * kLength; t < hidden.rows(); ++t) {
       double missing = 0;

@@ -214,7 +214,7 @@ class Comparing {
                     rows_ = Matrix<float>(count, model_->config().hidden_size);
                   }
                   const MatrixView<float> rows = rows_.view().Rows(0, count);
-                  model.states[probe].Load(pool_, first, rows);
+                  model.states[probe]->Load(pool_, first, rows);
                   return MatrixView<const float>(rows);
                 },
             .logits =

@@ -6,13 +6,12 @@
 
 namespace awq::calib {
 
-Result<search::SiteStatistics> FinishSite(search::StatisticsAccumulator&& site,
-                                          const std::string& block) {
-  if (site.nonfinite() == 0) return std::move(site).Finish();
+Status CheckFinite(std::size_t nonfinite, const std::string& block) {
+  if (nonfinite == 0) return {};
   return MakeError(ErrorCode::kCorrupt,
                    "{}: {} of its activations are infinite or NaN; the weights up to here are "
                    "damaged, or the text does not fit the model (try --precision f32)",
-                   block, site.nonfinite());
+                   block, nonfinite);
 }
 
 void Collector::OnInput(model::Role reader, const kernels::Activations& input) {
@@ -29,8 +28,8 @@ Result<std::map<model::Role, search::SiteStatistics>> Collector::Finish(
     const std::string& block) && {
   std::map<model::Role, search::SiteStatistics> finished;
   for (auto& [reader, site] : sites_) {
-    AWQ_ASSIGN(search::SiteStatistics statistics, FinishSite(std::move(*site), block));
-    finished.emplace(reader, std::move(statistics));
+    AWQ_TRY(CheckFinite(site->nonfinite(), block));
+    finished.emplace(reader, std::move(*site).Finish());
     site.reset();
   }
   return finished;

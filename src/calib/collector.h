@@ -12,9 +12,8 @@
 
 namespace awq::calib {
 
-// `block` stands in the error for activations that are not finite.
-Result<search::SiteStatistics> FinishSite(search::StatisticsAccumulator&& site,
-                                          const std::string& block);
+// Error: there are activations that are not finite, in `block`.
+Status CheckFinite(std::size_t nonfinite, const std::string& block);
 
 class Collector final : public transformer::Observer {
  public:

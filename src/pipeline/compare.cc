@@ -3,9 +3,10 @@
 #include <utility>
 
 #include "base/error.h"
+#include "pipeline/hidden_store.h"
+#include "pipeline/host_compute.h"
 #include "pipeline/memory.h"
 #include "pipeline/quantize.h"
-#include "pipeline/stream.h"
 #include "pipeline/walk.h"
 
 namespace awq::pipeline {
@@ -73,7 +74,9 @@ class Comparer {
         options_(options),
         original_size_(model),
         variants_(std::move(variants)),
-        walk_(pool, model, tokens, options.precision, Pointers(variants_), options.progress) {}
+        compute_(pool, config_, options.precision),
+        walk_(pool, compute_, model, tokens, options.precision, Pointers(variants_),
+              options.progress) {}
 
   Result<Comparison> Go() {
     AWQ_TRY(Begin());
@@ -117,39 +120,36 @@ class Comparer {
     AWQ_TRY(walk_.Begin());
     AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
     for (const Probe& probe : probes_) {
-      runners_.push_back(std::make_unique<SequenceRunner>(pool_, config_, options_.precision,
-                                                          probe.sequence_tokens, kMeasured));
+      AWQ_ASSIGN(auto sequences,
+                 compute_.MakeSequences(probe.sequence_tokens, {kMeasured, probe.precision}));
+      sequences_.push_back(std::move(sequences));
     }
     result_.contenders.resize(variants_.size());
     std::vector<ComparedModel*> models = {&result_.original};
     for (ComparedModel& each : result_.contenders) models.push_back(&each);
     for (ComparedModel* each : models) {
       for (std::size_t p = 0; p < probes_.size(); ++p) {
-        AWQ_ASSIGN(
-            HiddenStore states,
-            HiddenStore::Create(probes_[p].precision, probes_[p].ids.size(), config_.hidden_size));
+        AWQ_ASSIGN(auto states, sequences_[p]->Embed(embedding, probes_[p].ids));
         each->states.push_back(std::move(states));
-        AWQ_TRY(runners_[p]->Embed(embedding, probes_[p].ids, each->states.back()));
       }
     }
     return {};
   }
 
-  void RunProbes(const transformer::PreparedBlock& block, std::size_t layer,
-                 ComparedModel& compared) {
+  Status RunProbes(const RunnableBlock& block, std::size_t layer, ComparedModel& compared) {
     for (std::size_t p = 0; p < probes_.size(); ++p) {
-      runners_[p]->Run(block, layer, compared.states[p]);
-      runners_[p]->ReleaseScratch();
+      sequences_[p]->Run(block, layer, *compared.states[p]);
+      sequences_[p]->ReleaseScratch();
     }
+    return compute_.Wait();
   }
 
   Status NextBlock() {
     const std::size_t layer = walk_.layer();
     {
       AWQ_ASSIGN(const model::BlockWeights weights, model_.Block(layer));
-      AWQ_ASSIGN(const transformer::PreparedBlock original,
-                 transformer::Prepare(pool_, weights, options_.precision));
-      RunProbes(original, layer, result_.original);
+      AWQ_ASSIGN(const BlockPtr original, compute_.Prepare(weights));
+      AWQ_TRY(RunProbes(*original, layer, result_.original));
       original_size_.Add(weights);
       result_.original_bits = BitsOf(model_, weights.linear(config_.arch->linears.front().role));
     }
@@ -159,8 +159,8 @@ class Comparer {
       ComparedModel& compared = result_.contenders[v];
       compared.stored_bits += StoredBits(variant.block);
       compared.blocks.push_back(std::move(variant.report));
-      RunProbes(PrepareBlock(pool_, config_, variant.block, options_.precision, kMeasured), layer,
-                compared);
+      AWQ_ASSIGN(const BlockPtr block, MakeBlock(compute_, config_, variant.block, kMeasured));
+      AWQ_TRY(RunProbes(*block, layer, compared));
       variant.block = {};
     }
     return {};
@@ -174,8 +174,9 @@ class Comparer {
   const CompareOptions& options_;
   OriginalSize original_size_;
   std::vector<Variant> variants_;
+  HostCompute compute_;
   Walk walk_;
-  std::vector<std::unique_ptr<SequenceRunner>> runners_;  // one a probe
+  std::vector<std::unique_ptr<Sequences>> sequences_;  // one a probe
   Comparison result_;
 };
 

@@ -11,7 +11,7 @@
 
 #include "base/threads.h"
 #include "checkpoint/stored_model.h"
-#include "pipeline/hidden_store.h"
+#include "pipeline/hidden_states.h"
 #include "pipeline/method.h"
 #include "pipeline/plan.h"
 #include "pipeline/report.h"
@@ -38,9 +38,10 @@ struct CompareOptions {
 };
 
 struct ComparedModel {
-  std::vector<HiddenStore> states;  // final hidden states of each probe's tokens, on disk
-  std::size_t stored_bits = 0;      // of the whole model
-  std::vector<float> final_norm;    // [hidden_size]
+  // Final hidden states of each probe's tokens, on disk.
+  std::vector<std::unique_ptr<HiddenStates>> states;
+  std::size_t stored_bits = 0;    // of the whole model
+  std::vector<float> final_norm;  // [hidden_size]
   // All below: of contenders.
   quant::Spec spec;    // group_size 0: whole rows
   double seconds = 0;  // what it would take by itself, without making the tokens

@@ -14,7 +14,8 @@ constexpr std::size_t kChannelsPerTask = 64;
 }  // namespace
 
 void RefitNorm(ThreadPool& pool, const model::ModelConfig& config, std::size_t tokens,
-               const HiddenStore& original, const HiddenStore& quantized, std::span<float> weight) {
+               const HiddenStates& original, const HiddenStates& quantized,
+               std::span<float> weight) {
   const std::size_t width = weight.size();
   const auto eps = static_cast<float>(config.rms_norm_eps);
   const std::vector<float> ones(width, 1);

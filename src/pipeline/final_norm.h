@@ -6,7 +6,7 @@
 
 #include "base/threads.h"
 #include "model/config.h"
-#include "pipeline/hidden_store.h"
+#include "pipeline/hidden_states.h"
 
 namespace awq::pipeline {
 
@@ -14,6 +14,7 @@ namespace awq::pipeline {
 // q the channel of the original's and the quantized model's final hidden states, normalized without
 // a weight: the least squares of what the head reads.
 void RefitNorm(ThreadPool& pool, const model::ModelConfig& config, std::size_t tokens,
-               const HiddenStore& original, const HiddenStore& quantized, std::span<float> weight);
+               const HiddenStates& original, const HiddenStates& quantized,
+               std::span<float> weight);
 
 }  // namespace awq::pipeline

@@ -1,19 +1,17 @@
-// The hidden states of many tokens between two blocks: the largest thing that a run keeps, so it
-// rests on a disk.
+// Hidden states that rest on a disk.
 #pragma once
 
 #include <awq/result.h>
 
 #include <cstddef>
 
-#include "base/threads.h"
 #include "io/scratch_file.h"
 #include "math/matmul.h"
-#include "tensor/tensor.h"
+#include "pipeline/hidden_states.h"
 
 namespace awq::pipeline {
 
-class HiddenStore {
+class HiddenStore final : public HiddenStates {
  public:
   // In a file (io::ScratchFile), of which no more than what is loaded or stored is held. Zero at
   // first.
@@ -23,8 +21,7 @@ class HiddenStore {
   static std::size_t Bytes(math::Precision precision, std::size_t tokens, std::size_t width);
 
   Result<HiddenStore> Copy() const;
-  // rows [count, width] of tokens [first, first + count)
-  void Load(ThreadPool& pool, std::size_t first, MatrixView<float> rows) const;
+  void Load(ThreadPool& pool, std::size_t first, MatrixView<float> rows) const override;
   void Store(ThreadPool& pool, std::size_t first, MatrixView<const float> rows);
 
  private:

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "model/arch.h"
+#include "pipeline/compute.h"
 #include "pipeline/hidden_store.h"
-#include "pipeline/stream.h"
 #include "pipeline/walk.h"
 #include "search/statistics.h"
 #include "transformer/kv_cache.h"

@@ -8,7 +8,7 @@
 
 #include "base/threads.h"
 #include "model/config.h"
-#include "pipeline/hidden_store.h"
+#include "pipeline/hidden_states.h"
 #include "pipeline/report.h"
 #include "pipeline/stored_block.h"
 
@@ -31,8 +31,8 @@ struct PolishTask {
   std::size_t sequences = 0;
   std::size_t sequence_tokens = 0;
   std::size_t held_out_sequences = 0;  // the last ones: not learnt from, but what is kept by
-  const HiddenStore* inputs = nullptr;
-  const HiddenStore* targets = nullptr;
+  const HiddenStates* inputs = nullptr;
+  const HiddenStates* targets = nullptr;
   std::function<void(std::size_t epoch, std::size_t tokens)> on_progress;  // may be empty
 };
 

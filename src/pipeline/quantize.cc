@@ -10,6 +10,7 @@
 #include "pipeline/dense.h"
 #include "pipeline/directory_files.h"
 #include "pipeline/fingerprint.h"
+#include "pipeline/host_compute.h"
 #include "pipeline/stored_block.h"
 #include "pipeline/walk.h"
 
@@ -35,7 +36,8 @@ class Run {
         config_(model.config()),
         tokens_(tokens),
         options_(options),
-        walk_(pool, model, tokens, options.precision, {&variant_}, options.progress) {}
+        compute_(pool, config_, options.precision),
+        walk_(pool, compute_, model, tokens, options.precision, {&variant_}, options.progress) {}
 
   Result<QuantizeReport> Go() {
     AWQ_TRY(Open());
@@ -139,6 +141,7 @@ class Run {
   const model::ModelConfig& config_;
   const Matrix<std::int32_t>& tokens_;
   const QuantizeOptions& options_;
+  HostCompute compute_;
   Walk walk_;
   std::unique_ptr<checkpoint::DirectoryWriter> writer_;
   QuantizeReport report_;

@@ -40,26 +40,30 @@ Result<Matrix<float>> DivideRows(const Matrix<float>& scales, const std::vector<
 
 }  // namespace
 
-SequentialBlock::SequentialBlock(ThreadPool& pool, const model::ModelConfig& config,
-                                 const Plan& plan, const Method& method, math::Precision precision,
-                                 std::size_t layer, const model::BlockWeights& weights)
+SequentialBlock::SequentialBlock(ThreadPool& pool, Compute& compute,
+                                 const model::ModelConfig& config, const Plan& plan,
+                                 const Method& method, std::size_t layer,
+                                 const model::BlockWeights& weights)
     : pool_(pool),
+      compute_(compute),
       config_(config),
       plan_(plan),
       method_(method),
-      precision_(precision),
       layer_(layer),
-      weights_(weights) {}
+      weights_(weights),
+      prepared_(compute.NewBlock()) {}
 
-Status SequentialBlock::Begin() {
-  AWQ_TRY(StoreNorms(config_, layer_, weights_, fold_, stored_));
-  for (std::size_t role = 0; role < model::kRoles; ++role) {
-    prepared_.norms[role] = PrepareNorm(stored_.norms[role]);
+Status SequentialBlock::Begin() { return StoreNorms(); }
+
+Status SequentialBlock::StoreNorms() {
+  AWQ_TRY(pipeline::StoreNorms(config_, layer_, weights_, fold_, stored_));
+  for (const model::NormRow& row : config_.arch->norms) {
+    AWQ_TRY(prepared_->SetNorm(row.role, stored_.norm(row.role)));
   }
   return {};
 }
 
-Status SequentialBlock::Solve(const model::SiteRow& site, search::SiteStatistics statistics,
+Status SequentialBlock::Solve(const model::SiteRow& site, search::SiteGathering& gathered,
                               BlockReport& report) {
   const auto start = Clock::now();
   SiteReport of_site;
@@ -68,7 +72,7 @@ Status SequentialBlock::Solve(const model::SiteRow& site, search::SiteStatistics
   if (!method_.site.scales) {
     tie = MakeError(ErrorCode::kUnsupported, "{} searches no scale", method_.name);
   }
-  AWQ_ASSIGN(Solved solved, SolveLinears(site, std::move(statistics), tie));
+  AWQ_ASSIGN(Solved solved, SolveLinears(site, gathered, tie));
   if (solved.roles.empty()) {
     of_site.obstacle = "none of its linears is quantized";
   } else if (!tie) {
@@ -98,7 +102,7 @@ Status SequentialBlock::Solve(const model::SiteRow& site, search::SiteStatistics
 }
 
 Result<SequentialBlock::Solved> SequentialBlock::SolveLinears(const model::SiteRow& site,
-                                                              search::SiteStatistics statistics,
+                                                              search::SiteGathering& gathered,
                                                               const Result<search::HeadTie>& tie) {
   Solved solved;
   std::vector<Matrix<float>> owned;
@@ -124,7 +128,8 @@ Result<SequentialBlock::Solved> SequentialBlock::SolveLinears(const model::SiteR
     problem.tie = *tie;
     problem.allows = [&](const search::Scale& scale) { return Divided(site, *tie, scale).ok(); };
   }
-  solved.solution = search::SolveSite(pool_, problem, std::move(statistics), method_.site);
+  solved.solution = gathered.Solve(problem, method_.site);
+  AWQ_TRY(compute_.Wait());
   return solved;
 }
 
@@ -146,9 +151,7 @@ Status SequentialBlock::FoldIntoProducer(const model::SiteRow& site, const searc
   fold_.Add(site, scale, tie);
   if (divided.rows() > 0) stored_.linear(site.producer).quantized->scales = std::move(divided);
   if (site.fold == model::Fold::kRows) return Store(site.producer);
-  AWQ_TRY(StoreNorms(config_, layer_, weights_, fold_, stored_));
-  prepared_.norm(site.producer) = PrepareNorm(stored_.norm(site.producer));
-  return {};
+  return StoreNorms();
 }
 
 Status SequentialBlock::Store(Role role) {
@@ -158,8 +161,7 @@ Status SequentialBlock::Store(Role role) {
     AWQ_ASSIGN(stored.dense, StoredWeight(pool_, linear, role, fold_));
   }
   AWQ_ASSIGN(stored.bias, StoredBias(linear, role, fold_));
-  prepared_.linear(role) = PrepareLinear(pool_, stored, precision_);
-  return {};
+  return prepared_->SetLinear(role, stored);
 }
 
 }  // namespace awq::pipeline

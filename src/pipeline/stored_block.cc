@@ -103,19 +103,6 @@ std::vector<float> PrepareNorm(const std::vector<F16>& norm) {
   return values;
 }
 
-transformer::PreparedBlock PrepareBlock(ThreadPool& pool, const model::ModelConfig& config,
-                                        const StoredBlock& block, math::Precision precision,
-                                        kernels::Packed packed) {
-  transformer::PreparedBlock prepared;
-  for (const model::LinearRow& row : config.arch->linears) {
-    prepared.linear(row.role) = PrepareLinear(pool, block.linear(row.role), precision, packed);
-  }
-  for (std::size_t role = 0; role < model::kRoles; ++role) {
-    prepared.norms[role] = PrepareNorm(block.norms[role]);
-  }
-  return prepared;
-}
-
 Status WriteBlock(checkpoint::DirectoryWriter& writer, const model::ModelConfig& config,
                   const Plan& plan, std::size_t layer, const StoredBlock& block) {
   for (const model::LinearRow& row : config.arch->linears) {

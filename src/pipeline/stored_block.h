@@ -53,9 +53,6 @@ kernels::Linear PrepareLinear(ThreadPool& pool, const StoredLinear& linear,
                               math::Precision precision,
                               kernels::Packed packed = kernels::Packed::kDense);
 std::vector<float> PrepareNorm(const std::vector<F16>& norm);
-transformer::PreparedBlock PrepareBlock(ThreadPool& pool, const model::ModelConfig& config,
-                                        const StoredBlock& block, math::Precision precision,
-                                        kernels::Packed packed = kernels::Packed::kDense);
 
 Status WriteBlock(checkpoint::DirectoryWriter& writer, const model::ModelConfig& config,
                   const Plan& plan, std::size_t layer, const StoredBlock& block);

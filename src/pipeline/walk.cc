@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <type_traits>
 #include <utility>
 
 #include "base/clock.h"
@@ -30,35 +29,36 @@ bool CarriesTargets(const Method& method) { return method.carries_targets(); }
 
 std::size_t PolishPasses(const Method& method) { return kPassesPerEpoch * method.polish.epochs; }
 
-// Adds what it lives through to a sum.
+// Adds what it lives through to a sum, with what was asked for meanwhile.
 class Timer {
  public:
-  explicit Timer(double& seconds) : seconds_(seconds) {}
-  ~Timer() { seconds_ += SecondsSince(start_); }
+  Timer(Compute& compute, double& seconds) : compute_(compute), seconds_(seconds) {}
+  ~Timer() {
+    (void)compute_.Wait();  // whoever needs what came of it asks again
+    seconds_ += SecondsSince(start_);
+  }
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
  private:
+  Compute& compute_;
   double& seconds_;
   Clock::time_point start_ = Clock::now();
 };
 
 }  // namespace
 
-Walk::Walk(ThreadPool& pool, const checkpoint::StoredModel& model,
+Walk::Walk(ThreadPool& pool, Compute& compute, const checkpoint::StoredModel& model,
            const Matrix<std::int32_t>& tokens, math::Precision precision,
            std::vector<Variant*> variants, ProgressSink* progress)
     : pool_(pool),
+      compute_(compute),
       model_(model),
       config_(model.config()),
       tokens_(tokens),
       precision_(precision),
       variants_(std::move(variants)),
       progress_(progress),
-      runner_(pool, config_, precision,
-              std::vector<std::size_t>(Any(Calibrates) ? tokens.rows() : 0, tokens.cols())),
-      x_(precision),
-      quantized_x_(precision),
       held_out_(ChooseHeldOut()) {}
 
 bool Walk::Any(bool (*is)(const Method&)) const {
@@ -100,18 +100,14 @@ std::size_t Walk::held_out_tokens() const {
   return CeilDiv(tokens_.size() - held_out_.first_token, held_out_.step);
 }
 
-void Walk::ReleaseScratch() {
-  runner_.ReleaseScratch();
-  x_ = kernels::Activations(precision_);
-  quantized_x_ = kernels::Activations(precision_);
-}
-
 Status Walk::Begin() {
   AWQ_TRY(CheckRest(pool_, model_));
-  const auto embed = [&](std::optional<HiddenStore>& states) -> Status {
-    AWQ_ASSIGN(states, HiddenStore::Create(precision_, tokens_.size(), config_.hidden_size));
+  const std::vector<std::size_t> lengths(Any(Calibrates) ? tokens_.rows() : 0, tokens_.cols());
+  AWQ_ASSIGN(sequences_, compute_.MakeSequences(lengths, {.states = precision_}));
+  const auto embed = [&](std::unique_ptr<HiddenStates>& states) -> Status {
     AWQ_ASSIGN(const TensorView embedding, model_.Embedding());
-    return runner_.Embed(embedding, tokens_.span(), *states);
+    AWQ_ASSIGN(states, sequences_->Embed(embedding, tokens_.span()));
+    return {};
   };
   if (follows_original()) AWQ_TRY(embed(original_));
   for (Variant* variant : variants_) {
@@ -124,10 +120,10 @@ Status Walk::Begin() {
 Status Walk::QuantizeBlock() {
   AWQ_ASSIGN(const model::BlockWeights weights, model_.Block(layer_));
   AWQ_TRY(CheckBlock(pool_, model_, layer_, weights));
-  transformer::PreparedBlock original;
+  BlockPtr original;
   Matrix<float> sample(std::min(kFoldSampleTokens, tokens_.cols()), config_.hidden_size);
   if (follows_original()) {
-    AWQ_ASSIGN(original, transformer::Prepare(pool_, weights, precision_));
+    AWQ_ASSIGN(original, compute_.Prepare(weights));
     // The fold is checked on the block's own inputs, before the pass replaces them.
     original_->Load(pool_, 0, sample);
   }
@@ -135,20 +131,20 @@ Status Walk::QuantizeBlock() {
   for (std::size_t v = 0; v < variants_.size(); ++v) {
     variants_[v]->report = {};
     if (!IsSequential(*variants_[v]->method)) continue;
-    blocks[v] = std::make_unique<SequentialBlock>(
-        pool_, config_, variants_[v]->plan, *variants_[v]->method, precision_, layer_, weights);
+    blocks[v] = std::make_unique<SequentialBlock>(pool_, compute_, config_, variants_[v]->plan,
+                                                  *variants_[v]->method, layer_, weights);
     AWQ_TRY(blocks[v]->Begin());
     if (variants_[v]->method->polish.epochs > 0) {
-      AWQ_ASSIGN(variants_[v]->entered, variants_[v]->states->Copy());
+      AWQ_ASSIGN(variants_[v]->entered, sequences_->Copy(*variants_[v]->states));
     }
   }
   BlockStatistics statistics;
   if (Any(Calibrates)) {
     std::size_t pass = 0;
     for (const model::SiteRow& site : config_.arch->sites) {
-      Gathering gathering = BeginSite(site, original);
-      for (const SequenceRunner::Group& group : runner_.groups()) {
-        GatherGroup(site, group, original, blocks, gathering);
+      Gathering gathering = BeginSite(site, original.get());
+      for (const Sequences::Group& group : sequences_->groups()) {
+        GatherGroup(site, group, original.get(), blocks, gathering);
         Progress(pass, group.first_token + group.tokens);
       }
       ++pass;
@@ -156,8 +152,8 @@ Status Walk::QuantizeBlock() {
     }
   }
   // Deciding wants the memory that running held.
-  original = {};
-  ReleaseScratch();
+  original.reset();
+  sequences_->ReleaseScratch();
   AWQ_TRY(Finish(weights, blocks, statistics, sample));
   model_.Release(layer_);
   ++layer_;
@@ -169,14 +165,16 @@ Status Walk::TakeBlock(const std::function<Result<StoredBlock>()>& read) {
   AWQ_ASSIGN(const model::BlockWeights weights, model_.Block(layer_));
   AWQ_TRY(CheckBlock(pool_, model_, layer_, weights));
   if (follows_original()) {
-    AWQ_ASSIGN(const transformer::PreparedBlock original,
-               transformer::Prepare(pool_, weights, precision_));
-    runner_.Run(original, layer_, *original_);
+    AWQ_ASSIGN(const BlockPtr original, compute_.Prepare(weights));
+    sequences_->Run(*original, layer_, *original_);
+    AWQ_TRY(compute_.Wait());
   }
   for (Variant* variant : variants_) {
     if (!IsSequential(*variant->method)) continue;
     AWQ_ASSIGN(const StoredBlock stored, read());
-    runner_.Run(PrepareBlock(pool_, config_, stored, precision_), layer_, *variant->states);
+    AWQ_ASSIGN(const BlockPtr block, MakeBlock(compute_, config_, stored));
+    sequences_->Run(*block, layer_, *variant->states);
+    AWQ_TRY(compute_.Wait());
   }
   model_.Release(layer_);
   ++layer_;
@@ -184,106 +182,82 @@ Status Walk::TakeBlock(const std::function<Result<StoredBlock>()>& read) {
   return {};
 }
 
-Walk::Gathering Walk::BeginSite(const model::SiteRow& site,
-                                const transformer::PreparedBlock& original) const {
-  const Role reader = site.readers.front();
-  const std::size_t width = variants_.front()->plan.linear(reader).in_features;
-  const auto make = [&] {
-    return std::make_unique<search::StatisticsAccumulator>(width, search::Gather::kSequential);
-  };
+Walk::Gathering Walk::BeginSite(const model::SiteRow& site, const RunnableBlock* original) {
+  const std::size_t width = variants_.front()->plan.linear(site.readers.front()).in_features;
   Gathering gathering;
-  if (Any(ReadsOriginal)) gathering.original = make();
+  if (Any(ReadsOriginal)) gathering.original = compute_.BeginSite(site, width, nullptr);
   for (const Variant* variant : variants_) {
-    gathering.sequential.push_back(IsSequential(*variant->method) ? make() : nullptr);
-    if (!variant->method->carries_targets() || site.readers.size() > 1) continue;
-    const kernels::Linear& linear = original.linear(reader);
-    if (width <= 2 * linear.out_features()) continue;
-    if (precision_ == math::Precision::kBF16) {
-      gathering.sequential.back()->Project(linear.bf16());
-    } else {
-      gathering.sequential.back()->Project(linear.f32());
-    }
+    const RunnableBlock* const paired = variant->method->carries_targets() ? original : nullptr;
+    gathering.sequential.push_back(
+        IsSequential(*variant->method) ? compute_.BeginSite(site, width, paired) : nullptr);
   }
   return gathering;
 }
 
-void Walk::GatherGroup(const model::SiteRow& site, const SequenceRunner::Group& group,
-                       const transformer::PreparedBlock& original, const SequentialBlocks& blocks,
+void Walk::GatherGroup(const model::SiteRow& site, const Sequences::Group& group,
+                       const RunnableBlock* original, const SequentialBlocks& blocks,
                        Gathering& gathering) {
   const Role reader = site.readers.front();
+  const TokenShare share = ShareOf(group);
   if (follows_original()) {
-    const Timer timer(shared_seconds_);
-    runner_.MakeInput(original, layer_, reader, group, *original_, x_);
+    const Timer timer(compute_, shared_seconds_);
+    sequences_->MakeInput(*original, layer_, reader, group, *original_, Side::kOriginal);
     if (reader == Role::kO || reader == Role::kDown) {
-      runner_.AddOutput(original, reader, group, x_, *original_);
+      sequences_->AddOutput(*original, reader, group, Side::kOriginal, *original_);
     }
   }
   if (gathering.original) {
-    const Timer timer(statistics_seconds_);
-    Add(group, x_, nullptr, *gathering.original);
+    const Timer timer(compute_, statistics_seconds_);
+    sequences_->Gather(Side::kOriginal, /*paired=*/false, share, *gathering.original);
   }
   for (std::size_t v = 0; v < variants_.size(); ++v) {
     if (!blocks[v]) continue;
     Variant& variant = *variants_[v];
-    const Timer timer(variant.seconds);
-    const transformer::PreparedBlock& block = blocks[v]->prepared();
+    const Timer timer(compute_, variant.seconds);
+    const RunnableBlock& block = blocks[v]->prepared();
+    const auto make_input = [&](Role of) {
+      sequences_->MakeInput(block, layer_, of, group, *variant.states, Side::kQuantized);
+    };
     if (reader == Role::kGate) {  // o is quantized by now: the first half can be left behind
-      runner_.MakeInput(block, layer_, Role::kO, group, *variant.states, quantized_x_);
-      runner_.AddOutput(block, Role::kO, group, quantized_x_, *variant.states);
+      make_input(Role::kO);
+      sequences_->AddOutput(block, Role::kO, group, Side::kQuantized, *variant.states);
     }
-    runner_.MakeInput(block, layer_, reader, group, *variant.states, quantized_x_);
-    Add(group, quantized_x_, variant.method->carries_targets() ? &x_ : nullptr,
-        *gathering.sequential[v]);
+    make_input(reader);
+    sequences_->Gather(Side::kQuantized, variant.method->carries_targets(), share,
+                       *gathering.sequential[v]);
   }
 }
 
-void Walk::Add(const SequenceRunner::Group& group, const kernels::Activations& x,
-               const kernels::Activations* targets, search::StatisticsAccumulator& to) {
-  if (precision_ == math::Precision::kBF16) {
-    AddRows(group.first_token, x.bf16(), targets ? targets->bf16() : MatrixView<const BF16>(), to);
-  } else {
-    AddRows(group.first_token, x.f32(), targets ? targets->f32() : MatrixView<const float>(), to);
-  }
-}
-
-template <class T>
-void Walk::AddRows(std::size_t first_token, MatrixView<const T> x, MatrixView<const T> targets,
-                   search::StatisticsAccumulator& to) {
-  const bool paired = targets.rows > 0;
+TokenShare Walk::ShareOf(const Sequences::Group& group) const {
+  const std::size_t first = group.first_token;
   const std::size_t spared_from =
-      std::clamp(held_out_.first_token, first_token, first_token + x.rows) - first_token;
-  const std::size_t counted = held_out_.counted ? x.rows : spared_from;
-  if (paired && counted > 0) to.Add(pool_, x.Rows(0, counted), targets.Rows(0, counted));
-  if (!paired && counted > 0) to.Add(pool_, x.Rows(0, counted));
-  if (spared_from == x.rows) return;
+      std::clamp(held_out_.first_token, first, first + group.tokens) - first;
+  TokenShare share;
+  share.counted = held_out_.counted ? group.tokens : spared_from;
+  share.step = held_out_.step;
+  if (spared_from == group.tokens) return share;
   // The first token from there on that is a whole number of steps after held_out_.first_token.
-  const std::size_t done = first_token + spared_from - held_out_.first_token;
-  const std::size_t first = spared_from + RoundUp(done, held_out_.step) - done;
-  if (first >= x.rows) return;
-  const auto every = [&](MatrixView<const T> rows) {
-    if (rows.rows == 0) return rows;
-    return MatrixView<const T>(rows.row(first), CeilDiv(rows.rows - first, held_out_.step),
-                               rows.cols, rows.stride * held_out_.step);
-  };
-  to.HoldOut(every(x), every(targets));
+  const std::size_t done = first + spared_from - held_out_.first_token;
+  share.held = spared_from + RoundUp(done, held_out_.step) - done;
+  return share;
 }
 
 Status Walk::SolveSite(const model::SiteRow& site, Gathering gathering, SequentialBlocks& blocks,
                        BlockStatistics& original) {
   if (gathering.original) {
-    const Timer timer(statistics_seconds_);
-    AWQ_ASSIGN(search::SiteStatistics statistics,
-               calib::FinishSite(std::move(*gathering.original), block_name()));
-    original.emplace(site.readers.front(), std::move(statistics));
+    const Timer timer(compute_, statistics_seconds_);
+    AWQ_TRY(calib::CheckFinite(gathering.original->CountNonfinite(), block_name()));
+    original.emplace(site.readers.front(), gathering.original->Finish());
+    AWQ_TRY(compute_.Wait());
   }
-  if (Any(IsSequential)) ReleaseScratch();
+  if (Any(IsSequential)) sequences_->ReleaseScratch();
   for (std::size_t v = 0; v < variants_.size(); ++v) {
     if (!blocks[v]) continue;
-    const Timer timer(variants_[v]->seconds);
-    AWQ_ASSIGN(search::SiteStatistics statistics,
-               calib::FinishSite(std::move(*gathering.sequential[v]), block_name()));
+    const Timer timer(compute_, variants_[v]->seconds);
+    search::SiteGathering& gathered = *gathering.sequential[v];
+    AWQ_TRY(calib::CheckFinite(gathered.CountNonfinite(), block_name()));
+    AWQ_TRY(blocks[v]->Solve(site, gathered, variants_[v]->report));
     gathering.sequential[v].reset();
-    AWQ_TRY(blocks[v]->Solve(site, std::move(statistics), variants_[v]->report));
   }
   return {};
 }
@@ -293,17 +267,17 @@ Status Walk::Finish(const model::BlockWeights& weights, SequentialBlocks& blocks
   std::size_t pass = config_.arch->sites.size();
   for (std::size_t v = 0; v < variants_.size(); ++v) {
     Variant& variant = *variants_[v];
-    const Timer timer(variant.seconds);
+    const Timer timer(compute_, variant.seconds);
     FoldPlan fold;
     if (blocks[v]) {
       fold = blocks[v]->fold();
       if (!variant.entered) {
-        runner_.RunHalf(blocks[v]->prepared(), layer_, Role::kDown, *variant.states);
+        sequences_->RunHalf(blocks[v]->prepared(), layer_, Role::kDown, *variant.states);
       }
       variant.block = blocks[v]->TakeStored();
       blocks[v].reset();
       if (variant.entered) {
-        PolishBlock(variant, pass);
+        AWQ_TRY(PolishBlock(variant, pass));
         pass += PolishPasses(*variant.method);
       }
     } else {
@@ -320,7 +294,7 @@ Status Walk::Finish(const model::BlockWeights& weights, SequentialBlocks& blocks
   return {};
 }
 
-void Walk::PolishBlock(Variant& variant, std::size_t first_pass) {
+Status Walk::PolishBlock(Variant& variant, std::size_t first_pass) {
   variant.states = std::move(variant.entered);
   variant.entered.reset();
   const PolishTask task{
@@ -330,14 +304,15 @@ void Walk::PolishBlock(Variant& variant, std::size_t first_pass) {
       .sequence_tokens = tokens_.cols(),
       .held_out_sequences =
           held_out_.counted ? 0 : tokens_.rows() - held_out_.first_token / tokens_.cols(),
-      .inputs = &*variant.states,
-      .targets = &*original_,
+      .inputs = variant.states.get(),
+      .targets = original_.get(),
       .on_progress = [&](std::size_t epoch, std::size_t tokens) {
         Progress(first_pass + kPassesPerEpoch * epoch, kPassesPerEpoch * tokens);
       }};
   variant.report.polish = Polish(pool_, task, variant.method->polish, variant.block);
-  const transformer::PreparedBlock block = PrepareBlock(pool_, config_, variant.block, precision_);
-  runner_.Run(block, layer_, *variant.states);
+  AWQ_ASSIGN(const BlockPtr block, MakeBlock(compute_, config_, variant.block));
+  sequences_->Run(*block, layer_, *variant.states);
+  return compute_.Wait();
 }
 
 void Walk::Progress(std::size_t pass, std::size_t tokens) {
@@ -346,7 +321,7 @@ void Walk::Progress(std::size_t pass, std::size_t tokens) {
   // takes to polish it, in one way after another.
   std::size_t passes = config_.arch->sites.size() + 1;
   for (const Variant* variant : variants_) passes += PolishPasses(*variant->method);
-  const std::size_t per_pass = std::max<std::size_t>(1, runner_.tokens());
+  const std::size_t per_pass = std::max<std::size_t>(1, sequences_->tokens());
   Report(progress_, "quantizing", layer_ * passes * per_pass + pass * per_pass + tokens,
          config_.num_hidden_layers * passes * per_pass, "tokens");
 }

@@ -8,20 +8,18 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/threads.h"
 #include "checkpoint/stored_model.h"
-#include "pipeline/hidden_store.h"
+#include "pipeline/compute.h"
 #include "pipeline/method.h"
 #include "pipeline/plan.h"
 #include "pipeline/published.h"
 #include "pipeline/report.h"
 #include "pipeline/sequential.h"
 #include "pipeline/stored_block.h"
-#include "pipeline/stream.h"
 
 namespace awq::pipeline {
 
@@ -35,17 +33,21 @@ struct Variant {
 
   StoredBlock block;
   BlockReport report;
-  double seconds = 0;                  // so far: its own share, without what is shared
-  std::optional<HiddenStore> states;   // Walk's: its own inputs, where the method is sequential
-  std::optional<HiddenStore> entered;  // Walk's: the same as the block began, where it is polished
+  double seconds = 0;  // so far: its own share, without what is shared
+  // Walk's: its own inputs, where the method is sequential, and the same as the block began, where
+  // it is polished.
+  std::unique_ptr<HiddenStates> states;
+  std::unique_ptr<HiddenStates> entered;
 };
 
 class Walk {
  public:
   // tokens [sequences, sequence_tokens]; may be empty where no method calibrates. All must outlive
   // the walk.
-  Walk(ThreadPool& pool, const checkpoint::StoredModel& model, const Matrix<std::int32_t>& tokens,
-       math::Precision precision, std::vector<Variant*> variants, ProgressSink* progress);
+  // `precision`: of states that rest on a disk.
+  Walk(ThreadPool& pool, Compute& compute, const checkpoint::StoredModel& model,
+       const Matrix<std::int32_t>& tokens, math::Precision precision,
+       std::vector<Variant*> variants, ProgressSink* progress);
 
   // Checks what is in no block, and embeds the tokens.
   Status Begin();
@@ -72,44 +74,38 @@ class Walk {
   };
   // Of one site, while its groups go by.
   struct Gathering {
-    std::unique_ptr<search::StatisticsAccumulator> original;
-    std::vector<std::unique_ptr<search::StatisticsAccumulator>> sequential;  // as variants_
+    std::unique_ptr<search::SiteGathering> original;
+    std::vector<std::unique_ptr<search::SiteGathering>> sequential;  // as variants_
   };
   using SequentialBlocks = std::vector<std::unique_ptr<SequentialBlock>>;  // as variants_
 
   bool Any(bool (*is)(const Method&)) const;
   bool follows_original() const;
-  void ReleaseScratch();
   HeldOut ChooseHeldOut() const;
-  Gathering BeginSite(const model::SiteRow& site, const transformer::PreparedBlock& original) const;
-  void GatherGroup(const model::SiteRow& site, const SequenceRunner::Group& group,
-                   const transformer::PreparedBlock& original, const SequentialBlocks& blocks,
+  Gathering BeginSite(const model::SiteRow& site, const RunnableBlock* original);
+  void GatherGroup(const model::SiteRow& site, const Sequences::Group& group,
+                   const RunnableBlock* original, const SequentialBlocks& blocks,
                    Gathering& gathering);
-  void Add(const SequenceRunner::Group& group, const kernels::Activations& x,
-           const kernels::Activations* targets, search::StatisticsAccumulator& to);
-  template <class T>
-  void AddRows(std::size_t first_token, MatrixView<const T> x, MatrixView<const T> targets,
-               search::StatisticsAccumulator& to);
+  TokenShare ShareOf(const Sequences::Group& group) const;
   Status SolveSite(const model::SiteRow& site, Gathering gathering, SequentialBlocks& blocks,
                    BlockStatistics& original);
   Status Finish(const model::BlockWeights& weights, SequentialBlocks& blocks,
                 const BlockStatistics& original, const Matrix<float>& sample);
   // variant.block, and its states on through it. `first_pass` of the block's, for the progress.
-  void PolishBlock(Variant& variant, std::size_t first_pass);
+  Status PolishBlock(Variant& variant, std::size_t first_pass);
   std::string block_name() const;
   void Progress(std::size_t pass, std::size_t tokens);
 
   ThreadPool& pool_;
+  Compute& compute_;
   const checkpoint::StoredModel& model_;
   const model::ModelConfig& config_;
   const Matrix<std::int32_t>& tokens_;
   math::Precision precision_;
   std::vector<Variant*> variants_;
   ProgressSink* progress_;
-  SequenceRunner runner_;
-  std::optional<HiddenStore> original_;
-  kernels::Activations x_;  // what a site reads in the original model
-  kernels::Activations quantized_x_;
+  std::unique_ptr<Sequences> sequences_;  // from Begin on
+  std::unique_ptr<HiddenStates> original_;
   HeldOut held_out_;
   std::size_t layer_ = 0;
   double shared_seconds_ = 0;      // of the pass through the original model
