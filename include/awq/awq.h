@@ -48,9 +48,9 @@ struct Runtime {
   std::size_t threads = 0;  // 0: all CPUs this process may use
   ComputePrecision precision = ComputePrecision::kAuto;
   ProgressSink* progress = nullptr;
-  // Where Generate, GenerateMany, Chat, Evaluate and Bench compute: "cpu"; "cuda", the first NVIDIA
-  // GPU, or "cuda:N"; "auto", the first one if there is one that the model fits. The others compute
-  // on the CPU, and refuse anything else.
+  // Where Generate, GenerateMany, Chat, Evaluate, Bench, Quantize and Compare compute: "cpu";
+  // "cuda", the first NVIDIA GPU, or "cuda:N"; "auto", the first one if there is one with the
+  // memory that this takes. The others compute on the CPU, and refuse anything else.
   std::string device = "cpu";
 };
 
@@ -121,6 +121,8 @@ struct QuantizeSummary {
   std::size_t peak_resident_bytes = 0;   // mapped pages of the files included
   std::size_t peak_allocated_bytes = 0;  // without them, looked at every 20 ms
   std::size_t memory_bound_bytes = 0;    // what was promised of it before; 0 for rtn
+  std::string device;                    // "cpu", or the GPU's name
+  std::size_t peak_gpu_bytes = 0;        // of its memory
   std::string json;                      // the whole report, as OUT/quantization_report.json
 };
 

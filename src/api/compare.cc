@@ -20,6 +20,7 @@
 #include "eval/tasks.h"
 #include "io/scratch_file.h"
 #include "pipeline/check.h"
+#include "pipeline/memory.h"
 #include "pipeline/method.h"
 #include "pipeline/quantize.h"
 #include "transformer/network.h"
@@ -99,9 +100,7 @@ class Comparing {
   Result<CompareReport> Go() {
     const auto start = std::chrono::steady_clock::now();
     pipeline::CompareOptions run;
-    AWQ_TRY(api::OnlyOnCpu(runtime_, "comparing"));
     AWQ_ASSIGN(run.contenders, ReadContenders(options_));
-    run.precision = api::ResolvePrecision(runtime_.precision);
     run.progress = runtime_.progress;
     AWQ_ASSIGN(model_, api::OpenModel(options_.model, runtime_));
     AWQ_TRY(pipeline::CheckQuantizable(*model_));
@@ -117,10 +116,13 @@ class Comparing {
     }
     AWQ_TRY(ReadTasks());  // before the model may have to write text
     AWQ_TRY(ReadMeasured());
+    AWQ_TRY(ChooseDevice(plan.spec.group_size, run));
     const std::vector<pipeline::Probe> probes = measured_.Probes(run.precision);
     const std::size_t calibration_tokens =
         calibrates ? calibration_.options.samples * calibration_.options.sequence_tokens : 0;
-    Announce(pipeline::DiskBytes(model_->config(), calibration_tokens, probes, run));
+    const std::size_t kept_bytes =
+        pipeline::DiskBytes(model_->config(), calibration_tokens, probes, run);
+    Announce(run.gpu ? 0 : kept_bytes);
     calib::CalibrationTokens tokens;
     if (calibrates) {
       AWQ_ASSIGN(tokens, api::Calibrate(pool_, *model_, calibration_));
@@ -142,6 +144,25 @@ class Comparing {
 
  private:
   std::size_t ctx() const { return options_.ctx.value_or(kDefaultCtx); }
+
+  Status ChooseDevice(std::size_t group_size, pipeline::CompareOptions& run) const {
+    const pipeline::RunSize size = {.precision = math::Precision::kBF16,
+                                    .sequences = calibration_.options.samples,
+                                    .sequence_tokens = calibration_.options.sequence_tokens,
+                                    .group_size = group_size,
+                                    .threads = pool_.size()};
+    AWQ_ASSIGN(run.gpu, api::GpuOfWalk(runtime_, "comparing", [&] {
+                 std::size_t most = 0;
+                 for (const pipeline::Contender& each : run.contenders) {
+                   most = std::max(
+                       most, pipeline::EstimateGpuMemory(model_->config(), *each.method, size));
+                 }
+                 return most + 2 * pipeline::DiskBytes(model_->config(), size.tokens(),
+                                                       measured_.Probes(size.precision), run);
+               }));
+    run.precision = run.gpu ? math::Precision::kBF16 : api::ResolvePrecision(runtime_.precision);
+    return {};
+  }
 
   Status ReadMeasured() {
     if (options_.text.empty()) {
@@ -187,11 +208,13 @@ class Comparing {
 
   // What is taken of the disk, and what could mislead.
   void Announce(std::size_t disk_bytes) const {
-    api::Note(
-        runtime_,
-        fmt::format("disk: at most {} MiB in {} until the end, for the hidden states of all tokens "
-                    "(TMPDIR names another place)",
-                    CeilDiv(disk_bytes, std::size_t{1} << 20), io::ScratchDirectory().string()));
+    if (disk_bytes > 0) {
+      api::Note(
+          runtime_,
+          fmt::format("disk: at most {} MiB in {} until the end, for the hidden states of "
+                      "all tokens (TMPDIR names another place)",
+                      CeilDiv(disk_bytes, std::size_t{1} << 20), io::ScratchDirectory().string()));
+    }
     std::error_code failure;
     if (!options_.text.empty() && !calibration_.from_model() &&
         std::filesystem::equivalent(options_.text, calibration_.source, failure)) {
@@ -226,7 +249,8 @@ class Comparing {
   Status Score(const pipeline::CompareOptions& run, pipeline::Comparison& compared) {
     AWQ_ASSIGN(network_,
                transformer::Network::Create(
-                   pool_, *model_, {.precision = run.precision, .positions = 1, .keep_bytes = 0}));
+                   pool_, *model_,
+                   {.precision = run.precision, .positions = 1, .keep_bytes = 0, .gpu = run.gpu}));
     std::vector<const pipeline::ComparedModel*> models = {&compared.original};
     for (const auto& each : compared.contenders) models.push_back(&each);
     std::vector<eval::ScoredModel> scored;

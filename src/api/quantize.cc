@@ -32,7 +32,6 @@ fs::path CarrierPath(const fs::path& gguf) { return gguf.string() + ".codes"; }
 Result<pipeline::QuantizeOptions> ToPipeline(const QuantizeOptions& options,
                                              const Runtime& runtime) {
   pipeline::QuantizeOptions run;
-  AWQ_TRY(api::OnlyOnCpu(runtime, "quantizing"));
   run.method = pipeline::FindMethod(options.method);
   if (run.method == nullptr || !run.method->storable()) {
     return MakeError(ErrorCode::kInvalidArgument, "method {}: expected one of {}", options.method,
@@ -43,7 +42,6 @@ Result<pipeline::QuantizeOptions> ToPipeline(const QuantizeOptions& options,
   run.plan.bits = options.bits;
   run.plan.symmetric = options.symmetric;
   AWQ_ASSIGN(run.plan.group_size, api::ReadGroupSize(options.group_size));
-  run.precision = api::ResolvePrecision(runtime.precision);
   run.shard_bytes = options.shard_bytes;
   run.output =
       options.format == api::kGguf ? CarrierPath(options.output) : fs::path(options.output);
@@ -119,6 +117,25 @@ void NoteMissingTokenizer(const checkpoint::StoredModel& model, const Runtime& r
 
 std::string MiB(std::size_t bytes) { return fmt::format("{} MiB", bytes >> 20); }
 
+// Where the tokens walk through the model, and in which precision.
+Status ChooseDevice(const checkpoint::StoredModel& model, const pipeline::RunSize& size,
+                    const Runtime& runtime, pipeline::QuantizeOptions& run) {
+  AWQ_ASSIGN(run.gpu, api::GpuOfWalk(runtime, "quantizing", [&] {
+               return pipeline::EstimateGpuMemory(model.config(), *run.method, size);
+             }));
+  run.precision = run.gpu ? math::Precision::kBF16 : api::ResolvePrecision(runtime.precision);
+  if (!run.gpu) return {};
+  if (!run.method->calibrates()) {
+    run.gpu.reset();
+    api::Note(runtime,
+              fmt::format("{} asks for nothing that a GPU could do: on the CPU", run.method->name));
+    return {};
+  }
+  api::Note(runtime, fmt::format("GPU memory: about {}", MiB(pipeline::EstimateGpuMemory(
+                                                             model.config(), *run.method, size))));
+  return {};
+}
+
 // Says what will be allocated at the most, before any of it is; returns it.
 std::size_t AnnounceMemory(const checkpoint::StoredModel& model, const pipeline::Method& method,
                            const api::PreparedCalibration& calibration,
@@ -151,6 +168,8 @@ QuantizeSummary Summarize(const pipeline::QuantizeReport& report) {
           .peak_resident_bytes = report.peak_resident_bytes,
           .peak_allocated_bytes = report.peak_allocated_bytes,
           .memory_bound_bytes = report.memory_bound_bytes,
+          .device = report.device,
+          .peak_gpu_bytes = report.peak_gpu_bytes,
           .json = pipeline::ToText(report)};
 }
 
@@ -200,15 +219,19 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
     NoteObstacles(plan, runtime);
     NoteWhatOthersHold(plan, runtime);
     calib::CalibrationTokens tokens;
+    pipeline::RunSize size{.precision = api::ResolvePrecision(runtime.precision),
+                           .sequences = 0,
+                           .sequence_tokens = 0,
+                           .group_size = plan.spec.group_size,
+                           .threads = pool.size()};
     if (calibration) {
-      run.memory_bound_bytes =
-          AnnounceMemory(*model, *run.method, *calibration,
-                         {.precision = run.precision,
-                          .sequences = calibration->options.samples,
-                          .sequence_tokens = calibration->options.sequence_tokens,
-                          .group_size = plan.spec.group_size,
-                          .threads = pool.size()},
-                         runtime);
+      size.sequences = calibration->options.samples;
+      size.sequence_tokens = calibration->options.sequence_tokens;
+    }
+    AWQ_TRY(ChooseDevice(*model, size, runtime, run));
+    if (calibration) {
+      size.precision = run.precision;
+      run.memory_bound_bytes = AnnounceMemory(*model, *run.method, *calibration, size, runtime);
       if (calibration->from_model()) AWQ_TRY(pipeline::CheckModel(pool, *model));
       AWQ_ASSIGN(tokens, api::Calibrate(pool, *model, *calibration));
       run.calibration_source = tokens.source;

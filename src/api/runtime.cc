@@ -56,23 +56,20 @@ Status CheckHead(const transformer::NetworkOptions& options) {
   return MakeError(ErrorCode::kInvalidArgument, "head_bits is {}: expected 16, 8 or 4", bits);
 }
 
-// Where the device is "auto": a GPU that is there, with room for the model and its cache, unless
-// what is asked for is the CPU's alone.
-std::optional<int> FirstThatFits(const Runtime& runtime, const Arithmetic& arithmetic,
-                                 const checkpoint::StoredModel& model) {
-  if (runtime.precision == ComputePrecision::kF32) return std::nullopt;
-  if (arithmetic.activations == Activations::kInt8) return std::nullopt;
+// The first GPU, where there is one with so much free memory.
+std::optional<int> FirstThatFits(std::size_t needed_bytes) {
   const auto device = transformer::gpu::DescribeDevice(0);
-  if (!device || device->free_bytes / 10 * 8 < model.weight_bytes()) return std::nullopt;
+  if (!device || device->free_bytes / 10 * 8 < needed_bytes) return std::nullopt;
   return 0;
 }
 
-Result<std::optional<int>> ReadDevice(const Runtime& runtime, const Arithmetic& arithmetic,
-                                      const checkpoint::StoredModel& model) {
+// `choose`: where the device is "auto".
+Result<std::optional<int>> ReadDevice(const Runtime& runtime,
+                                      const std::function<std::optional<int>()>& choose) {
   const std::string& name = runtime.device;
   constexpr std::string_view kCuda = "cuda";
   if (name == "cpu") return std::optional<int>();
-  if (name == "auto") return FirstThatFits(runtime, arithmetic, model);
+  if (name == "auto") return choose();
   if (name == kCuda) return std::optional<int>(0);
   int number = -1;
   const char* const end = name.data() + name.size();
@@ -85,13 +82,17 @@ Result<std::optional<int>> ReadDevice(const Runtime& runtime, const Arithmetic& 
                    name);
 }
 
+Error RefuseF32() {
+  return MakeError(ErrorCode::kUnsupported,
+                   "precision f32: a GPU computes in bf16 or f16; leave --precision out, or "
+                   "--device for the CPU");
+}
+
 Result<transformer::NetworkOptions> ResolveOnGpu(int device, const Runtime& runtime,
                                                  const Arithmetic& arithmetic,
                                                  const checkpoint::StoredModel& model) {
   if (runtime.precision == ComputePrecision::kF32) {
-    return MakeError(ErrorCode::kUnsupported,
-                     "precision f32: a GPU computes in bf16 or f16; leave --precision out, or "
-                     "--device for the CPU");
+    return RefuseF32();
   }
   if (arithmetic.activations == Activations::kInt8) {
     return MakeError(ErrorCode::kUnsupported,
@@ -144,9 +145,27 @@ Result<transformer::NetworkOptions> ResolveOnCpu(const Runtime& runtime,
 
 Result<transformer::NetworkOptions> Resolve(const Runtime& runtime, const Arithmetic& arithmetic,
                                             const checkpoint::StoredModel& model) {
-  AWQ_ASSIGN(const std::optional<int> gpu, ReadDevice(runtime, arithmetic, model));
+  const auto choose = [&]() -> std::optional<int> {
+    if (runtime.precision == ComputePrecision::kF32) return std::nullopt;
+    if (arithmetic.activations == Activations::kInt8) return std::nullopt;
+    return FirstThatFits(model.weight_bytes());
+  };
+  AWQ_ASSIGN(const std::optional<int> gpu, ReadDevice(runtime, choose));
   return gpu ? ResolveOnGpu(*gpu, runtime, arithmetic, model)
              : ResolveOnCpu(runtime, arithmetic, model);
+}
+
+Result<std::optional<int>> GpuOfWalk(const Runtime& runtime, std::string_view what,
+                                     const std::function<std::size_t()>& needed_bytes) {
+  if (runtime.precision == ComputePrecision::kF16) {
+    return MakeError(ErrorCode::kUnsupported, "{} computes in f32 or bf16, on a GPU in bf16", what);
+  }
+  const bool f32 = runtime.precision == ComputePrecision::kF32;
+  AWQ_ASSIGN(const std::optional<int> gpu, ReadDevice(runtime, [&] {
+               return f32 ? std::nullopt : FirstThatFits(needed_bytes());
+             }));
+  if (gpu && f32) return RefuseF32();
+  return gpu;
 }
 
 Status OnlyOnCpu(const Runtime& runtime, std::string_view what) {

@@ -4,6 +4,7 @@
 #include <awq/awq.h>
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +20,10 @@ namespace awq::api {
 math::Precision ResolvePrecision(ComputePrecision wanted);
 // For what only the CPU does.
 Status OnlyOnCpu(const Runtime& runtime, std::string_view what);
+// Which GPU walks calibration tokens through the model, none for the CPU; "auto" is the first one
+// with so much free memory. Errors: a device that is unknown, a precision that is not the device's.
+Result<std::optional<int>> GpuOfWalk(const Runtime& runtime, std::string_view what,
+                                     const std::function<std::size_t()>& needed_bytes);
 
 // For a network of so many positions.
 Result<std::unique_ptr<transformer::Network>> MakeNetwork(ThreadPool& pool,

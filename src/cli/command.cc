@@ -58,19 +58,20 @@ RuntimeFlags::RuntimeFlags(CLI::App& command, Offer offer) {
         ->capture_default_str();
   }
   std::vector<std::string> precisions = {"auto", "f32", "bf16"};
-  if (offer.device) precisions.emplace_back("f16");
+  const bool f16 = offer.device && offer.f16;
+  if (f16) precisions.emplace_back("f16");
   command
       .add_option("--precision", precision_,
-                  offer.device ? "Arithmetic: f32, bf16, or f16 on a GPU; auto is what suits the "
-                                 "CPU, and bf16 on a GPU"
-                               : "Arithmetic: f32, bf16 or what suits the CPU")
+                  f16 ? "Arithmetic: f32, bf16, or f16 on a GPU; auto is what suits the CPU, and "
+                        "bf16 on a GPU"
+                      : "Arithmetic: f32, bf16 or what suits the CPU")
       ->check(CLI::IsMember(precisions))
       ->capture_default_str();
   if (offer.device) {
     command
         .add_option("--device", device_,
                     "Where to compute: cpu; cuda, the first NVIDIA GPU, or cuda:N; auto, the first "
-                    "one if the model fits it, else the CPU")
+                    "one if there is room for it there, else the CPU")
         ->check(NotEmpty())
         ->capture_default_str();
   }

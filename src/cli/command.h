@@ -39,6 +39,7 @@ class RuntimeFlags {
   struct Offer {
     bool threads = true;
     bool device = false;
+    bool f16 = true;  // of a GPU
   };
   explicit RuntimeFlags(CLI::App& command, Offer offer);
   explicit RuntimeFlags(CLI::App& command) : RuntimeFlags(command, Offer()) {}

@@ -11,7 +11,7 @@ namespace {
 
 struct Flags {
   explicit Flags(CLI::App& command)
-      : runtime(command),
+      : runtime(command, {.device = true, .f16 = false}),
         json(command),
         calibration(command, kCalibrationHelp, Calibration{}),
         group_size(command),

@@ -7,7 +7,7 @@ namespace {
 
 struct Flags {
   explicit Flags(CLI::App& command)
-      : runtime(command),
+      : runtime(command, {.device = true, .f16 = false}),
         json(command),
         calibration(command, kCalibrationHelp, Calibration{}),
         group_size(command) {}
@@ -37,6 +37,10 @@ void Show(std::FILE* out, const QuantizeOptions& options, const QuantizeSummary&
   fmt::print(out, "  took         {}; at the peak {} allocated, {} with the files' pages\n",
              Duration(summary.seconds), Bytes(summary.peak_allocated_bytes),
              Bytes(summary.peak_resident_bytes));
+  if (summary.peak_gpu_bytes > 0) {
+    fmt::print(out, "  GPU          {}; {} of its memory at the peak\n", summary.device,
+               Bytes(summary.peak_gpu_bytes));
+  }
 }
 
 int Run(Flags& flags) {

@@ -1,6 +1,8 @@
 // One GPU's stream, and the first thing that went wrong there.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <optional>
 
 #include "cuda/device.h"
@@ -31,15 +33,24 @@ class Lane {
     if (!fault_ && device_) fault_ = UseDevice(*device_);
     if (!fault_) fault_ = launch();
   }
+  // In the stream's order; `from` may go when this returns. Much goes through pinned memory, a
+  // piece while the one before it is on its way.
+  void Upload(const void* from, std::size_t bytes, void* to);
   // Waits for what was launched.
   void Wait() {
     Do([&] { return stream_.Synchronize(); });
   }
 
  private:
+  struct Staging {
+    PinnedMemory memory;
+    Event read;  // by the copy that was last asked for
+  };
+
   std::optional<int> device_;
   Stream stream_;
   Fault fault_;
+  std::array<Staging, 2> staging_;
 };
 
 }  // namespace awq::cuda

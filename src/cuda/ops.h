@@ -46,7 +46,7 @@ struct NormTask {
   int width = 0;                       // 32768 at most
   const std::int32_t* rows = nullptr;  // [tokens], of hidden and added; null: the first ones
   int tokens = 0;
-  Activations out;  // [tokens, width]
+  Activations out;  // [tokens, width]; null: nothing is normalized
 };
 Fault AddNorm(const NormTask& task, StreamHandle stream);
 

@@ -49,6 +49,7 @@ __global__ void __launch_bounds__(kMostThreads) AddNormKernel(NormTask task) {
     }
     squares += Dot(x[i], x[i]);
   }
+  if (task.out.data == nullptr) return;
   const float mean = SumOverBlock(squares, SharedArray<float>()) / static_cast<float>(task.width);
   const float scale = 1.0F / sqrtf(mean + task.eps);
   T* const out = static_cast<T*>(task.out.data) + token * task.width;

@@ -92,6 +92,8 @@ class Linear {
 
   void set_bias(std::vector<float> bias) { bias_ = std::move(bias); }  // [out_features]
 
+  const std::vector<float>& bias() const { return bias_; }  // or empty
+
   std::size_t out_features() const { return out_features_; }
   std::size_t in_features() const { return in_features_; }
   std::size_t owned_bytes() const;

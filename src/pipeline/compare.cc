@@ -3,8 +3,8 @@
 #include <utility>
 
 #include "base/error.h"
+#include "pipeline/compute.h"
 #include "pipeline/hidden_store.h"
-#include "pipeline/host_compute.h"
 #include "pipeline/memory.h"
 #include "pipeline/quantize.h"
 #include "pipeline/walk.h"
@@ -63,7 +63,7 @@ int BitsOf(const checkpoint::StoredModel& model, const model::Linear& linear) {
 
 class Comparer {
  public:
-  Comparer(ThreadPool& pool, const checkpoint::StoredModel& model,
+  Comparer(ThreadPool& pool, Compute& compute, const checkpoint::StoredModel& model,
            const Matrix<std::int32_t>& tokens, const std::vector<Probe>& probes,
            const CompareOptions& options, std::vector<Variant> variants)
       : pool_(pool),
@@ -74,8 +74,8 @@ class Comparer {
         options_(options),
         original_size_(model),
         variants_(std::move(variants)),
-        compute_(pool, config_, options.precision),
-        walk_(pool, compute_, model, tokens, options.precision, Pointers(variants_),
+        compute_(compute),
+        walk_(pool, compute, model, tokens, options.precision, Pointers(variants_),
               options.progress) {}
 
   Result<Comparison> Go() {
@@ -174,7 +174,7 @@ class Comparer {
   const CompareOptions& options_;
   OriginalSize original_size_;
   std::vector<Variant> variants_;
-  HostCompute compute_;
+  Compute& compute_;
   Walk walk_;
   std::vector<std::unique_ptr<Sequences>> sequences_;  // one a probe
   Comparison result_;
@@ -215,7 +215,11 @@ Result<Comparison> Compare(ThreadPool& pool, const checkpoint::StoredModel& mode
                        contender.method->name);
     }
   }
-  return Comparer(pool, model, tokens, probes, options, std::move(variants)).Go();
+  AWQ_ASSIGN(auto compute, MakeCompute(pool, model.config(), options.precision, options.gpu));
+  AWQ_ASSIGN(Comparison comparison,
+             Comparer(pool, *compute, model, tokens, probes, options, std::move(variants)).Go());
+  comparison.compute = std::move(compute);
+  return comparison;
 }
 
 }  // namespace awq::pipeline

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/threads.h"
@@ -17,6 +18,8 @@
 #include "pipeline/report.h"
 
 namespace awq::pipeline {
+
+class Compute;
 
 // Tokens that every variant is run on, to be scored afterwards.
 struct Probe {
@@ -34,6 +37,7 @@ struct Contender {
 struct CompareOptions {
   std::vector<Contender> contenders;
   math::Precision precision = math::Precision::kF32;
+  std::optional<int> gpu;  // which; then the precision is bf16
   ProgressSink* progress = nullptr;
 };
 
@@ -50,6 +54,7 @@ struct ComparedModel {
 };
 
 struct Comparison {
+  std::shared_ptr<Compute> compute;  // where the states below rest
   ComparedModel original;
   std::size_t parameters = 0;
   int original_bits = 16;                 // of a linear's weight, nominally, as the file has it

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "pipeline/gpu/compute.h"
+#include "pipeline/host_compute.h"
 
 namespace awq::pipeline {
 
@@ -32,6 +34,12 @@ void Sequences::RunHalf(const RunnableBlock& block, std::size_t layer, model::Ro
 void Sequences::Run(const RunnableBlock& block, std::size_t layer, HiddenStates& states) {
   RunHalf(block, layer, model::Role::kO, states);
   RunHalf(block, layer, model::Role::kDown, states);
+}
+
+Result<std::unique_ptr<Compute>> MakeCompute(ThreadPool& pool, const model::ModelConfig& config,
+                                             math::Precision precision, std::optional<int> gpu) {
+  if (gpu) return gpu::MakeCompute(pool, config, *gpu);
+  return std::unique_ptr<Compute>(std::make_unique<HostCompute>(pool, config, precision));
 }
 
 Result<BlockPtr> MakeBlock(Compute& compute, const model::ModelConfig& config,

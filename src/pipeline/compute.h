@@ -7,7 +7,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "math/matmul.h"
@@ -122,7 +124,17 @@ class Compute {
                                                            const RunnableBlock* paired) = 0;
   // For all that was asked for. Error: the first that there was.
   virtual Status Wait() = 0;
+  struct Use {
+    std::string device = "cpu";      // or the GPU's name
+    std::size_t peak_gpu_bytes = 0;  // of its memory
+  };
+  virtual Use use() const { return {}; }
 };
+
+// On the CPU, in that precision, or on a GPU (gpu/compute.h), which has its own. All must outlive
+// it and what it makes.
+Result<std::unique_ptr<Compute>> MakeCompute(ThreadPool& pool, const model::ModelConfig& config,
+                                             math::Precision precision, std::optional<int> gpu);
 
 // All of a block.
 Result<BlockPtr> MakeBlock(Compute& compute, const model::ModelConfig& config,

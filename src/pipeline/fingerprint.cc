@@ -53,12 +53,13 @@ Result<std::string> Fingerprint(const checkpoint::StoredModel& model,
   AWQ_ASSIGN(const std::string stored, ModelFingerprint(model));
   const PlanOptions& plan = options.plan;
   return fmt::format(
-      "awq {} on {}{} method {} format {} bits {} group {} symmetric {} precision {} shard {} {} "
+      "awq {} on {}{}{} method {} format {} bits {} group {} symmetric {} precision {} shard {} {} "
       "tokens {}x{} {:016x}",
-      kVersion, IsaName(ActiveIsa()), math::HasFastBF16() ? "+bf16" : "", options.method->name,
-      plan.format, plan.bits, plan.group_size ? std::to_string(*plan.group_size) : "auto",
-      plan.symmetric, static_cast<int>(options.precision), options.shard_bytes, stored,
-      tokens.rows(), tokens.cols(), Hash(std::as_bytes(tokens.span())));
+      kVersion, IsaName(ActiveIsa()), math::HasFastBF16() ? "+bf16" : "", options.gpu ? "+gpu" : "",
+      options.method->name, plan.format, plan.bits,
+      plan.group_size ? std::to_string(*plan.group_size) : "auto", plan.symmetric,
+      static_cast<int>(options.precision), options.shard_bytes, stored, tokens.rows(),
+      tokens.cols(), Hash(std::as_bytes(tokens.span())));
 }
 
 }  // namespace awq::pipeline

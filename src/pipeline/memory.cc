@@ -18,6 +18,9 @@ constexpr std::size_t kBaseBytes = 96 * kMiB;
 // oneDNN's scratch and the search's blocks of residuals, per thread.
 constexpr std::size_t kPerThreadBytes = 24 * kMiB;
 
+// cuBLASLt's scratch memory, kernels, and what the runtime takes by itself.
+constexpr std::size_t kGpuBaseBytes = 256 * kMiB;
+
 // Of a group: its scale as a float, and its zero point.
 constexpr std::size_t kGroupBytes = sizeof(float) + 1;
 
@@ -81,6 +84,29 @@ std::size_t ForwardBytes(const model::ModelConfig& config, const RunSize& run,
 }  // namespace
 
 std::size_t ProgramBytes(std::size_t threads) { return kBaseBytes + threads * kPerThreadBytes; }
+
+std::size_t EstimateGpuMemory(const model::ModelConfig& config, const Method& method,
+                              const RunSize& run) {
+  constexpr std::size_t kRefittedRows = 2048;  // at a time, each with a system of its groups
+  const std::size_t streams = method.carries_targets() ? 2 : 1;
+  const std::size_t kept = streams + (method.polish.epochs > 0 ? 1 : 0);
+  const std::size_t states = kept * run.sequences * run.sequence_tokens * config.hidden_size;
+  std::size_t elements = 0;
+  std::size_t most = 0;
+  for (const model::SiteRow& site : config.arch->sites) {
+    const SiteSize size = SizeOf(config, site, run.group_size);
+    elements += size.elements;
+    const std::size_t groups = run.group_size == 0 ? 1 : size.in / run.group_size;
+    // The factor; weights, corrected ones and what rounding holds of them, as floats; codes.
+    const std::size_t solving =
+        (size.in * size.in + kRefittedRows * groups * groups) * sizeof(float) +
+        size.elements * (5 * sizeof(float) + 5) + 5 * size.groups * kGroupBytes;
+    const std::size_t cross = method.carries_targets() ? size.in * size.in * sizeof(float) : 0;
+    most = std::max(most, StatisticsBytes(size, method) + cross + solving);
+  }
+  return kGpuBaseBytes + states * sizeof(float) + 2 * 2 * elements +
+         2 * ForwardBytes(config, run, streams) + most;
+}
 
 MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method,
                         const RunSize& run) {

@@ -30,8 +30,15 @@ struct RunSize {
   std::size_t sequence_tokens = 0;
   std::size_t group_size = 0;  // 0: whole rows
   std::size_t threads = 1;
+
+  std::size_t tokens() const { return sequences * sequence_tokens; }
 };
 
 MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method, const RunSize& run);
+
+// What a walk on a GPU takes of its memory, about: hidden states, two blocks in bf16, and of one
+// site what is gathered and what solving it takes.
+std::size_t EstimateGpuMemory(const model::ModelConfig& config, const Method& method,
+                              const RunSize& run);
 
 }  // namespace awq::pipeline

@@ -7,10 +7,10 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "checkpoint/writer.h"
+#include "pipeline/compute.h"
 #include "pipeline/dense.h"
 #include "pipeline/directory_files.h"
 #include "pipeline/fingerprint.h"
-#include "pipeline/host_compute.h"
 #include "pipeline/stored_block.h"
 #include "pipeline/walk.h"
 
@@ -29,15 +29,15 @@ Variant MakeVariant(const Method* method, Plan plan) {
 // One run. Its members are what is alive from block to block.
 class Run {
  public:
-  Run(ThreadPool& pool, const checkpoint::StoredModel& model, const Matrix<std::int32_t>& tokens,
-      const QuantizeOptions& options, Plan plan)
+  Run(ThreadPool& pool, Compute& compute, const checkpoint::StoredModel& model,
+      const Matrix<std::int32_t>& tokens, const QuantizeOptions& options, Plan plan)
       : variant_(MakeVariant(options.method, std::move(plan))),
         model_(model),
         config_(model.config()),
         tokens_(tokens),
         options_(options),
-        compute_(pool, config_, options.precision),
-        walk_(pool, compute_, model, tokens, options.precision, {&variant_}, options.progress) {}
+        compute_(compute),
+        walk_(pool, compute, model, tokens, options.precision, {&variant_}, options.progress) {}
 
   Result<QuantizeReport> Go() {
     AWQ_TRY(Open());
@@ -47,6 +47,7 @@ class Run {
     report_.seconds = SecondsSince(options_.meter->start);
     report_.peak_resident_bytes = ReadMemoryUse().peak_resident_bytes;
     report_.peak_allocated_bytes = options_.meter->allocated.peak_bytes();
+    report_.peak_gpu_bytes = compute_.use().peak_gpu_bytes;
     AWQ_TRY(writer_->WriteFile(std::string(kReportName), ToText(report_)));
     AWQ_TRY(writer_->Finish());
     return std::move(report_);
@@ -82,6 +83,7 @@ class Run {
     const quant::Spec& spec = plan().spec;
     report_.model_type = config_.model_type;
     report_.method = std::string(options_.method->name);
+    report_.device = compute_.use().device;
     report_.format =
         options_.file_format.empty() ? std::string(plan().format->name) : options_.file_format;
     report_.bits = spec.bits;
@@ -141,7 +143,7 @@ class Run {
   const model::ModelConfig& config_;
   const Matrix<std::int32_t>& tokens_;
   const QuantizeOptions& options_;
-  HostCompute compute_;
+  Compute& compute_;
   Walk walk_;
   std::unique_ptr<checkpoint::DirectoryWriter> writer_;
   QuantizeReport report_;
@@ -160,7 +162,7 @@ Result<QuantizeReport> Quantize(ThreadPool& pool, const checkpoint::StoredModel&
                                 const Matrix<std::int32_t>& tokens,
                                 const QuantizeOptions& options) {
   AWQ_TRY(CheckQuantizable(model));
-  if (options.precision == math::Precision::kBF16 && !math::HasFastBF16()) {
+  if (!options.gpu && options.precision == math::Precision::kBF16 && !math::HasFastBF16()) {
     return MakeError(ErrorCode::kUnsupported,
                      "precision bf16: this CPU has no bf16 instructions; use f32");
   }
@@ -175,7 +177,8 @@ Result<QuantizeReport> Quantize(ThreadPool& pool, const checkpoint::StoredModel&
                      options.method->name);
   }
   AWQ_ASSIGN(Plan plan, MakePlan(model.config(), options.plan));
-  return Run(pool, model, tokens, options, std::move(plan)).Go();
+  AWQ_ASSIGN(const auto compute, MakeCompute(pool, model.config(), options.precision, options.gpu));
+  return Run(pool, *compute, model, tokens, options, std::move(plan)).Go();
 }
 
 }  // namespace awq::pipeline

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/memory.h"
@@ -30,6 +31,7 @@ struct QuantizeOptions {
   const Method* method = FindMethod("awq-plus");
   PlanOptions plan;
   math::Precision precision = math::Precision::kF32;
+  std::optional<int> gpu;  // which; then the precision is bf16
   std::size_t shard_bytes = std::size_t{5} << 30;
   std::filesystem::path output;
   std::string file_format;                                   // for the report; empty: the plan's

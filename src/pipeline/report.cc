@@ -168,6 +168,8 @@ json ToJson(const QuantizeReport& report) {
           {"output_bytes", report.output_bytes},
           {"peak_resident_bytes", report.peak_resident_bytes},
           {"peak_allocated_bytes", report.peak_allocated_bytes},
+          {"device", report.device},
+          {"peak_gpu_bytes", report.peak_gpu_bytes},
           {"memory_bound_bytes", report.memory_bound_bytes},
           {"held_out_relative_error", totals.held_out_relative_error},
           {"held_out_rtn_relative_error", totals.held_out_rtn_relative_error},

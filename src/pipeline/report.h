@@ -72,6 +72,8 @@ struct QuantizeReport {
   std::size_t peak_resident_bytes = 0;   // mapped pages of the files included
   std::size_t peak_allocated_bytes = 0;  // without them
   std::size_t memory_bound_bytes = 0;
+  std::string device = "cpu";      // or the GPU's name
+  std::size_t peak_gpu_bytes = 0;  // of its memory; 0 on the CPU
   std::vector<BlockReport> blocks;
 };
 

@@ -147,6 +147,7 @@ Status Walk::QuantizeBlock() {
         GatherGroup(site, group, original.get(), blocks, gathering);
         Progress(pass, group.first_token + group.tokens);
       }
+      AWQ_TRY(compute_.Wait());
       ++pass;
       AWQ_TRY(SolveSite(site, std::move(gathering), blocks, statistics));
     }

@@ -9,9 +9,13 @@ Buffer::~Buffer() {
 cuda::Fault Queue::Allocate(std::size_t bytes, cuda::DeviceMemory& memory) {
   cuda::Fault fault = memory.Allocate(bytes);
   if (fault.kind != cuda::FaultKind::kOutOfMemory || free_.empty()) return fault;
+  GiveUpFree();
+  return memory.Allocate(bytes);
+}
+
+void Queue::GiveUpFree() {
   for (const auto& [size, unused] : free_) bytes_ -= size;
   free_.clear();
-  return memory.Allocate(bytes);
 }
 
 // What is free and not much too large; else new memory, and where there is none, what is free is

@@ -61,13 +61,15 @@ class Queue {
 
   const cuda::Fault& fault() const { return lane_.fault(); }
   cuda::StreamHandle stream() const { return lane_.stream(); }
-  std::size_t bytes() const { return bytes_; }  // the most that it held at a time
+  std::size_t bytes() const { return bytes_; }  // that it holds
 
   template <class Launch>
   void Do(const Launch& launch) {
     lane_.Do(launch);
   }
   void Wait() { lane_.Wait(); }
+  // What nobody has taken goes back to the device.
+  void GiveUpFree();
 
   template <class T>
   Buffer Take(std::size_t count) {
@@ -77,9 +79,12 @@ class Queue {
   template <class T>
   Buffer Upload(std::span<const T> from) {
     Buffer to = Take<T>(from.size());
-    Do([&] { return cuda::CopyToDevice(to.data<T>(), from.data(), from.size_bytes(), stream()); });
-    Wait();
+    UploadTo(from, to.data<T>());
     return to;
+  }
+  template <class T>
+  void UploadTo(std::span<const T> from, T* to) {
+    lane_.Upload(from.data(), from.size_bytes(), to);
   }
   template <class T>
   std::vector<T> Read(const T* from, std::size_t count) {

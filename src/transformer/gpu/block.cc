@@ -29,6 +29,79 @@ const Linear& Block::linear(Role first) const {
   }
 }
 
+Status CheckConfig(const model::ModelConfig& config) {
+  const auto refuse = [](const char* what, std::size_t value) {
+    return MakeError(ErrorCode::kUnsupported,
+                     "{} of {}: the GPU's kernels take multiples of 8; leave --device out for "
+                     "the CPU",
+                     what, value);
+  };
+  if (config.hidden_size % 8 != 0) return refuse("hidden_size", config.hidden_size);
+  if (config.intermediate_size % 8 != 0)
+    return refuse("intermediate_size", config.intermediate_size);
+  if (config.head_dim % 8 != 0) return refuse("head_dim", config.head_dim);
+  if (config.head_dim <= 256) return {};
+  return MakeError(ErrorCode::kUnsupported, "head_dim of {}: the GPU's kernels take up to 256",
+                   config.head_dim);
+}
+
+Block EmptyBlock(const model::ModelConfig& config) {
+  const auto make = [](std::initializer_list<std::size_t> outputs, std::size_t inputs) {
+    return Linear::OfParts(outputs, inputs, cuda::Float::kBfloat16);
+  };
+  Block block;
+  block.attention =
+      make({config.q_width(), config.kv_width(), config.kv_width()}, config.hidden_size);
+  block.o = make({config.hidden_size}, config.q_width());
+  block.mlp = make({config.intermediate_size, config.intermediate_size}, config.hidden_size);
+  block.down = make({config.hidden_size}, config.intermediate_size);
+  return block;
+}
+
+Block::Place Block::PlaceOf(Role role) {
+  switch (role) {
+    case Role::kQ:
+      return {&attention, 0};
+    case Role::kK:
+      return {&attention, 1};
+    case Role::kV:
+      return {&attention, 2};
+    case Role::kO:
+      return {&o, 0};
+    case Role::kGate:
+      return {&mlp, 0};
+    case Role::kUp:
+      return {&mlp, 1};
+    default:
+      AWQ_CHECK(role == Role::kDown);
+      return {&down, 0};
+  }
+}
+
+Status Block::SetLinear(Context& context, Role role, const kernels::Linear& linear) {
+  const MatrixView<const BF16> weights = linear.bf16();
+  AWQ_CHECK_EQ(weights.stride, weights.cols);
+  SetBias(context, role, linear.bias());
+  const Place place = PlaceOf(role);
+  return place.linear->SetPart(context, place.part,
+                               std::as_bytes(std::span(weights.data, weights.rows * weights.cols)));
+}
+
+Result<bool> Block::SetCodes(Context& context, ThreadPool& pool, Role role,
+                             const quant::QuantizedLinear& codes) {
+  const Place place = PlaceOf(role);
+  return place.linear->SetPart(context, pool, place.part, codes);
+}
+
+void Block::SetBias(Context& context, Role role, std::span<const float> bias) {
+  if (!bias.empty()) biases[static_cast<std::size_t>(role)] = Uploaded(context, bias);
+}
+
+Status Block::SetNorm(Context& context, Role role, std::span<const float> norm) {
+  norms[static_cast<std::size_t>(role)] = Uploaded(context, norm);
+  return context.status();
+}
+
 Result<Block> Prepare(Context& context, ThreadPool& pool, const model::BlockWeights& weights,
                       cuda::Float type) {
   const auto make = [&](std::initializer_list<Role> roles) {
@@ -56,7 +129,7 @@ Result<Block> Prepare(Context& context, ThreadPool& pool, const model::BlockWeig
 Steps::Steps(Context& context, const model::ModelConfig& config, Rope rope, cuda::Element type)
     : context_(context), config_(config), rope_(rope), type_(type) {}
 
-void Steps::Begin(const Batch& batch, const KvCache& cache) {
+void Steps::Begin(const Batch& batch, const KvCache& cache, float* hidden) {
   const std::size_t shared = config_.num_attention_heads / config_.num_key_value_heads;
   batch_.Place(context_, batch, cache, shared);
   const auto* const pages = dynamic_cast<const Pages*>(cache.store());
@@ -64,7 +137,9 @@ void Steps::Begin(const Batch& batch, const KvCache& cache) {
   cache_ = pages->view();
   cache_.tables = batch_.tables();
   cache_.table_pages = batch_.table_pages();
-  hidden_ = hidden_memory_.Take<float>(context_, tokens() * config_.hidden_size);
+  hidden_ = hidden != nullptr
+                ? hidden
+                : hidden_memory_.Take<float>(context_, tokens() * config_.hidden_size);
   added_ = nullptr;
   added_bias_ = nullptr;
 }
@@ -74,6 +149,19 @@ void Steps::Run(const Block& block, std::size_t layer, std::size_t cache_layer) 
   layer_ = layer;
   cache_layer_ = cache_layer;
   RunBlock(*this);
+}
+
+const void* Steps::MakeInput(const Block& block, std::size_t layer, Role reader) {
+  block_ = &block;
+  layer_ = layer;
+  cache_layer_ = 0;
+  transformer::MakeInput(*this, reader);
+  return input_memory_.data();
+}
+
+void Steps::AddOutputOf(Role reader) {
+  AddOutput(reader);
+  AddAndNorm(nullptr);
 }
 
 const void* Steps::Finish(const float* norm) { return AddAndNorm(norm); }
@@ -95,7 +183,7 @@ const void* Steps::AddAndNorm(const float* norm) {
   task.eps = static_cast<float>(config_.rms_norm_eps);
   task.width = static_cast<int>(config_.hidden_size);
   task.tokens = static_cast<int>(tokens());
-  task.out = Input(config_.hidden_size);
+  task.out = norm != nullptr ? Input(config_.hidden_size) : cuda::Activations{nullptr, type_};
   context_.Do([&] { return cuda::AddNorm(task, context_.stream()); });
   added_ = nullptr;
   added_bias_ = nullptr;

@@ -5,7 +5,9 @@
 
 #include <array>
 #include <cstddef>
+#include <span>
 
+#include "kernels/linear.h"
 #include "model/weights.h"
 #include "transformer/forward.h"
 #include "transformer/gpu/batch.h"
@@ -27,11 +29,30 @@ struct Block {
   std::size_t weights() const;  // how many
 
   const Linear& linear(Role first) const;
+  // The linear that has this one's outputs among its own, and which part of it they are.
+  struct Place {
+    Linear* linear = nullptr;
+    std::size_t part = 0;
+  };
+  Place PlaceOf(Role role);
+  // Of an EmptyBlock. Precondition: dense bf16 weights. Error: see Linear::SetPart.
+  Status SetLinear(Context& context, Role role, const kernels::Linear& linear);
+  // The same of codes; false where the kernels cannot hold them.
+  Result<bool> SetCodes(Context& context, ThreadPool& pool, Role role,
+                        const quant::QuantizedLinear& codes);
+  void SetBias(Context& context, Role role, std::span<const float> bias);
+  Status SetNorm(Context& context, Role role, std::span<const float> norm);
   const float* norm(Role role) const { return norms[static_cast<std::size_t>(role)].data<float>(); }
   const float* bias(Role role) const {
     return biases[static_cast<std::size_t>(role)].data<float>();
   }
 };
+
+// What the kernels are made for, said before anything is loaded.
+Status CheckConfig(const model::ModelConfig& config);
+
+// Of dense bf16 linears, none of which is set.
+Block EmptyBlock(const model::ModelConfig& config);
 
 // `type`: of dense weights and of activations.
 Result<Block> Prepare(Context& context, ThreadPool& pool, const model::BlockWeights& weights,
@@ -50,8 +71,9 @@ class Steps final : public BlockSteps {
   // All outlive it.
   Steps(Context& context, const model::ModelConfig& config, Rope rope, cuda::Element type);
 
-  // hidden() has room for the batch's tokens then, and may be filled.
-  void Begin(const Batch& batch, const KvCache& cache);
+  // hidden() has room for the batch's tokens then, and may be filled; or it is `hidden`
+  // [tokens, hidden_size], the caller's.
+  void Begin(const Batch& batch, const KvCache& cache, float* hidden = nullptr);
   float* hidden() { return hidden_; }
   std::size_t tokens() const { return batch_.tokens(); }
   // Every segment is one token.
@@ -60,6 +82,11 @@ class Steps final : public BlockSteps {
   const void* pages() const { return cache_.rows; }
   const void* scales() const { return cache_.scales; }
   void Run(const Block& block, std::size_t layer, std::size_t cache_layer);
+  // The pieces of Run, for callers that stop between them (forward.h): what `reader` reads
+  // [tokens, inputs] of the type, valid until the next call. hidden() stays as it is.
+  const void* MakeInput(const Block& block, std::size_t layer, Role reader);
+  // hidden() += what `reader`, kO or kDown, makes of the input that MakeInput made.
+  void AddOutputOf(Role reader);
   // After the last block: hidden() is complete, and what is returned is that of this norm
   // [hidden_size], [tokens, hidden_size] of the type.
   const void* Finish(const float* norm);
@@ -71,6 +98,7 @@ class Steps final : public BlockSteps {
   void Attend() override;
   void Gate() override;
   void AddOutput(Role reader) override;
+  // hidden() is complete, and where there is a norm what is returned is that of it.
   const void* AddAndNorm(const float* norm);
   cuda::Activations Input(std::size_t width);
 

@@ -90,10 +90,7 @@ cuda::DeviceMemory Uploaded(Context& context, std::span<const T> from) {
   cuda::DeviceMemory memory;
   if (from.empty()) return memory;
   context.Do([&] { return memory.Allocate(from.size_bytes()); });
-  context.Do([&] {
-    return cuda::CopyToDevice(memory.data(), from.data(), from.size_bytes(), context.stream());
-  });
-  (void)context.Synchronize();
+  context.lane().Upload(from.data(), from.size_bytes(), memory.data());
   return memory;
 }
 

@@ -49,6 +49,15 @@ bool ToHalves(std::span<const float> scales, std::span<std::uint16_t> halves) {
   return exact;
 }
 
+Status OpenDense(Context& context, std::string_view name) {
+  if (context.linears().dense().is_open()) return {};
+  const cuda::Fault fault = context.linears().dense().Open();
+  if (!fault) return {};
+  return MakeError(ErrorCode::kUnsupported,
+                   "{}: linears that are not packed need cuBLASLt on a GPU: {}", name,
+                   fault.message);
+}
+
 // How the arrays of packed weights lie in one piece of memory, each at a multiple of 256 bytes.
 struct Places {
   explicit Places(const cuda::WeightLayout& layout)
@@ -84,6 +93,13 @@ Status Linear::Add(Context& context, Part part) {
 
 Result<bool> Linear::AddPacked(Context& context, ThreadPool& pool,
                                std::span<const Packed> linears) {
+  AWQ_ASSIGN(std::optional<Part> part, MakePacked(context, pool, linears));
+  if (part) AWQ_TRY(Add(context, std::move(*part)));
+  return part.has_value();
+}
+
+Result<std::optional<Linear::Part>> Linear::MakePacked(Context& context, ThreadPool& pool,
+                                                       std::span<const Packed> linears) {
   const Packed& first = linears.front();
   Part part;
   part.inputs = first.inputs;
@@ -114,25 +130,18 @@ Result<bool> Linear::AddPacked(Context& context, ThreadPool& pool,
     AWQ_TRY(TryParallelFor(pool, CeilDiv(each.outputs, kStripe), pack));
     first_output += each.outputs;
   }
-  if (!exact) return false;
+  if (!exact) return std::optional<Part>();
   part.memory = Uploaded(context, std::as_const(host).span());
   const auto* const device = part.memory.data<std::uint8_t>();
   part.packed = {shape, device, device + places.scales, device + places.zeros};
-  AWQ_TRY(Add(context, std::move(part)));
-  return true;
+  AWQ_TRY(context.status());
+  return std::optional<Part>(std::move(part));
 }
 
 Status Linear::AddDense(
     Context& context, ThreadPool& pool, const Shape& shape, std::string_view name,
     const std::function<Status(std::size_t first_row, MatrixView<float>)>& read) {
-  if (!context.linears().dense().is_open()) {
-    const cuda::Fault fault = context.linears().dense().Open();
-    if (fault) {
-      return MakeError(ErrorCode::kUnsupported,
-                       "{}: linears that are not packed need cuBLASLt on a GPU: {}", name,
-                       fault.message);
-    }
-  }
+  AWQ_TRY(OpenDense(context, name));
   Part part;
   part.outputs = shape[0];
   part.inputs = shape[1];
@@ -151,6 +160,52 @@ Status Linear::AddDense(
   AWQ_TRY(TryParallelFor(pool, CeilDiv(part.outputs, kStripe), convert));
   part.memory = Uploaded(context, std::span<const std::uint16_t>(host));
   return Add(context, std::move(part));
+}
+
+Linear Linear::OfParts(std::span<const std::size_t> outputs, std::size_t inputs, cuda::Float type) {
+  Linear linear(type);
+  for (const std::size_t count : outputs) {
+    Part part;
+    part.first_output = linear.outputs_;
+    part.outputs = count;
+    part.inputs = inputs;
+    linear.outputs_ += count;
+    linear.parts_.push_back(std::move(part));
+  }
+  return linear;
+}
+
+Status Linear::SetPart(Context& context, std::size_t part, std::span<const std::byte> weights) {
+  AWQ_TRY(OpenDense(context, "this model"));
+  Part& to = parts_[part];
+  AWQ_CHECK_EQ(weights.size(), to.outputs * to.inputs * sizeof(std::uint16_t));
+  if (to.memory.bytes() < weights.size()) {
+    context.Do([&] { return to.memory.Allocate(weights.size()); });
+  }
+  to.packed = {};
+  context.lane().Upload(weights.data(), weights.size(), to.memory.data());
+  return context.status();
+}
+
+Result<bool> Linear::SetPart(Context& context, ThreadPool& pool, std::size_t part,
+                             const quant::QuantizedLinear& weights) {
+  Part& to = parts_[part];
+  AWQ_CHECK_EQ(weights.out_features(), to.outputs);
+  if (!CanHold(weights.spec, to.outputs, to.inputs)) return false;
+  const auto read = [&](std::size_t first_row, quant::QuantizedLinear& rows) -> Status {
+    for (std::size_t r = 0; r < rows.out_features(); ++r) {
+      std::copy_n(weights.codes.row(first_row + r), rows.codes.cols(), rows.codes.row(r));
+      std::copy_n(weights.scales.row(first_row + r), rows.groups(), rows.scales.row(r));
+      std::copy_n(weights.zeros.row(first_row + r), rows.groups(), rows.zeros.row(r));
+    }
+    return {};
+  };
+  const Packed packed = {weights.spec, to.outputs, to.inputs, read, "a linear"};
+  AWQ_ASSIGN(std::optional<Part> made, MakePacked(context, pool, {&packed, 1}));
+  if (!made) return false;
+  made->first_output = to.first_output;
+  to = std::move(*made);
+  return true;
 }
 
 Result<Linear> Linear::FromDense(Context& context, ThreadPool& pool, const TensorView& weight,

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,15 @@ class Linear {
                                 const quant::Spec& spec, cuda::Float type, std::string_view name);
   static Result<Linear> FromDense(Context& context, ThreadPool& pool, const TensorView& weight,
                                   cuda::Float type, std::string_view name);
+
+  // Dense, of parts with these outputs, which SetPart gives their weights.
+  static Linear OfParts(std::span<const std::size_t> outputs, std::size_t inputs, cuda::Float type);
+  // weights [outputs of the part, inputs] of the type, which may go when this returns. Error: the
+  // GPU's memory, or cuBLASLt is not found.
+  Status SetPart(Context& context, std::size_t part, std::span<const std::byte> weights);
+  // The same of codes, which stay so. False, and nothing has changed: the kernels cannot hold them.
+  Result<bool> SetPart(Context& context, ThreadPool& pool, std::size_t part,
+                       const quant::QuantizedLinear& weights);
 
   std::size_t outputs() const { return outputs_; }
   std::size_t bytes() const;
@@ -58,8 +68,10 @@ class Linear {
 
   explicit Linear(cuda::Float type) : type_(type) {}
   Status Add(Context& context, Part part);
-  // Of one spec and one number of inputs; all but the last have whole panels of outputs. False: a
+  // Of one spec and one number of inputs; all but the last have whole panels of outputs. None: a
   // scale is no fp16 number.
+  static Result<std::optional<Part>> MakePacked(Context& context, ThreadPool& pool,
+                                                std::span<const Packed> linears);
   Result<bool> AddPacked(Context& context, ThreadPool& pool, std::span<const Packed> linears);
   Status AddDense(Context& context, ThreadPool& pool, const Shape& shape, std::string_view name,
                   const std::function<Status(std::size_t first_row, MatrixView<float>)>& read);

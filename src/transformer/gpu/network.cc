@@ -34,23 +34,6 @@ Result<cuda::Element> ElementOf(DType type) {
   }
 }
 
-// What the kernels are made for, said before anything is loaded.
-Status CheckConfig(const model::ModelConfig& config) {
-  const auto refuse = [](const char* what, std::size_t value) {
-    return MakeError(ErrorCode::kUnsupported,
-                     "{} of {}: the GPU's kernels take multiples of 8; leave --device out for "
-                     "the CPU",
-                     what, value);
-  };
-  if (config.hidden_size % 8 != 0) return refuse("hidden_size", config.hidden_size);
-  if (config.intermediate_size % 8 != 0)
-    return refuse("intermediate_size", config.intermediate_size);
-  if (config.head_dim % 8 != 0) return refuse("head_dim", config.head_dim);
-  if (config.head_dim <= 256) return {};
-  return MakeError(ErrorCode::kUnsupported, "head_dim of {}: the GPU's kernels take up to 256",
-                   config.head_dim);
-}
-
 }  // namespace
 
 DeviceNetwork::DeviceNetwork(ThreadPool& pool, const model::WeightSource& source,
