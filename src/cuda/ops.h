@@ -173,13 +173,15 @@ struct PrefillTask {
 };
 Fault AttendPrefill(const PrefillTask& task, StreamHandle stream);
 
-// gram += x^T x in tiles of 128 x 128 on and above the diagonal; sums are fp32.
+// gram += x^T x in tiles of 128 x 128 on and above the diagonal, or gram += left^T x in all of
+// them; sums are fp32.
 struct GramTask {
   const void* x = nullptr;        // [tokens, width]
   Element type = Element::kBF16;  // or kF16
   int tokens = 0;
   int width = 0;
-  float* gram = nullptr;  // [width, width]
+  float* gram = nullptr;       // [width, width]
+  const void* left = nullptr;  // as x; null: it is x
 };
 Fault AccumulateGram(const GramTask& task, StreamHandle stream);
 

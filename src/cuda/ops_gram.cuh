@@ -1,5 +1,5 @@
-// Gram matrices of calibration: x^T x in tensor cores. A block takes a tile of 128 x 128 features,
-// on or above the diagonal; tokens go by in shared memory.
+// Gram matrices of calibration: x^T x in tensor cores, or left^T x. A block takes a tile of
+// 128 x 128 features, of x^T x on or above the diagonal; tokens go by in shared memory.
 #pragma once
 
 #include "cuda/launch.h"
@@ -52,20 +52,25 @@ class GramTile {
   __device__ __forceinline__ void Load(int step, int steps) {
     if (step < steps) {
       T* const stage = stages_ + step % kGramStages * kGramStage;
-      constexpr int kChunks = kGramTile / kVector;
-      for (int i = ThreadInBlock(); i < 2 * kGramTokens * kChunks; i += kGramThreads) {
-        const int side = i / (kGramTokens * kChunks);
-        const int of_stage = i / kChunks % kGramTokens;
-        const int in_tile = i % kChunks * kVector;
-        const int token = step * kGramTokens + of_stage;
-        const int feature = (side == 0 ? row_ : column_) + in_tile;
-        const bool is_there = token < task_.tokens && feature < task_.width;
-        const T* const x = static_cast<const T*>(task_.x);
-        CopyAsync16(stage + (side * kGramTokens + of_stage) * kGramPitch + in_tile,
-                    is_there ? x + std::int64_t{token} * task_.width + feature : x, is_there);
-      }
+      LoadSide(task_.left != nullptr ? task_.left : task_.x, row_, step, stage);
+      LoadSide(task_.x, column_, step, stage + kGramTokens * kGramPitch);
     }
     CommitCopies();
+  }
+
+  __device__ __forceinline__ void LoadSide(const void* side, int first, int step, T* stage) {
+    constexpr int kChunks = kGramTile / kVector;
+    const T* const from = static_cast<const T*>(side);
+    AWQ_UNROLL
+    for (int chunk = 0; chunk < kGramTokens * kChunks; chunk += kGramThreads) {
+      const int of_stage = (chunk + ThreadInBlock()) / kChunks;
+      const int in_tile = (chunk + ThreadInBlock()) % kChunks * kVector;
+      const int token = step * kGramTokens + of_stage;
+      const int feature = first + in_tile;
+      const bool is_there = token < task_.tokens && feature < task_.width;
+      CopyAsync16(stage + of_stage * kGramPitch + in_tile,
+                  is_there ? from + std::int64_t{token} * task_.width + feature : from, is_there);
+    }
   }
 
   __device__ __forceinline__ void Multiply(const T* stage) {
@@ -121,14 +126,20 @@ class GramTile {
   float sums_[kGramRows / 16][kGramColumns / 8][4] = {};
 };
 
-// Blocks: the tiles on and above the diagonal, row after row.
+// Blocks: the tiles, row after row, of x^T x from the diagonal on.
 template <class T>
 __global__ void __launch_bounds__(kGramThreads) GramKernel(const GramTask task) {
   const int across = (task.width + kGramTile - 1) / kGramTile;
+  const int block = static_cast<int>(blockIdx.x);
   int row = 0;
-  int column = static_cast<int>(blockIdx.x);  // from the diagonal on
-  for (; column >= across - row; ++row) column -= across - row;
-  GramTile<T>(task, row * kGramTile, (row + column) * kGramTile).Run();
+  int column = block;
+  if (task.left != nullptr) {
+    row = block / across;
+    column = block % across;
+  } else {
+    for (; column >= across; ++row) column -= across - row - 1;
+  }
+  GramTile<T>(task, row * kGramTile, column * kGramTile).Run();
 }
 
 template <class Launcher>
@@ -137,7 +148,7 @@ Fault LaunchGram(const Launcher& launcher, const GramTask& task) {
   if (task.tokens == 0) return {};
   const unsigned across = CeilDiv(static_cast<unsigned>(task.width), kGramTile);
   LaunchShape shape;
-  shape.blocks.x = across * (across + 1) / 2;
+  shape.blocks.x = task.left != nullptr ? across * across : across * (across + 1) / 2;
   shape.threads = kGramThreads;
   shape.shared_bytes = sizeof(Half) * kGramStages * kGramStage;
   return ForHalves(task.type,
