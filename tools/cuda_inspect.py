@@ -36,6 +36,10 @@ WANTED = {
     "DecodePageKernel": [WIDE],
     "PrefillKernel": [PRODUCT],
     "GramKernel": [PRODUCT, ASYNC],
+    "ColumnPartsKernel": [WIDE],
+    "SketchKernel": [WIDE],
+    "SubtractKernel": [WIDE],
+    "WidenKernel": [WIDE],
 }
 
 _MANGLED = re.compile(r"^_ZN3awq4cuda(?:6device)?(\d+)(\w+)")

@@ -1,9 +1,9 @@
 // A device that is none: for tests, in programs that link awq_cuda_emulated. There every function
 // that otherwise the device's side has (device.h, copy.h, linear_kernels.h, dense_product.h, ops.h,
-// sample.h) is the emulator's, with the launches' own host side. Its memory is the host's, of
-// exactly the sizes that were asked for, and begins as bytes of 0xff, which are NaNs. Streams are
-// done with before the call returns, whose fault is then that of the kernel. What may not be done
-// while a stream is recorded fails here, too.
+// sample.h, matrix.h, rounding.h, statistics.h) is the emulator's, with the launches' own host
+// side. Its memory is the host's, of exactly the sizes that were asked for, and begins as bytes of
+// 0xff, which are NaNs. Streams are done with before the call returns, whose fault is then that of
+// the kernel. What may not be done while a stream is recorded fails here, too.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// What the checks of cuda/ops.h share: where they run, and comparisons. Plain C++, so that they
-// also run where there is no GoogleTest.
+// What the checks of cuda/ops.h, sample.h and statistics.h share: where they run, and comparisons.
+// Plain C++, so that they also run where there is no GoogleTest.
 #pragma once
 
 #include <cmath>
@@ -15,6 +15,7 @@
 #include "cuda/numbers.h"
 #include "cuda/ops.h"
 #include "cuda/sample.h"
+#include "cuda/statistics.h"
 
 namespace awq::cuda {
 
@@ -36,6 +37,11 @@ class OpsBackend {
   virtual Fault Run(const PrefillTask& task) = 0;
   virtual Fault Run(const GramTask& task) = 0;
   virtual Fault Run(const SampleTask& task) = 0;
+  virtual Fault Run(const ColumnsTask& task) = 0;
+  virtual Fault Run(const SketchTask& task) = 0;
+  virtual Fault Run(const DifferenceTask& task) = 0;
+  virtual Fault Run(const WidenTask& task) = 0;
+  virtual Fault Run(const MirrorTask& task) = 0;
 
   template <class T>
   T* Place(const std::vector<T>& values) {

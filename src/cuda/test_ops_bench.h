@@ -1,4 +1,4 @@
-// Times of the launches of cuda/ops.h and cuda/sample.h, for gpu_bench.
+// Times of the launches of cuda/ops.h, sample.h and statistics.h, for gpu_bench.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include "cuda/linears.h"
 #include "cuda/ops.h"
 #include "cuda/sample.h"
+#include "cuda/statistics.h"
 #include "cuda/test_bench.h"
 #include "cuda/test_linear_bench.h"
 
@@ -49,6 +50,8 @@ class OpsBench {
         "\n| operation | us | spread | TFLOP/s | cuBLASLt bf16, us |\n|---|---|---|---|---|\n");
     AWQ_CUDA_TRY(Prefill());
     AWQ_CUDA_TRY(Gram());
+    AWQ_CUDA_TRY(Cross());
+    AWQ_CUDA_TRY(Statistics());
     for (const int tokens : sizes_.tokens) {
       AWQ_CUDA_TRY(Norm(tokens));
       AWQ_CUDA_TRY(GateOf(tokens));
@@ -205,6 +208,67 @@ class OpsBench {
     call.tokens = tokens;
     AWQ_CUDA_TRY(MeasureDense(linears_, call, dense, sizes_.rotated_bytes));
     std::printf("%.1f |\n", dense.median_s * 1e6);
+    return {};
+  }
+
+  Fault Cross() {
+    const int tokens = sizes_.gram_tokens, width = sizes_.gram_width;
+    DeviceMemory x, left, gram;
+    AWQ_CUDA_TRY(MakeNumbers(x, Size(std::int64_t{tokens} * width * 2)));
+    AWQ_CUDA_TRY(MakeNumbers(left, Size(std::int64_t{tokens} * width * 2)));
+    AWQ_CUDA_TRY(MakeFloats(gram, std::int64_t{width} * width));
+    const GramTask task{x.data(), Element::kBF16, tokens, width, gram.data<float>(), left.data()};
+    Times times;
+    AWQ_CUDA_TRY(Time(sizes_.repeats, times, [&](int) { return AccumulateGram(task, nullptr); }));
+    Print("y^T x of " + std::to_string(width) + " features, " + Tokens(tokens), times,
+          2.0 * width * width * tokens);
+    std::printf("|\n");
+    return {};
+  }
+
+  // Of the same inputs; every token in a row of 256 of the sketch.
+  Fault Statistics() {
+    constexpr int kRows = 256;
+    const int tokens = sizes_.gram_tokens, width = sizes_.gram_width;
+    const std::size_t parts = Size(std::int64_t{ColumnParts(tokens)} * width);
+    std::vector<std::uint32_t> starts, all;
+    for (int row = 0; row <= kRows; ++row) {
+      starts.push_back(static_cast<std::uint32_t>(all.size()));
+      for (int t = row; row < kRows && t < tokens; t += kRows) {
+        all.push_back(static_cast<std::uint32_t>(t) | (t % 3 == 0 ? kSketchMinus : 0U));
+      }
+    }
+    DeviceMemory x, sums, largest, nonfinite, part_sums, part_largest, sketch, firsts, of_rows;
+    AWQ_CUDA_TRY(MakeNumbers(x, Size(std::int64_t{tokens} * width * 2)));
+    AWQ_CUDA_TRY(Upload(sums, std::vector<double>(Size(width))));
+    AWQ_CUDA_TRY(Upload(largest, std::vector<float>(Size(width))));
+    AWQ_CUDA_TRY(Upload(nonfinite, std::vector<unsigned long long>(1)));
+    AWQ_CUDA_TRY(part_sums.Allocate(parts * sizeof(double)));
+    AWQ_CUDA_TRY(part_largest.Allocate(parts * sizeof(float)));
+    AWQ_CUDA_TRY(MakeFloats(sketch, std::int64_t{kRows} * width));
+    AWQ_CUDA_TRY(Upload(firsts, starts));
+    AWQ_CUDA_TRY(Upload(of_rows, all));
+    ColumnsTask columns;
+    columns.x = {x.data(), Element::kBF16, tokens, width};
+    columns.sums = sums.data<double>();
+    columns.largest = largest.data<float>();
+    columns.nonfinite = nonfinite.data<unsigned long long>();
+    columns.part_sums = part_sums.data<double>();
+    columns.part_largest = part_largest.data<float>();
+    SketchTask sketches;
+    sketches.x = columns.x;
+    sketches.starts = firsts.data<std::uint32_t>();
+    sketches.tokens = of_rows.data<std::uint32_t>();
+    sketches.rows = kRows;
+    sketches.sketch = sketch.data<float>();
+    const std::string shape = " of " + std::to_string(width) + ", " + Tokens(tokens);
+    Times times;
+    AWQ_CUDA_TRY(Time(sizes_.repeats, times, [&](int) { return AddColumns(columns, nullptr); }));
+    Print("AddColumns" + shape, times);
+    std::printf("|\n");
+    AWQ_CUDA_TRY(Time(sizes_.repeats, times, [&](int) { return AddSketch(sketches, nullptr); }));
+    Print("AddSketch" + shape, times);
+    std::printf("|\n");
     return {};
   }
 

@@ -34,6 +34,11 @@ class DeviceOps : public OpsBackend {
   Fault Run(const PrefillTask& task) override { return After(AttendPrefill(task, nullptr)); }
   Fault Run(const GramTask& task) override { return After(AccumulateGram(task, nullptr)); }
   Fault Run(const SampleTask& task) override { return After(Sample(task, nullptr)); }
+  Fault Run(const ColumnsTask& task) override { return After(AddColumns(task, nullptr)); }
+  Fault Run(const SketchTask& task) override { return After(AddSketch(task, nullptr)); }
+  Fault Run(const DifferenceTask& task) override { return After(Subtract(task, nullptr)); }
+  Fault Run(const WidenTask& task) override { return After(Widen(task, nullptr)); }
+  Fault Run(const MirrorTask& task) override { return After(Mirror(task, nullptr)); }
 
  private:
   void Note(Fault fault) {

@@ -12,6 +12,7 @@
 #include "cuda/kv_rows.cuh"
 #include "cuda/ops_gram.cuh"
 #include "cuda/sample.cuh"
+#include "cuda/statistics.cuh"
 #include "cuda/test_ops.h"
 #include "cuda/token_rows.cuh"
 
@@ -45,6 +46,11 @@ class EmulatedOps : public OpsBackend {
   Fault Run(const PrefillTask& task) override { return LaunchPrefill(launcher_, task); }
   Fault Run(const GramTask& task) override { return LaunchGram(launcher_, task); }
   Fault Run(const SampleTask& task) override { return LaunchSample(launcher_, task); }
+  Fault Run(const ColumnsTask& task) override { return LaunchAddColumns(launcher_, task); }
+  Fault Run(const SketchTask& task) override { return LaunchAddSketch(launcher_, task); }
+  Fault Run(const DifferenceTask& task) override { return LaunchSubtract(launcher_, task); }
+  Fault Run(const WidenTask& task) override { return LaunchWiden(launcher_, task); }
+  Fault Run(const MirrorTask& task) override { return LaunchMirror(launcher_, task); }
 
  private:
   static constexpr std::align_val_t kAlignment{16};
