@@ -165,8 +165,9 @@ void Engine::PlanRunning(std::size_t& budget) {
     PlanPart(sequence, budget);
     if (sequence.has_ended) continue;
     // A prompt has had its pages since it was admitted.
-    while (!cache_->Reserve(Segment{sequence.part, sequence.held, sequence.slot})) {
-      if (DropOldestKept()) continue;
+    const Segment segment{sequence.part, sequence.held, sequence.slot};
+    while (!cache_->Reserve(segment)) {
+      if (MakeRoom(segment)) continue;
       const bool is_youngest = i + 1 == running_.size();
       if (is_youngest) planned_.pop_back();
       Preempt();
@@ -204,7 +205,7 @@ Engine::Admission Engine::Admit(Sequence& sequence) {
   }
   const Segment all{sequence.tokens.size() - source.tokens, source.tokens, slot};
   while (!cache_->Reserve(all)) {
-    if (DropOldestKept()) continue;
+    if (MakeRoom(all)) continue;
     AWQ_CHECK(!running_.empty());  // alone it fits
     cache_->Truncate(slot, 0);
     return Admission::kNoPages;
@@ -239,11 +240,20 @@ Engine::Source Engine::FindSource(std::span<const std::int32_t> tokens) const {
   return best;
 }
 
-bool Engine::DropOldestKept() {
-  if (kept_.empty()) return false;
-  Release(kept_.front().slot);
-  kept_.erase(kept_.begin());
-  return true;
+bool Engine::MakeRoom(const Segment& segment) {
+  std::vector<std::size_t> gone;
+  for (const Kept& each : kept_) gone.push_back(each.slot);
+  if (cache_->MissingPages(segment, gone) > 0) return false;
+  // The latest first: what can stay does.
+  for (std::size_t i = kept_.size(); i-- > 0;) {
+    const std::size_t slot = kept_[i].slot;
+    std::erase(gone, slot);
+    if (cache_->MissingPages(segment, gone) > 0) gone.push_back(slot);
+  }
+  for (const std::size_t slot : gone) Release(slot);
+  std::erase_if(kept_,
+                [&](const Kept& each) { return std::ranges::find(gone, each.slot) != gone.end(); });
+  return !gone.empty();
 }
 
 void Engine::Release(std::size_t slot) {
@@ -392,7 +402,10 @@ void Engine::Keep(Sequence& sequence) {
     }
   }
   if (tokens.empty() || options_.kept_sequences == 0) return Release(slot);
-  if (kept_.size() == options_.kept_sequences) DropOldestKept();
+  if (kept_.size() == options_.kept_sequences) {
+    Release(kept_.front().slot);
+    kept_.erase(kept_.begin());
+  }
   kept_.push_back({slot, std::move(sequence.tokens)});
 }
 

@@ -98,7 +98,9 @@ class Engine {
   enum class Admission : std::uint8_t { kAdmitted, kAwaitsPrefix, kNoPages };
   Admission Admit(Sequence& sequence);
   Source FindSource(std::span<const std::int32_t> tokens) const;
-  bool DropOldestKept();
+  // Drops of what is kept only what gives this its pages, the least recently used first; nothing
+  // where all of it would not. Whether anything went.
+  bool MakeRoom(const transformer::Segment& segment);
   void Preempt();  // the youngest
   Status RunPlanned();
   // Of drawing_; nothing where none is wanted.

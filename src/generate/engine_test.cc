@@ -237,6 +237,42 @@ TEST_F(Engines, WherePagesRunOutOldOnesGoAndTheYoungestWaits) {
   EXPECT_GT(engine.load().preempted, 0U);
 }
 
+TEST_F(Engines, OfWhatIsKeptNoMoreGoesThanGivesAPromptItsPages) {
+  std::mt19937 random(10);
+  // Each is held with all but the last drawn token: 1 + 5, 1 + 9 and 1 + 5 of 4 a page.
+  const std::size_t lengths[] = {5, 9, 5};
+  std::vector<Tokens> prompts;
+  Engine engine(*network_, {.sequences = 2, .pages = 14, .page_tokens = kPage});
+  const auto reused = [&](const Tokens& prompt) {
+    Outcome outcome;
+    EXPECT_TRUE(engine.Add(outcome.Of(prompt, {.max_new_tokens = 2})));
+    RunAll(engine);
+    return outcome.report().reused_tokens;
+  };
+  for (std::int32_t i = 0; i < 3; ++i) {
+    prompts.push_back(Joined({i}, RandomTokens(random, lengths[i] - 1)));
+    EXPECT_EQ(reused(prompts.back()), 0U);
+  }
+  ASSERT_EQ(engine.load().pages, 2 + 3 + 2U);
+  Outcome runs;
+  ASSERT_TRUE(engine.Add(runs.Of(Joined({3}, RandomTokens(random, 10)), {.max_new_tokens = 2})));
+  ASSERT_TRUE(engine.Step());
+  ASSERT_EQ(engine.load().pages, 7 + 3U);
+
+  // Beside the one that runs, 12 pages are more than all that is kept would give.
+  Outcome large;
+  ASSERT_TRUE(engine.Add(large.Of(Joined({4}, RandomTokens(random, 46)), {.max_new_tokens = 1})));
+  ASSERT_TRUE(engine.Step());
+  EXPECT_EQ(engine.load().waiting, 1U);
+  EXPECT_EQ(engine.load().kept, 3 + 1U);  // and the one that ran, now
+  EXPECT_EQ(engine.load().pages, 7 + 3U);
+
+  // Alone it needs 8 of those 10: the latest of 2 pages stays.
+  RunAll(engine);
+  EXPECT_EQ(large.report().tokens.size(), 1U);
+  EXPECT_EQ(engine.load().kept, 1 + 1U);
+}
+
 TEST_F(Engines, WhoGaveItsPagesIsNotOvertakenByOneThatNeverRan) {
   std::mt19937 random(8);
   // The first two take 9 of 12 pages at the end, so the second gives way; the third takes 2.

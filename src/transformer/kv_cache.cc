@@ -1,6 +1,7 @@
 #include "transformer/kv_cache.h"
 
 #include <algorithm>
+#include <unordered_map>
 #include <utility>
 
 #include "base/error.h"
@@ -119,6 +120,37 @@ PageId KvCache::Copy(PageId from, std::size_t tokens) {
   return id;
 }
 
+template <class References>
+std::size_t KvCache::WantedPages(const Segment& segment, const References& references) const {
+  if (segment.tokens == 0) return 0;
+  const std::vector<PageId>& table = tables_[segment.slot];
+  const std::size_t first = segment.position / shape_.page_tokens;
+  const std::size_t count = PagesFor(segment.position + segment.tokens);
+  const std::size_t there = std::min(count, table.size());
+  std::size_t wanted = count - there;
+  for (std::size_t i = first; i < there; ++i) {
+    if (references(table[i]) > 1) ++wanted;
+  }
+  return wanted;
+}
+
+std::size_t KvCache::MissingPages(const Segment& segment,
+                                  std::span<const std::size_t> gone_slots) const {
+  std::unordered_map<PageId, std::size_t> gone;  // references
+  for (const std::size_t slot : gone_slots) {
+    AWQ_CHECK(slot != segment.slot);
+    for (const PageId page : tables_[slot]) ++gone[page];
+  }
+  const auto freed = std::ranges::count_if(
+      gone, [&](const auto& each) { return pages_[each.first].references == each.second; });
+  const std::size_t free = shape_.pages - in_use_ + static_cast<std::size_t>(freed);
+  const std::size_t wanted = WantedPages(segment, [&](PageId page) {
+    const auto found = gone.find(page);
+    return pages_[page].references - (found == gone.end() ? 0 : found->second);
+  });
+  return wanted - std::min(wanted, free);
+}
+
 Status KvCache::Reserve(const Segment& segment) {
   const std::size_t end = segment.position + segment.tokens;
   AWQ_CHECK_LT(segment.slot, shape_.slots);
@@ -128,10 +160,8 @@ Status KvCache::Reserve(const Segment& segment) {
   const std::size_t first = segment.position / shape_.page_tokens;
   const std::size_t count = PagesFor(end);
   AWQ_CHECK_LE(first, table.size());  // what comes before is there
-  std::size_t wanted = count - std::min(count, table.size());
-  for (std::size_t i = first; i < std::min(count, table.size()); ++i) {
-    if (pages_[table[i]].references > 1) ++wanted;
-  }
+  const std::size_t wanted =
+      WantedPages(segment, [&](PageId page) { return pages_[page].references; });
   if (wanted > shape_.pages - in_use_) {
     return MakeError(ErrorCode::kOutOfMemory,
                      "the cache of keys and values: {} tokens of a sequence need {} more of its {} "

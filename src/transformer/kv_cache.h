@@ -77,6 +77,8 @@ class KvCache {
   // nothing has changed then.
   Status Reserve(const Segment& segment);
   Status Reserve(const Batch& batch);  // those before the one that fails have theirs
+  // Pages that Reserve would lack if these other slots had none; 0: it would have all.
+  std::size_t MissingPages(const Segment& segment, std::span<const std::size_t> gone_slots) const;
   // `slot`, which has no pages, begins with the first tokens of another.
   void Share(std::size_t from_slot, std::size_t slot, std::size_t tokens);
   // Keeps that many first tokens of a slot.
@@ -112,6 +114,9 @@ class KvCache {
     std::size_t references = 0;
   };
 
+  // That Reserve takes: those that are not there, and copies of those with several references.
+  template <class References>
+  std::size_t WantedPages(const Segment& segment, const References& references) const;
   std::size_t PagesFor(std::size_t tokens) const { return CeilDiv(tokens, shape_.page_tokens); }
   std::size_t page_rows() const { return 2 * shape_.layers * kv_heads_ * shape_.page_tokens; }
   // Rows are those of one head's keys, then of its values, head after head, layer after layer.

@@ -157,6 +157,25 @@ TEST(KvCache, RefusesWhatItHasNoPagesForAndLosesNothing) {
   EXPECT_EQ(NumbersOf(cache, 1, 3), (std::vector<float>{40, 41, 42}));
 }
 
+TEST(KvCache, SaysWhatWouldBeMissingWithoutOthers) {
+  const std::vector<std::size_t> none;
+  KvCache cache(Config(), Precision::kF32, Shape(4, 6));
+  Write(cache, {8, 0, 0}, 1);
+  cache.Share(0, 1, 6);  // both pages
+  Write(cache, {9, 0, 2}, 40);
+  EXPECT_EQ(cache.MissingPages({4, 0, 3}, none), 0U);
+  EXPECT_EQ(cache.MissingPages({12, 0, 3}, none), 2U);
+  EXPECT_EQ(cache.MissingPages({12, 0, 3}, std::vector<std::size_t>{1}), 2U);  // slot 0 has them
+  EXPECT_EQ(cache.MissingPages({12, 0, 3}, std::vector<std::size_t>{0, 1}), 0U);
+  EXPECT_EQ(cache.MissingPages({20, 0, 3}, std::vector<std::size_t>{0, 1}), 2U);
+  EXPECT_EQ(cache.MissingPages({20, 0, 3}, std::vector<std::size_t>{0, 1, 2}), 0U);
+  // A page that nobody else has any more need not be copied; nor is it free.
+  EXPECT_EQ(cache.MissingPages({4, 6, 1}, none), 1U);
+  EXPECT_EQ(cache.MissingPages({4, 6, 1}, std::vector<std::size_t>{0}), 0U);
+  EXPECT_EQ(cache.MissingPages({8, 6, 1}, std::vector<std::size_t>{0}), 1U);
+  EXPECT_EQ(cache.pages_in_use(), 5U);
+}
+
 TEST(KvCache, PagesThatAreFreeAgainAreUsedAgainAndAreEmpty) {
   for (const KvType type : {KvType::kExact, KvType::kF16, KvType::kInt8}) {
     KvCache cache(Config(), Precision::kF32, Shape(2, 2, type));
