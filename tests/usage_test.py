@@ -4,6 +4,7 @@
 usage_test.py AWQ [unittest arguments]
 """
 
+import json
 import os
 import unittest
 
@@ -81,6 +82,36 @@ class Usage(CliTest):
         self.fails(1, [missing], "tokenize", MODEL, "--file", missing)
         done = self.fail_to_quantize(1, [missing], MODEL, "--calib", missing)
         self.assertEqual(len(done.stderr.splitlines()), 1, "said before anything else")
+
+    def test_bench_cuts_what_it_measures_by_itself_to_the_context(self):
+        model = self.copy_of_model()
+        config = json.loads((MODEL / "config.json").read_text())
+        self.replace(model, "config.json",
+                     json.dumps({**config, "max_position_embeddings": 100}).encode())
+        bench = ["bench", model, "--repeat", "1", "--json", "-"]
+        for flags, prompts, new in (([], [50, 100], 50), (["--gen", "80"], [20, 100], 80),
+                                    (["--prompt", "90"], [90], 10)):
+            done = self.succeed(*bench, *flags)
+            rows = strict_json(done.stdout)["rows"]
+            self.assertEqual([row["prompt_tokens"] for row in rows], [*prompts, prompts[0]])
+            self.assertEqual(rows[-1]["new_tokens"], new)
+            self.assertIn(b"context of 100 tokens has no room", done.stderr)
+        for flags in (["--prompt", "101"], ["--gen", "100"], ["--prompt", "90", "--gen", "11"]):
+            self.fails(1, ["context has 100", "--prompt, --gen"], *bench, *flags)
+        done = self.succeed(*bench, "--prompt", "90", "--gen", "10")
+        self.assertNotIn(b"no room", done.stderr)
+
+    def test_more_threads_than_cpus_are_said(self):
+        cpus = len(os.sched_getaffinity(0))
+        run = ["run", MODEL, "-p", "Once", "-n", "2", "-q"]
+        bench = ["bench", MODEL, "--prompt", "2", "--gen", "1", "--repeat", "1"]
+        for command in (run, bench, ["eval", MODEL, "--text", TEXT, "--max-tokens", "512"],
+                        ["inspect", MODEL]):
+            done = self.succeed(*command, "--threads", cpus + 1)
+            self.assertIn(f"{cpus + 1} threads on {cpus} CPU", done.stderr.decode())
+            done = self.succeed(*command, "--threads", cpus)
+            self.assertNotIn("threads on", done.stderr.decode())
+        self.fails(2, ["1 to 1024"], *bench, "--threads", "1025")
 
     def test_instruction_sets(self):
         """One list of names; any that this CPU has can be chosen, and bench says which one ran."""

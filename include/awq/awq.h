@@ -409,10 +409,12 @@ class Chat {
 
 struct BenchOptions {
   std::string model;
-  std::vector<std::size_t> prompt_tokens = {128, 512};  // a row of prefill for each
-  std::size_t new_tokens = 64;                          // of each sequence, after the first prompt
-  std::vector<std::size_t> batch = {1};                 // a row of decode for each
-  std::vector<std::size_t> threads = {};                // all of it for each; empty: Runtime's
+  // A row of prefill for each; empty: 128 and 512, cut to the model's context.
+  std::vector<std::size_t> prompt_tokens = {};
+  // Of each sequence, after the first prompt; none: 64, cut likewise.
+  std::optional<std::size_t> new_tokens = std::nullopt;
+  std::vector<std::size_t> batch = {1};   // a row of decode for each
+  std::vector<std::size_t> threads = {};  // all of it for each; empty: Runtime's
   std::size_t repeats = 5;
   Arithmetic arithmetic = {};
 };
@@ -453,7 +455,7 @@ struct BenchReport {
   std::string json;
 };
 
-// Error: a prompt and its answer that are longer than the model's context.
+// Error: lengths asked for that are longer than the model's context.
 Result<BenchReport> Bench(const BenchOptions& options, const Runtime& runtime = {});
 
 struct TokenizeOptions {

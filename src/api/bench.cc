@@ -1,5 +1,6 @@
 #include <awq/awq.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -72,18 +73,46 @@ std::string ToJson(const BenchReport& report) {
       .dump(1);
 }
 
+struct Lengths {
+  std::vector<std::size_t> prompts;
+  std::size_t new_tokens = 0;
+};
+
+const Lengths kUsual = {{128, 512}, 64};
+
+// As asked for; what is left open, as usual, or as far as the context has room for it.
+Lengths ChooseLengths(const BenchOptions& options, std::size_t context) {
+  Lengths chosen{options.prompt_tokens, options.new_tokens.value_or(kUsual.new_tokens)};
+  const auto but = [context](std::size_t tokens) { return context - std::min(context, tokens); };
+  if (!options.new_tokens) {
+    const std::size_t room = chosen.prompts.empty() ? context / 2 : but(chosen.prompts.front());
+    chosen.new_tokens = std::clamp<std::size_t>(room, 1, kUsual.new_tokens);
+  }
+  if (!chosen.prompts.empty()) return chosen;
+  const std::size_t first = std::clamp<std::size_t>(but(chosen.new_tokens), 1, kUsual.prompts[0]);
+  const std::size_t longest = std::min(context, kUsual.prompts[1]);
+  chosen.prompts = {first};
+  if (longest > first) chosen.prompts.push_back(longest);
+  return chosen;
+}
+
 // All rows, for one number of threads after another.
 class Bencher {
  public:
   Bencher(const BenchOptions& options, const Runtime& runtime, const checkpoint::StoredModel& model,
           std::chrono::steady_clock::time_point start)
-      : options_(options), runtime_(runtime), model_(model), start_(start) {}
+      : options_(options),
+        runtime_(runtime),
+        model_(model),
+        start_(start),
+        lengths_(ChooseLengths(options, model.config().max_position_embeddings)) {}
 
   Result<BenchReport> Run() {
     AWQ_TRY(Check());
+    SayWhatWasCut();
     std::vector<std::size_t> threads = options_.threads;
     if (threads.empty()) threads.push_back(runtime_.threads);
-    rows_ = threads.size() * (options_.prompt_tokens.size() + options_.batch.size());
+    rows_ = threads.size() * (lengths_.prompts.size() + options_.batch.size());
     Report(runtime_.progress, "measuring", 0, rows_, "rows");
     for (const std::size_t count : threads) AWQ_TRY(RunWith(count));
     report_.markdown = ToMarkdown(report_);
@@ -93,10 +122,10 @@ class Bencher {
 
  private:
   Status Check() const {
-    if (options_.prompt_tokens.empty() || std::ranges::count(options_.prompt_tokens, 0U) > 0) {
+    if (std::ranges::count(lengths_.prompts, 0U) > 0) {
       return MakeError(ErrorCode::kInvalidArgument, "prompt_tokens: expected at least one token");
     }
-    if (options_.new_tokens == 0 || std::ranges::count(options_.batch, 0U) > 0) {
+    if (lengths_.new_tokens == 0 || std::ranges::count(options_.batch, 0U) > 0) {
       return MakeError(ErrorCode::kInvalidArgument,
                        "new_tokens and batch: expected at least one token and one sequence");
     }
@@ -109,12 +138,22 @@ class Bencher {
   }
 
   std::size_t positions() const {
-    return std::max(std::ranges::max(options_.prompt_tokens),
-                    options_.prompt_tokens.front() + options_.new_tokens);
+    return std::max(std::ranges::max(lengths_.prompts),
+                    lengths_.prompts.front() + lengths_.new_tokens);
+  }
+
+  void SayWhatWasCut() const {
+    const bool usual = (!options_.prompt_tokens.empty() || lengths_.prompts == kUsual.prompts) &&
+                       (options_.new_tokens || lengths_.new_tokens == kUsual.new_tokens);
+    if (usual) return;
+    api::Note(runtime_, fmt::format("the model's context of {} tokens has no room for the usual "
+                                    "lengths: prompts of {} tokens, {} new ones after the first",
+                                    model_.config().max_position_embeddings,
+                                    fmt::join(lengths_.prompts, " and "), lengths_.new_tokens));
   }
 
   Status RunWith(std::size_t threads) {
-    ThreadPool pool(threads);
+    ThreadPool pool(api::CheckedThreads(runtime_, threads));
     AWQ_ASSIGN(const auto network,
                api::MakeNetwork(pool, model_, runtime_, options_.arithmetic, positions()));
     AWQ_TRY(generate::Generate(*network, {{0}}, {.max_new_tokens = 1}));
@@ -130,15 +169,15 @@ class Bencher {
         network->config().num_hidden_layers *
         transformer::KvCache::TokenBytes(network->config(), network->precision(), network->kv());
     speed::SpeedTest test(*network, options_.repeats);
-    const std::size_t prompt = options_.prompt_tokens.front();
-    for (const std::size_t tokens : options_.prompt_tokens) {
+    const std::size_t prompt = lengths_.prompts.front();
+    for (const std::size_t tokens : lengths_.prompts) {
       AWQ_TRY(Add(test.Prefill(tokens), {.prompt_tokens = tokens, .threads = pool.size()}));
     }
     for (const std::size_t batch : options_.batch) {
       AWQ_TRY(
-          Add(test.Decode(prompt, options_.new_tokens, batch), {.decode = true,
+          Add(test.Decode(prompt, lengths_.new_tokens, batch), {.decode = true,
                                                                 .prompt_tokens = prompt,
-                                                                .new_tokens = options_.new_tokens,
+                                                                .new_tokens = lengths_.new_tokens,
                                                                 .batch = batch,
                                                                 .threads = pool.size()}));
     }
@@ -164,7 +203,8 @@ class Bencher {
   const Runtime& runtime_;
   const checkpoint::StoredModel& model_;
   std::chrono::steady_clock::time_point start_;  // before the model was opened
-  std::size_t rows_ = 0;                         // that there will be
+  Lengths lengths_;
+  std::size_t rows_ = 0;  // that there will be
   BenchReport report_;
 };
 

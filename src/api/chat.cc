@@ -13,7 +13,7 @@
 namespace awq {
 
 struct Chat::Parts {
-  explicit Parts(const Runtime& runtime) : pool(runtime.threads) {}
+  explicit Parts(const Runtime& runtime) : pool(api::CheckedThreads(runtime)) {}
 
   ChatOptions options;
   ThreadPool pool;

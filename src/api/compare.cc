@@ -95,7 +95,7 @@ Result<std::vector<pipeline::Contender>> ReadContenders(const CompareOptions& op
 class Comparing {
  public:
   Comparing(const CompareOptions& options, const Runtime& runtime)
-      : options_(options), runtime_(runtime), pool_(runtime.threads) {}
+      : options_(options), runtime_(runtime), pool_(api::CheckedThreads(runtime)) {}
 
   Result<CompareReport> Go() {
     const auto start = std::chrono::steady_clock::now();

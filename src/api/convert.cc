@@ -109,7 +109,7 @@ Result<ConvertSummary> ConvertToDirectory(ThreadPool& pool, const checkpoint::St
 
 Result<ConvertSummary> Convert(const ConvertOptions& options, const Runtime& runtime) {
   return api::Guard([&]() -> Result<ConvertSummary> {
-    ThreadPool pool(runtime.threads);
+    ThreadPool pool(api::CheckedThreads(runtime));
     AllocationWatch allocated;
     const bool to_gguf = options.format == api::kGguf;
     AWQ_TRY(CheckUsage(options));

@@ -65,7 +65,7 @@ EvaluateReport ToPublic(const eval::EvalReport& figures) {
 
 Result<EvaluateReport> Evaluate(const EvaluateOptions& options, const Runtime& runtime) {
   return api::Guard([&]() -> Result<EvaluateReport> {
-    ThreadPool pool(runtime.threads);
+    ThreadPool pool(api::CheckedThreads(runtime));
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
     std::unique_ptr<checkpoint::StoredModel> reference;
     if (!options.reference.empty()) {

@@ -17,7 +17,7 @@ namespace awq {
 Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& runtime,
                                 const std::function<bool(std::string_view)>& on_text) {
   return api::Guard([&]() -> Result<GenerateReport> {
-    ThreadPool pool(runtime.threads);
+    ThreadPool pool(api::CheckedThreads(runtime));
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
     AWQ_ASSIGN(const auto tokenizer, text::Tokenizer::Load(model->path()));
     AWQ_ASSIGN(const auto encoder, api::PromptEncoder::Create(options, *model, *tokenizer));

@@ -155,7 +155,7 @@ Result<GenerateManyReport> GenerateMany(const GenerateManyOptions& options, cons
                        "{} prompts, {} at a time: expected at least one of each",
                        options.prompts.size(), options.batch);
     }
-    ThreadPool pool(runtime.threads);
+    ThreadPool pool(api::CheckedThreads(runtime));
     ManyTexts texts(options, runtime, on_text);
     AWQ_TRY(texts.Open());
     return texts.Run(pool);

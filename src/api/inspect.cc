@@ -173,7 +173,7 @@ std::string ToJson(const InspectReport& report) {
 
 Result<InspectReport> Inspect(const InspectOptions& options, const Runtime& runtime) {
   return api::Guard([&]() -> Result<InspectReport> {
-    ThreadPool pool(runtime.threads);
+    ThreadPool pool(api::CheckedThreads(runtime));
     AWQ_ASSIGN(const auto model, api::OpenModel(options.model, runtime));
     const model::ModelConfig& config = model->config();
     InspectReport report;

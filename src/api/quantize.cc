@@ -195,7 +195,7 @@ Result<std::size_t> WriteGguf(ThreadPool& pool, const fs::path& codes, const fs:
 Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& runtime) {
   return api::Guard([&]() -> Result<QuantizeSummary> {
     AWQ_TRY(CheckUsage(options));
-    ThreadPool pool(runtime.threads);
+    ThreadPool pool(api::CheckedThreads(runtime));
     AWQ_ASSIGN(pipeline::QuantizeOptions run, ToPipeline(options, runtime));
     AWQ_ASSIGN(auto model, api::OpenModel(options.model, runtime));
     if (options.tp_pad) {

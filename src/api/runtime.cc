@@ -226,6 +226,17 @@ Result<std::unique_ptr<checkpoint::StoredModel>> OpenModel(const std::string& pa
   return model;
 }
 
+std::size_t CheckedThreads(const Runtime& runtime, std::size_t threads) {
+  const std::size_t cpus = AvailableCpus();
+  if (threads > cpus) {
+    Note(runtime,
+         fmt::format("{} threads on {} CPU{}: those in excess make it slower, not faster; without "
+                     "--threads there is one for each CPU",
+                     threads, cpus, cpus == 1 ? "" : "s"));
+  }
+  return threads;
+}
+
 void Note(const Runtime& runtime, const std::string& line) { awq::Note(runtime.progress, line); }
 
 }  // namespace api

@@ -47,6 +47,12 @@ Result<std::optional<std::size_t>> ReadGroupSize(const std::optional<int>& group
 Result<std::unique_ptr<checkpoint::StoredModel>> OpenModel(const std::string& path,
                                                            const Runtime& runtime);
 
+// So many, as a ThreadPool takes them; tells the sink where they are more than the CPUs.
+std::size_t CheckedThreads(const Runtime& runtime, std::size_t threads);
+inline std::size_t CheckedThreads(const Runtime& runtime) {
+  return CheckedThreads(runtime, runtime.threads);
+}
+
 // Tells the sink one line worth reading; nothing without a sink.
 void Note(const Runtime& runtime, const std::string& line);
 

@@ -36,9 +36,9 @@ int Run(Flags& flags) {
       [&](std::FILE* out, const BenchReport& report) { Show(out, flags.options.model, report); });
 }
 
-void AddCounts(CLI::App& command, const std::string& flag, std::vector<std::size_t>& counts,
-               const std::string& help) {
-  command.add_option(flag, counts, help)
+CLI::Option* AddCounts(CLI::App& command, const std::string& flag, std::vector<std::size_t>& counts,
+                       const std::string& help) {
+  return command.add_option(flag, counts, help)
       ->delimiter(',')
       ->allow_extra_args(false)
       ->transform(Trimmed())
@@ -55,13 +55,16 @@ Action AddBench(CLI::App& app) {
   BenchOptions& options = flags->options;
   AddModel(command, options.model, kAnyModel);
   AddCounts(command, "--prompt", options.prompt_tokens,
-            "Tokens of prompts, separated by commas; decoding follows the first");
-  command.add_option("--gen", options.new_tokens, "New tokens of each sequence")
+            "Tokens of prompts, separated by commas; decoding follows the first. The default is "
+            "cut to the model's context")
+      ->default_str("128,512");
+  command.add_option("--gen", options.new_tokens, "New tokens of each sequence; likewise")
       ->check(WholeNumber(1))
-      ->capture_default_str();
+      ->default_str("64");
   AddCounts(command, "--batch", options.batch, "Sequences that are decoded together");
   AddCounts(command, "--threads", options.threads,
-            "Numbers of threads, each measured by itself; else all CPUs");
+            "Numbers of threads, each measured by itself; else all CPUs")
+      ->check(WholeNumber(1, kMostThreads));
   command.add_option("--repeat", options.repeats, "Times that each figure is measured")
       ->check(WholeNumber(1))
       ->capture_default_str();

@@ -54,7 +54,7 @@ InterruptNotice::~InterruptNotice() {
 RuntimeFlags::RuntimeFlags(CLI::App& command, Offer offer) {
   if (offer.threads) {
     command.add_option("--threads", threads_, "Threads to use; 0: all CPUs")
-        ->check(WholeNumber(0, 1024))
+        ->check(WholeNumber(0, kMostThreads))
         ->capture_default_str();
   }
   std::vector<std::string> precisions = {"auto", "f32", "bf16"};

@@ -17,6 +17,8 @@
 
 namespace awq::cli {
 
+inline constexpr std::uint64_t kMostThreads = 1024;
+
 // A command registers its options and returns what to do when it was chosen; the number is the
 // exit status.
 using Action = std::function<int()>;
