@@ -117,6 +117,19 @@ class Chat(CliTest):
         self.fails(1, ["chat_template.jinja", "line 1"], "chat", self.model)
         self.fails(1, ["no chat template"], "chat", MODEL)
 
+    def test_a_template_that_says_nothing_is_an_error(self):
+        template = self.model / "chat_template.jinja"
+        one_turn = ["run", self.model, "-p", "Hello", "--chat", *GREEDY]
+        template.write_text("\n")
+        for command in (["chat", self.model], one_turn):
+            self.fails(1, ["chat_template.jinja: the chat template is empty"], *command)
+        template.write_text("{% if messages | length > 1 %}{{ messages[0].content }}{% endif %}")
+        says = ["chat_template.jinja: the chat template makes no text at all of 1 message:"]
+        self.fails(1, says, *one_turn)
+        done = self.chat(["Hello"])
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(says[0], done.stderr.decode())
+
     def test_the_context_is_bounded(self):
         done = self.chat(["One day, a girl", "Then she", "And then"], "--context", "24")
         self.assertIn("the context of 24 tokens is full", done.stderr.decode())

@@ -15,7 +15,7 @@ Result<std::shared_ptr<const text::ChatTemplate>> LoadChatTemplate(
       ErrorCode::kUnsupported,
       "{}: the model has no chat template: expected chat_template.jinja, chat_template "
       "in tokenizer_config.json, or tokenizer.chat_template in a GGUF file; awq run "
-      "continues a text without one",
+      "without --chat continues a text",
       model.string());
 }
 
@@ -24,7 +24,12 @@ Result<std::string> RenderTurns(const text::ChatTemplate& chat_template,
   text::ChatInputs inputs;
   inputs.messages = MessagesToJson(messages);
   inputs.add_generation_prompt = true;
-  return chat_template.Render(inputs);
+  AWQ_ASSIGN(std::string text, chat_template.Render(inputs));
+  if (!text.empty()) return text;
+  return MakeError(ErrorCode::kUnsupported,
+                   "{}: the chat template makes no text at all of {} message{}: it does not write "
+                   "what it is given; awq run without --chat continues a text",
+                   chat_template.name(), messages.size(), messages.size() == 1 ? "" : "s");
 }
 
 std::string MessagesToJson(const std::vector<ChatMessage>& messages) {

@@ -87,7 +87,12 @@ EngineLoad Engine::load() const {
 Status Engine::CheckFits(const Request& request) const {
   const std::size_t positions = network_.positions();
   const std::size_t tokens = request.prompt.size();
-  if (tokens == 0 || tokens >= positions) {
+  if (tokens == 0) {
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "an empty prompt: expected at least one token; give it a text, or BOS "
+                     "(--bos window) where the model knows one");
+  }
+  if (tokens >= positions) {
     return MakeError(ErrorCode::kInvalidArgument,
                      "a prompt of {} tokens; the context of {} has room for 1 to {} and an answer",
                      tokens, positions, std::max<std::size_t>(positions, 1) - 1);

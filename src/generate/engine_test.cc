@@ -363,7 +363,9 @@ TEST_F(Engines, RefusesWhatCanNeverRunAndGoesOn) {
   ASSERT_FALSE(large);
   EXPECT_EQ(large.error().code, ErrorCode::kOutOfMemory);
   EXPECT_NE(large.error().message.find("5 pages of 4 tokens"), std::string::npos);
-  EXPECT_FALSE(engine.Add(bad.Of({}, {})));
+  const auto empty = engine.Add(bad.Of({}, {}));
+  ASSERT_FALSE(empty);
+  EXPECT_NE(empty.error().message.find("an empty prompt"), std::string::npos);
   EXPECT_FALSE(engine.Add(bad.Of(Tokens(kPositions, 1), {})));
   const auto foreign = engine.Add(bad.Of({1, kVocab}, {.max_new_tokens = 1}));
   ASSERT_FALSE(foreign);

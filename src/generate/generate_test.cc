@@ -144,7 +144,8 @@ TEST_F(Generation, RefusesPromptsThatDoNotFit) {
     const auto report = Generate(*network_, prompt, {});
     ASSERT_FALSE(report);
     EXPECT_EQ(report.error().code, ErrorCode::kInvalidArgument);
-    EXPECT_NE(report.error().message.find("context of 40"), std::string::npos);
+    const char* const says = length == 0 ? "an empty prompt" : "context of 40";
+    EXPECT_NE(report.error().message.find(says), std::string::npos);
   }
   EXPECT_TRUE(Generate(*network_, std::vector<std::int32_t>(kPositions - 1, 1), {}));
   EXPECT_FALSE(Generate(*network_, std::vector<std::int32_t>{1, 50}, {}));

@@ -161,6 +161,12 @@ Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::Parse(std::string_view
 Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::Load(const std::filesystem::path& model) {
   AWQ_ASSIGN(const Sources sources, FindSources(model));
   if (!sources.plain) return std::shared_ptr<const ChatTemplate>();
+  if (sources.plain->find_first_not_of(" \t\r\n") == std::string::npos) {
+    return MakeError(ErrorCode::kUnsupported,
+                     "{}: the chat template is empty: expected one that says how a conversation is "
+                     "written; awq run without --chat continues a text",
+                     sources.name);
+  }
   auto parts = std::make_unique<Parts>();
   parts->name = sources.name;
   AWQ_ASSIGN(parts->plain, ParseSource(*sources.plain, sources.name));
@@ -176,6 +182,8 @@ Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::Load(const std::filesy
   }
   return std::shared_ptr<const ChatTemplate>(new ChatTemplate(std::move(parts)));
 }
+
+const std::string& ChatTemplate::name() const { return parts_->name; }
 
 Result<std::string> ChatTemplate::Render(const ChatInputs& inputs, const ChatLimits& limits) const {
   jinja::Machine machine(limits, inputs.now_seconds

@@ -42,13 +42,17 @@ class ChatTemplate {
 
   // Of a model: chat_template.jinja, else what tokenizer_config.json or the metadata of a GGUF file
   // have under chat_template; of several by name, "tool_use" for a conversation with tools where it
-  // is there, else "default". Nothing where the model has none.
+  // is there, else "default". Nothing where the model has none. Error: kUnsupported an empty one;
+  // as Parse.
   static Result<std::shared_ptr<const ChatTemplate>> Load(const std::filesystem::path& model);
 
   // What transformers' apply_chat_template gives, members that are null left out of messages.
   // Error: kInvalidArgument what the template raises or cannot do with these messages,
   // kUnsupported what is beyond the limits; both say the line.
   Result<std::string> Render(const ChatInputs& inputs, const ChatLimits& limits = {}) const;
+
+  // Of the file that it stands in.
+  const std::string& name() const;
 
   ~ChatTemplate();
   ChatTemplate(const ChatTemplate&) = delete;

@@ -232,6 +232,12 @@ TEST(ChatTemplate, IsFoundWithAModel) {
   EXPECT_EQ(render(plain), "file");
   EXPECT_EQ(render(with_tools), "file");
 
+  write("chat_template.jinja", " \n");
+  const auto empty = ChatTemplate::Load(model.path());
+  ASSERT_FALSE(empty.ok());
+  EXPECT_NE(empty.error().message.find("chat_template.jinja: the chat template is empty"),
+            std::string::npos);
+
   std::filesystem::remove(model.path() / "chat_template.jinja");
   write("tokenizer_config.json", R"({"chat_template": [{"name": "default"}]})");
   EXPECT_FALSE(ChatTemplate::Load(model.path()).ok());
