@@ -148,13 +148,30 @@ class Reports(CliTest):
         self.assertEqual(shown.decode(), "".join(f"{i + 1}: {text['text']}\n"
                                                  for i, text in enumerate(alone)))
 
+    def test_texts_of_many_lines_are_told_apart(self):
+        file = self.work / "prompts.txt"
+        file.write_text("Once\nThe cat\nA dog\n\r\n\n")
+        # Drawn from all 2048 tokens, of which one is a line's end.
+        args = ["run", MODEL, "--prompts", file, "-n", "480", "--temperature", "9"]
+        for seed in range(30):
+            done = self.succeed(*args, "--seed", seed, "--json", "-")
+            texts = [text["text"] for text in strict_json(done.stdout)["texts"]]
+            self.assertEqual(len(texts), 3)
+            if any("\n" in text for text in texts):
+                break
+        else:
+            self.fail("no text has a second line")
+        shown = self.succeed(*args, "--seed", seed).stdout.decode()
+        self.assertEqual(shown, "".join(f"{i + 1}: " + text.replace("\n", "\n  ") + "\n"
+                                        for i, text in enumerate(texts)))
+
     def test_prompts_that_cannot_be_run_are_named(self):
         def file(name, text):
             (self.work / name).write_text(text)
             return self.work / name
 
         for says, prompts in (
-                (["a.txt:2", "empty"], file("a.txt", "Once\n\nTwice\n")),
+                (["a.txt:2", "empty", "line N"], file("a.txt", "Once\n\nTwice\n")),
                 (["b.txt", "no prompts"], file("b.txt", "")),
                 (["c.jsonl:1", "\"prompt\""], file("c.jsonl", "{\"text\": \"x\"}\n")),
                 (["d.jsonl:2"], file("d.jsonl", "{\"prompt\": \"x\"}\n{\n")),

@@ -331,7 +331,8 @@ struct GenerateManyReport {
 };
 
 // One prompt a line of the file: in one named .jsonl, objects with a string "prompt"; in any other
-// the line itself. Error: no line, an empty one, one that is no such object; by its number.
+// the line itself. Empty lines at the end are not there. Error: no line, an empty one, one that is
+// no such object; by its number.
 Result<std::vector<std::string>> ReadPrompts(const std::string& path);
 
 // Prompts that begin alike share what they begin with. Each draws random numbers of its own. The

@@ -36,14 +36,18 @@ Result<std::vector<std::string>> ReadPrompts(const std::string& path) {
     AWQ_ASSIGN(const std::string file, io::ReadFile(path, kLargestFile));
     const bool is_json = path.ends_with(".jsonl");
     std::vector<std::string> prompts;
-    for (std::string_view rest = file; !rest.empty();) {
+    // Empty lines at the end belong to no prompt.
+    const std::size_t end = file.find_last_not_of("\r\n") + 1;
+    for (auto rest = std::string_view(file).substr(0, end); !rest.empty();) {
       std::string_view line = rest.substr(0, rest.find('\n'));
       rest.remove_prefix(std::min(rest.size(), line.size() + 1));
       if (line.ends_with('\r')) line.remove_suffix(1);
       const std::string name = fmt::format("{}:{}", path, prompts.size() + 1);
       AWQ_ASSIGN(std::string prompt, line.empty() ? std::string() : PromptOf(line, is_json, name));
       if (prompt.empty()) {
-        return MakeError(ErrorCode::kInvalidArgument, "{}: empty; expected a prompt in every line",
+        return MakeError(ErrorCode::kInvalidArgument,
+                         "{}: empty; expected a prompt in every line, so that text N is that of "
+                         "line N: take it out, or put a prompt there",
                          name);
       }
       prompts.push_back(std::move(prompt));

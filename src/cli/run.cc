@@ -37,6 +37,16 @@ void ShowSpeed(const GenerateManyReport& report) {
                          Bytes(report.cache_bytes)));
 }
 
+// Lines after a text's first are indented, so that a number at the front of one is always ours.
+std::string Numbered(std::size_t number, std::string_view text) {
+  std::string shown = fmt::format("{}: ", number);
+  for (const char each : text) {
+    shown += each;
+    if (each == '\n') shown += "  ";
+  }
+  return shown + "\n";
+}
+
 int RunMany(Flags& flags) {
   std::FILE* out = flags.json.readable();
   const auto generate = [&](const Runtime& runtime,
@@ -46,8 +56,9 @@ int RunMany(Flags& flags) {
     const GenerateManyOptions options{flags.options, std::move(*prompts), flags.batch};
     return GenerateMany(options, runtime, [&](std::size_t index, const GenerateReport& text) {
       progress.Clear();
-      fmt::print(out, "{}: {}\n", index + 1, text.text);
-      return std::fflush(out) == 0;
+      const std::string shown = Numbered(index + 1, text.text);
+      return std::fwrite(shown.data(), 1, shown.size(), out) == shown.size() &&
+             std::fflush(out) == 0;
     });
   };
   return RunAndReport(flags.runtime, flags.json, generate,
@@ -86,8 +97,11 @@ Action AddRun(CLI::App& app) {
   prompt.add_option("-p,--prompt", options.prompt, "The text to continue");
   CLI::Option* const prompts =
       prompt
-          .add_option("--prompts", flags->prompts,
-                      "A file of prompts, one a line; in a .jsonl, objects with \"prompt\"")
+          .add_option(
+              "--prompts", flags->prompts,
+              "A file of prompts, one a line, none empty; in a .jsonl, objects with "
+              "\"prompt\". Each text is shown as \"N: TEXT\", its further lines indented by "
+              "two spaces; scripts take --json")
           ->check(NotEmpty());
   prompt.require_option(1);
   command.add_option("--batch", flags->batch, "Prompts of --prompts that are run at a time")
