@@ -7,10 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "base/arena.h"
+#include "base/memory.h"
 #include "checkpoint/reader.h"
 #include "generate/generate.h"
 #include "pipeline/quantize.h"
 #include "testing/paths.h"
+#include "transformer/block.h"
+#include "transformer/host_network.h"
 #include "transformer/network.h"
 
 namespace awq {
@@ -127,6 +131,34 @@ TEST_P(PackedModel, HeadIsRounded) {
   EXPECT_LE(eight, 5 * 5.0 / 255 / std::sqrt(12.0));
   EXPECT_GT(distance(4), 4 * eight);
   EXPECT_LE(distance(4), 5 * 5.0 / 15 / std::sqrt(12.0));
+}
+
+// What a block's products stream through lies side by side, and a network has all blocks so.
+TEST_P(PackedModel, PackedWeightsOfAllBlocksShareOneArena) {
+  const auto model = Quantized(4, 16);
+  Arena arena;
+  const std::shared_ptr<std::byte> before = arena.Take(1);
+  std::size_t weight_bytes = 0;
+  for (std::size_t layer = 0; layer < model->config().num_hidden_layers; ++layer) {
+    const auto block = transformer::Prepare(pool_, model->Block(layer).value(),
+                                            math::Precision::kF32, Packed::kExact, &arena);
+    ASSERT_TRUE(block) << block.error().message;
+    for (const kernels::Linear& linear : block->linears) weight_bytes += linear.weight_bytes();
+  }
+  EXPECT_GE(arena.taken_bytes(), weight_bytes);
+  EXPECT_GT(weight_bytes, 0U);
+  if (!kHeapIsWatched) {  // else each piece is by itself
+    const std::shared_ptr<std::byte> after = arena.Take(1);
+    EXPECT_EQ(after.get() + kAlignmentBytes, before.get() + arena.taken_bytes());
+  }
+  const auto network = transformer::HostNetwork::Create(
+      pool_, *model,
+      {.precision = math::Precision::kF32, .positions = kTokens, .packed = Packed::kExact});
+  ASSERT_TRUE(network) << network.error().message;
+  ASSERT_TRUE(generate::Generate(**network, {{0}}, {.max_new_tokens = 1}));
+  const Arena& of_network = dynamic_cast<transformer::HostNetwork&>(**network).arena();
+  EXPECT_GE(of_network.taken_bytes(), weight_bytes);
+  EXPECT_EQ((*network)->BlockWork().weight_bytes, weight_bytes);
 }
 
 TEST_P(PackedModel, WritesTheSameText) {

@@ -19,8 +19,12 @@ std::shared_ptr<std::byte> Allocate(std::size_t bytes) {
 
 std::shared_ptr<std::byte> Arena::Take(std::size_t bytes) {
   if (bytes > SIZE_MAX - kAlignmentBytes) throw std::bad_alloc();
-  if (kHeapIsWatched) return Allocate(bytes);  // which sees what goes beyond a piece
   const std::size_t taken = RoundUp(bytes, kAlignmentBytes);
+  if (kHeapIsWatched) {
+    auto piece = Allocate(bytes);  // which sees what goes beyond a piece
+    taken_bytes_ += taken;
+    return piece;
+  }
   if (taken > left_bytes_) {
     const std::size_t size = std::max(taken, slab_bytes_);
     slab_ = Allocate(size);
@@ -30,6 +34,7 @@ std::shared_ptr<std::byte> Arena::Take(std::size_t bytes) {
   std::byte* const start = next_;
   next_ += taken;
   left_bytes_ -= taken;
+  taken_bytes_ += taken;
   return {slab_, start};
 }
 

@@ -19,8 +19,12 @@ class Arena {
   // pieces, and the arena, have let go of it.
   std::shared_ptr<std::byte> Take(std::size_t bytes);
 
+  // Of all pieces so far.
+  std::size_t taken_bytes() const { return taken_bytes_; }
+
  private:
   std::size_t slab_bytes_;
+  std::size_t taken_bytes_ = 0;
   std::shared_ptr<std::byte> slab_;
   std::byte* next_ = nullptr;
   std::size_t left_bytes_ = 0;

@@ -7,7 +7,7 @@
 #include <system_error>
 #include <utility>
 
-#include "base/numa.h"
+#include "base/check.h"
 
 namespace awq {
 namespace {
@@ -34,6 +34,8 @@ Cpus AllowedCpus() {
   return cpus;
 }
 
+std::size_t CountOf(std::size_t threads) { return threads == 0 ? AvailableCpus() : threads; }
+
 // Where it is refused, the thread stays free.
 void Pin(std::thread& thread, std::size_t cpu) {
   cpu_set_t set;
@@ -49,12 +51,14 @@ std::size_t AvailableCpus() {
   return allowed > 0 ? allowed : std::max(1U, std::thread::hardware_concurrency());
 }
 
-ThreadPool::ThreadPool(std::size_t threads) {
-  const std::size_t cpus = AvailableCpus();
-  if (threads == 0) threads = cpus;
-  spins_ = threads <= cpus;  // else the others need the CPU more
+ThreadPool::ThreadPool(std::size_t threads)
+    : ThreadPool(CountOf(threads), PlaceThreads(CountOf(threads), NumaNodes(AllowedCpus()))) {}
+
+ThreadPool::ThreadPool(std::size_t threads, const Cpus& places) {
+  threads = CountOf(threads);
+  AWQ_CHECK(places.empty() || places.size() == threads);
+  spins_ = threads <= AvailableCpus();  // else the others need the CPU more
   shares_ = std::vector<Share>(threads);
-  const Cpus places = PlaceThreads(threads, NumaNodes(AllowedCpus()));
   try {
     for (std::size_t worker = 1; worker < threads; ++worker) {
       workers_.emplace_back([this, worker] { WorkerLoop(worker); });

@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/numa.h"
+
 namespace awq {
 
 // Results must not depend on the number of threads: split work by the problem's size, never by
@@ -22,6 +24,8 @@ class ThreadPool {
  public:
   // 0 means one thread per CPU this process may use. Fewer where the system gives no more.
   explicit ThreadPool(std::size_t threads = 0);
+  // With a CPU for each, which the caller, the first, does not keep to; none: all are free.
+  ThreadPool(std::size_t threads, const Cpus& places);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

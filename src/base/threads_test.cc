@@ -1,6 +1,7 @@
 #include "base/threads.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <atomic>
 #include <chrono>
@@ -9,6 +10,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "base/check.h"
 
 namespace awq {
 namespace {
@@ -95,6 +98,47 @@ TEST_P(ThreadPoolSizes, TheErrorIsThatOfTheLowestIndex) {
   EXPECT_TRUE(TryParallelFor(pool, 0, [](std::size_t, std::size_t) -> Status {
                 return Error{ErrorCode::kCorrupt, "none is called"};
               }).ok());
+}
+
+Cpus CpusOfThisThread() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  EXPECT_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
+  Cpus cpus;
+  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+// By worker. None ends its index before all have begun one.
+std::vector<Cpus> CpusOfThreads(ThreadPool& pool) {
+  std::vector<Cpus> cpus(pool.size());
+  std::atomic<std::size_t> begun{0};
+  pool.ParallelFor(pool.size(), [&](std::size_t, std::size_t worker) {
+    cpus[worker] = CpusOfThisThread();
+    begun.fetch_add(1);
+    while (begun.load() < pool.size()) std::this_thread::yield();
+  });
+  return cpus;
+}
+
+TEST(ThreadPool, EachThreadButTheCallerKeepsToItsCpu) {
+  const Cpus all = CpusOfThisThread();
+  if (all.size() < 2) GTEST_SKIP() << "one CPU is no choice";
+  // As of a machine whose first CPU is on one node, the rest on another.
+  const std::vector<Cpus> nodes = {{all[0]}, Cpus(all.begin() + 1, all.end())};
+  const Cpus places = PlaceThreads(all.size(), nodes);
+  ASSERT_EQ(places, all);
+  ThreadPool pinned(all.size(), places);
+  const std::vector<Cpus> of_threads = CpusOfThreads(pinned);
+  for (std::size_t worker = 1; worker < pinned.size(); ++worker) {
+    EXPECT_EQ(of_threads[worker], Cpus{places[worker]});
+  }
+  EXPECT_EQ(of_threads[0], all);
+  ThreadPool free(all.size(), Cpus());
+  for (const Cpus& each : CpusOfThreads(free)) EXPECT_EQ(each, all);
+  EXPECT_THROW(ThreadPool(all.size() + 1, places), InternalError);
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, ThreadPoolSizes, ::testing::Values(1, 2, 3, 8));

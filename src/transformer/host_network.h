@@ -33,6 +33,8 @@ class HostNetwork final : public Network {
   Status Logits(MatrixView<const float> hidden, const std::vector<float>& final_norm,
                 MatrixView<float> logits) override;
 
+  const Arena& arena() const { return arena_; }
+
  private:
   HostNetwork(ThreadPool& pool, const model::WeightSource& source, const NetworkOptions& options);
   Status Load();
