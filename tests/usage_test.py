@@ -113,6 +113,15 @@ class Usage(CliTest):
             self.assertNotIn("threads on", done.stderr.decode())
         self.fails(2, ["1 to 1024"], *bench, "--threads", "1025")
 
+    def test_quiet_commands_print_no_summary(self):
+        made = self.succeed("quantize", MODEL, "-o", self.out, "--method", "rtn", "-q")
+        self.assertEqual((made.stdout, made.stderr), (b"", b""))
+        there = self.work / "gptq"
+        args = ["convert", self.out, "-o", there, "--format", "awq-gemv", "--quiet"]
+        done = self.succeed(*args, "--json", "-")
+        self.assertEqual(strict_json(done.stdout)["to"], "awq-gemv")
+        self.assertEqual(done.stderr, b"")
+
     def test_instruction_sets(self):
         """One list of names; any that this CPU has can be chosen, and bench says which one ran."""
         run = ["run", MODEL, "-p", "Once", "-n", "4", "--precision", "f32", "-q"]

@@ -156,7 +156,7 @@ CalibrationFlags::CalibrationFlags(CLI::App& command, const std::string& source_
       ->check(WholeNumber(2, 1 << 20))
       ->capture_default_str();
   AddSeed(command, calibration_.seed, "Seed of self-written calibration text");
-  bos_given_ = AddBos(command, bos_);
+  bos_given_ = AddBos(command, bos_)->default_str("window where the model names a BOS, else never");
 }
 
 Calibration CalibrationFlags::Read() const {

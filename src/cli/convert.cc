@@ -14,6 +14,7 @@ struct Flags {
   RuntimeFlags runtime;
   JsonFlag json;
   ConvertOptions options;
+  bool quiet = false;
 };
 
 void Show(std::FILE* out, const ConvertOptions& options, const ConvertSummary& summary) {
@@ -55,7 +56,9 @@ int Run(Flags& flags) {
   return RunAndReport(
       flags.runtime, flags.json,
       [&](const Runtime& runtime, ProgressBar&) { return Convert(flags.options, runtime); },
-      [&](std::FILE* out, const ConvertSummary& summary) { Show(out, flags.options, summary); },
+      [&](std::FILE* out, const ConvertSummary& summary) {
+        if (!flags.quiet) Show(out, flags.options, summary);
+      },
       flags.options.format == "gguf" ? Interrupted::kIsLost : Interrupted::kGoesOn);
 }
 
@@ -82,6 +85,7 @@ Action AddConvert(CLI::App& app) {
   command.add_option("--shard-bytes", options.shard_bytes, "Begin another file past this size")
       ->check(WholeNumber(1))
       ->capture_default_str();
+  command.add_flag("-q,--quiet", flags->quiet, "No summary at the end");
   return [flags] { return Run(*flags); };
 }
 

@@ -17,6 +17,7 @@ struct Flags {
   GroupSizeFlag group_size;
   QuantizeOptions options;
   bool polish = false;
+  bool quiet = false;
 };
 
 void Show(std::FILE* out, const QuantizeOptions& options, const QuantizeSummary& summary) {
@@ -60,7 +61,9 @@ int Run(Flags& flags) {
   return RunAndReport(
       flags.runtime, flags.json,
       [&](const Runtime& runtime, ProgressBar&) { return Quantize(flags.options, runtime); },
-      [&](std::FILE* out, const QuantizeSummary& summary) { Show(out, flags.options, summary); },
+      [&](std::FILE* out, const QuantizeSummary& summary) {
+        if (!flags.quiet) Show(out, flags.options, summary);
+      },
       Interrupted::kGoesOn);
 }
 
@@ -101,6 +104,7 @@ Action AddQuantize(CLI::App& app) {
           "--tp-pad", options.tp_pad,
           "Fill the MLP up with zeros, so that this many tensor-parallel ranks can share it")
       ->check(WholeNumber(1));
+  command.add_flag("-q,--quiet", flags->quiet, "No summary at the end");
   return [flags] { return Run(*flags); };
 }
 
