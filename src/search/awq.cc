@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/for_rows.h"
 #include "quant/group.h"
-#include "search/for_rows.h"
 #include "search/gram_loss.h"
 #include "search/scale_search.h"
 

@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/checked.h"
 #include "base/isa.h"
 #include "math/matmul.h"
 #include "search/feedback_loops.h"
-#include "search/for_rows.h"
+#include "search/long_tasks.h"
 
 namespace awq::search {
 namespace {

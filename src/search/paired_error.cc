@@ -4,10 +4,10 @@
 #include <numeric>
 #include <vector>
 
+#include "base/for_rows.h"
 #include "math/matmul.h"
 #include "math/vector.h"
 #include "search/awq.h"
-#include "search/for_rows.h"
 
 namespace awq::search {
 namespace {

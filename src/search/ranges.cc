@@ -4,9 +4,9 @@
 #include <limits>
 #include <vector>
 
+#include "base/for_rows.h"
 #include "math/vector.h"
 #include "quant/group.h"
-#include "search/for_rows.h"
 
 namespace awq::search {
 namespace {

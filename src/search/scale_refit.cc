@@ -6,7 +6,7 @@
 #include "base/checked.h"
 #include "math/matmul.h"
 #include "math/vector.h"
-#include "search/for_rows.h"
+#include "search/long_tasks.h"
 
 namespace awq::search {
 namespace {

@@ -4,9 +4,9 @@
 #include <numeric>
 #include <utility>
 
+#include "base/for_rows.h"
 #include "math/matmul.h"
 #include "search/awq.h"
-#include "search/for_rows.h"
 #include "search/gptq.h"
 #include "search/ranges.h"
 #include "search/scale_refit.h"

@@ -3,20 +3,11 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/for_rows.h"
 #include "math/vector.h"
 
 namespace awq::transformer {
 namespace {
-
-constexpr std::size_t kTokensPerTask = 16;
-
-template <class Body>
-void ForTokens(ThreadPool& pool, std::size_t tokens, Body body) {
-  pool.ParallelFor(CeilDiv(tokens, kTokensPerTask), [&](std::size_t task, std::size_t) {
-    const std::size_t last = std::min(tokens, (task + 1) * kTokensPerTask);
-    for (std::size_t t = task * kTokensPerTask; t < last; ++t) body(t);
-  });
-}
 
 OnInput Telling(Observer* observer, const kernels::Activations& input) {
   if (observer == nullptr) return {};
@@ -152,7 +143,7 @@ void BlockRunner::RotateAndStore() {
   AWQ_CHECK(cache.Reserve(*task_.batch).ok());  // who may run out of pages has asked before
   NormAndRotate(task_.block->norm(Role::kQNorm), queries);
   NormAndRotate(task_.block->norm(Role::kKNorm), keys);
-  ForTokens(pool_, tokens_.size(), [&](std::size_t t) {
+  ForRows(pool_, tokens_.size(), [&](std::size_t t) {
     cache.Store({task_.place.cache_layer, tokens_[t].slot, tokens_[t].position},
                 {keys.row(t), keys.cols}, {values.row(t), values.cols});
   });
@@ -178,7 +169,7 @@ void BlockRunner::Gate() {
 // heads [tokens, n * head_dim]: the per-head norm of Qwen3, where there is one, then the rotation.
 void BlockRunner::NormAndRotate(const std::vector<float>& norm, MatrixView<float> heads) {
   const auto eps = static_cast<float>(config_.rms_norm_eps);
-  ForTokens(pool_, heads.rows, [&](std::size_t t) {
+  ForRows(pool_, heads.rows, [&](std::size_t t) {
     const std::size_t position = tokens_[t].position;
     for (std::size_t col = 0; col < heads.cols; col += config_.head_dim) {
       const std::span<float> head(&heads(t, col), config_.head_dim);
@@ -193,7 +184,7 @@ void BlockRunner::AddOutput(const PreparedBlock& block, Role reader,
   AWQ_CHECK(reader == Role::kO || reader == Role::kDown);
   const MatrixView<float> output = Take(2, hidden.rows, hidden.cols);
   block.linear(reader).Apply(pool_, input, output);
-  ForTokens(pool_, hidden.rows, [&](std::size_t t) {
+  ForRows(pool_, hidden.rows, [&](std::size_t t) {
     math::Add({output.row(t), output.cols}, {hidden.row(t), hidden.cols});
   });
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/for_rows.h"
 #include "math/matmul.h"
 #include "math/vector.h"
 #include "model/config.h"
@@ -12,16 +13,7 @@ namespace {
 
 using model::Role;
 
-constexpr std::size_t kTokensPerTask = 16;
 constexpr std::size_t kColumnsPerTask = 64;
-
-template <class Body>
-void ForRows(ThreadPool& pool, std::size_t rows, Body body) {
-  pool.ParallelFor(CeilDiv(rows, kTokensPerTask), [&](std::size_t task, std::size_t) {
-    const std::size_t last = std::min(rows, (task + 1) * kTokensPerTask);
-    for (std::size_t r = task * kTokensPerTask; r < last; ++r) body(r);
-  });
-}
 
 void Resize(Matrix<float>& matrix, std::size_t rows, std::size_t cols) {
   if (matrix.rows() != rows || matrix.cols() != cols) matrix = Matrix<float>(rows, cols);

@@ -7,17 +7,9 @@
 #include "base/checked.h"
 #include "base/threads.h"
 
-namespace awq::search {
+namespace awq {
 
-// Of one task, where each reads a matrix as large as the Gram matrix: many, and yet something for
-// every worker.
-inline std::size_t RowsPerLongTask(std::size_t rows) {
-  constexpr std::size_t kTasks = 16;
-  constexpr std::size_t kLeastRows = 64;
-  constexpr std::size_t kMostRows = 256;
-  return std::clamp(rows / kTasks, kLeastRows, kMostRows);
-}
-
+// Calls body(row) once for every row in [0, rows).
 template <class Body>
 void ForRows(ThreadPool& pool, std::size_t rows, Body body) {
   constexpr std::size_t kRowsPerTask = 16;
@@ -27,4 +19,4 @@ void ForRows(ThreadPool& pool, std::size_t rows, Body body) {
   });
 }
 
-}  // namespace awq::search
+}  // namespace awq
