@@ -71,7 +71,7 @@ class BpeModel {
 
   Status ReadVocabulary(const JsonNode& node);
   Status ReadMerges(const JsonNode& node);
-  Status AddMerge(const JsonNode& node, std::pair<std::string, std::string> pair);
+  std::string AddMerge(const nlohmann::json& merge);  // what was expected; empty: it is that
   void IndexBytes();
 
   // One stretch that no merge crosses.

@@ -38,22 +38,23 @@ Result<BpeConfig> ConfigFromJson(const JsonNode& node) {
   return config;
 }
 
-// "a b" or ["a", "b"].
-Result<std::pair<std::string, std::string>> PairFromJson(const JsonNode& node) {
-  constexpr std::string_view kExpected = R"("left right" or ["left", "right"])";
-  const nlohmann::json& json = node.json();
+using Pair = std::pair<std::string_view, std::string_view>;
+
+// "a b" or ["a", "b"]; nothing where it is neither. Views into the tree.
+std::optional<Pair> PairFromJson(const nlohmann::json& json) {
+  const auto view = [](const nlohmann::json& text) {
+    return std::string_view(text.get_ref<const std::string&>());
+  };
   if (json.is_string()) {
-    const std::string& text = json.get_ref<const std::string&>();
+    const std::string_view text = view(json);
     const std::size_t space = text.find(' ');
-    if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) {
-      return node.Wrong(kExpected);
-    }
-    return std::pair(text.substr(0, space), text.substr(space + 1));
+    if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) return {};
+    return Pair(text.substr(0, space), text.substr(space + 1));
   }
   if (!json.is_array() || json.size() != 2 || !json[0].is_string() || !json[1].is_string()) {
-    return node.Wrong(kExpected);
+    return {};
   }
-  return std::pair(json[0].get<std::string>(), json[1].get<std::string>());
+  return Pair(view(json[0]), view(json[1]));
 }
 
 }  // namespace
@@ -103,29 +104,33 @@ Status BpeModel::ReadMerges(const JsonNode& node) {
   if (!node.json().is_array()) return node.Wrong("an array");
   std::random_device random;
   merges_.Reserve(node.json().size(), std::uint64_t{random()} << 32 | random());
-  std::size_t index = 0;
-  for (const nlohmann::json& merge : node.json()) {
-    const JsonNode entry(merge, fmt::format("{}[{}]", node.path(), index++));
+  for (std::size_t i = 0; i < node.json().size(); ++i) {
+    const nlohmann::json& merge = node.json()[i];
     // The header line of merges.txt, which some converters copied.
     if (merge.is_string() && merge.get_ref<const std::string&>().starts_with("#version")) continue;
-    AWQ_ASSIGN(auto pair, PairFromJson(entry));
-    AWQ_TRY(AddMerge(entry, std::move(pair)));
+    const std::string wrong = AddMerge(merge);
+    if (!wrong.empty()) {
+      return JsonNode(merge, fmt::format("{}[{}]", node.path(), i)).Wrong(wrong);
+    }
   }
   return {};
 }
 
-Status BpeModel::AddMerge(const JsonNode& node, std::pair<std::string, std::string> pair) {
-  const auto& [left, right] = pair;
+std::string BpeModel::AddMerge(const nlohmann::json& merge) {
+  const auto pair = PairFromJson(merge);
+  if (!pair) return R"("left right" or ["left", "right"])";
+  const auto& [left, right] = *pair;
   const std::size_t prefix = config_.continuing_subword_prefix.size();
-  if (right.size() < prefix) return node.Wrong("a right side that has the continuing prefix");
-  const auto id_of = [&](const std::string& token) -> Result<std::int32_t> {
-    if (const auto id = TokenToId(token)) return *id;
-    return node.Wrong(fmt::format("tokens of the vocabulary; \"{}\" is not in it", token));
-  };
-  AWQ_ASSIGN(const std::int32_t left_id, id_of(left));
-  AWQ_ASSIGN(const std::int32_t right_id, id_of(right));
-  AWQ_ASSIGN(const std::int32_t merged, id_of(left + right.substr(prefix)));
-  merges_.Set(left_id, right_id, static_cast<std::uint32_t>(merge_rank_++), merged);
+  if (right.size() < prefix) return "a right side that has the continuing prefix";
+  const std::string both = std::string(left).append(right.substr(prefix));
+  std::array<std::int32_t, 3> ids{};
+  const std::array<std::string_view, 3> tokens = {left, right, both};
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const auto id = TokenToId(tokens[i]);
+    if (!id) return fmt::format("tokens of the vocabulary; \"{}\" is not in it", tokens[i]);
+    ids[i] = *id;
+  }
+  merges_.Set(ids[0], ids[1], static_cast<std::uint32_t>(merge_rank_++), ids[2]);
   if (right.starts_with(kMetaspace) && !left.ends_with(kMetaspace)) cuts_at_metaspace_ = false;
   return {};
 }
