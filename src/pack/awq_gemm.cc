@@ -97,9 +97,13 @@ void PackBlock(Block& block) {
   }
 }
 
-void UnpackBlock(Block& block) {
+// Lines from `next` on, `step` bytes apart, are fetched between the tiles: all at once there would
+// be more on their way than the CPU can wait for.
+void UnpackBlock(Block& block, const std::byte* next, std::size_t step) {
+  constexpr std::size_t kFetches = kLine / (kLine / kSide * kLine / kSide);  // a tile
   for (std::size_t byte = 0; byte < kLine; byte += kSide) {
     for (std::size_t code = 0; code < kLine; code += kSide) {
+      for (std::size_t i = 0; i < kFetches; ++i, next += step) __builtin_prefetch(next);
       Tile tile;
       for (std::size_t k = 0; k < kSide; ++k) tile[k] = Load(&block.packed[code + k][byte]);
       Turn(tile);
@@ -169,12 +173,11 @@ void UnpackWords(const std::byte* packed, std::size_t first_word, std::size_t st
                  const std::byte* line =
                      packed + (first * stride + first_word + word) * sizeof(std::uint32_t);
                  const std::size_t step = stride * sizeof(std::uint32_t);
-                 const std::size_t ahead = Ahead(first, codes.cols) * step;
+                 const std::byte* const next = line + Ahead(first, codes.cols) * step;
                  for (std::size_t k = 0; k < count; ++k, line += step) {
-                   __builtin_prefetch(line + ahead);
                    CopyLine(line, words * sizeof(std::uint32_t), block.packed[k].data());
                  }
-                 UnpackBlock(block);
+                 UnpackBlock(block, next, step);
                  for (std::size_t r = 0; r < words * kPerWord; ++r) {
                    CopyLine(block.codes[r].data(), count, codes.row(word * kPerWord + r) + first);
                  }

@@ -1,8 +1,10 @@
 #include "pack/scales.h"
 
 #include <cstring>
+#include <vector>
 
 #include "base/check.h"
+#include "math/vector.h"
 
 namespace awq::pack {
 namespace {
@@ -12,12 +14,6 @@ T From(float value) {
   if constexpr (std::is_same_v<T, F16>) return ToF16(value);
   if constexpr (std::is_same_v<T, BF16>) return ToBF16(value);
   if constexpr (std::is_same_v<T, float>) return value;
-}
-
-float AsFloat(float value) { return value; }
-template <class T>
-float AsFloat(T value) {
-  return ToFloat(value);
 }
 
 template <class T>
@@ -32,17 +28,9 @@ void Store(MatrixView<const float> scales, std::size_t first, const ScalePlaces&
   }
 }
 
-template <class T>
-void Load(const std::byte* part, std::size_t first, const ScalePlaces& places,
-          MatrixView<float> scales) {
-  for (std::size_t g = 0; g < scales.cols; ++g) {
-    for (std::size_t r = 0; r < scales.rows; ++r) {
-      T stored;
-      const std::size_t place = (first + r) * places.row_stride + g * places.group_stride;
-      std::memcpy(&stored, part + place * sizeof(T), sizeof(T));
-      scales(r, g) = AsFloat(stored);
-    }
-  }
+// `count` scales from `from` on, side by side; not aligned.
+void Widen(const std::byte* from, DType dtype, std::span<float> to) {
+  math::Convert(TensorView{dtype, {to.size()}, {from, to.size() * ElementBytes(dtype)}}, to);
 }
 
 }  // namespace
@@ -59,10 +47,22 @@ void StoreScales(MatrixView<const float> scales, std::size_t first, DType dtype,
 
 void LoadScales(const std::byte* part, std::size_t first, DType dtype, const ScalePlaces& places,
                 MatrixView<float> scales) {
-  if (dtype == DType::kF16) return Load<F16>(part, first, places, scales);
-  if (dtype == DType::kBF16) return Load<BF16>(part, first, places, scales);
-  AWQ_CHECK(dtype == DType::kF32);
-  Load<float>(part, first, places, scales);
+  const auto place = [&](std::size_t row, std::size_t group) {
+    const std::size_t at = (first + row) * places.row_stride + group * places.group_stride;
+    return part + at * ElementBytes(dtype);
+  };
+  if (places.group_stride == 1) {
+    for (std::size_t r = 0; r < scales.rows; ++r) {
+      Widen(place(r, 0), dtype, {scales.row(r), scales.cols});
+    }
+    return;
+  }
+  AWQ_CHECK_EQ(places.row_stride, std::size_t{1});
+  std::vector<float> of_rows(scales.rows);
+  for (std::size_t g = 0; g < scales.cols; ++g) {
+    Widen(place(0, g), dtype, of_rows);
+    for (std::size_t r = 0; r < scales.rows; ++r) scales(r, g) = of_rows[r];
+  }
 }
 
 }  // namespace awq::pack
