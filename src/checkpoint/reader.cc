@@ -92,11 +92,29 @@ class MappedSource final : public model::PackedSource {
     return pack::Unpack(format_, Views(), form_, NameInErrors());
   }
   Status UnpackRows(std::size_t first_row, quant::QuantizedLinear& rows) const override {
-    const std::vector<TensorView> views = Views();
-    const std::string name = NameInErrors();
-    AWQ_TRY(pack::CheckParts(format_, form_, views, name));
-    return pack::UnpackRows(format_, form_, views, {first_row, rows.codes, rows.scales, rows.zeros},
-                            name);
+    return UnpackRows(Views(), first_row, rows);
+  }
+  std::size_t fetched_bytes() const override { return stored_bytes(); }
+  Status Fetch(std::size_t first, std::span<std::byte> to) const override {
+    for (const Part& part : parts_) {
+      const std::span<const std::byte> bytes = part.view.bytes;
+      const std::size_t count =
+          first < bytes.size() ? std::min(bytes.size() - first, to.size()) : 0;
+      AWQ_TRY(part.file->Read(bytes.subspan(std::min(first, bytes.size()), count), to.data()));
+      first -= std::min(first, bytes.size());
+      to = to.subspan(count);
+    }
+    return {};
+  }
+  Status UnpackFetched(std::span<const std::byte> fetched, std::size_t first_row,
+                       quant::QuantizedLinear& rows) const override {
+    std::vector<TensorView> views = Views();
+    for (TensorView& view : views) {
+      const std::size_t bytes = view.bytes.size();
+      view.bytes = fetched.first(bytes);
+      fetched = fetched.subspan(bytes);
+    }
+    return UnpackRows(views, first_row, rows);
   }
   quant::Spec spec() const override { return form_.spec; }
   std::size_t stored_bytes() const override {
@@ -106,6 +124,13 @@ class MappedSource final : public model::PackedSource {
   }
 
  private:
+  Status UnpackRows(const std::vector<TensorView>& views, std::size_t first_row,
+                    quant::QuantizedLinear& rows) const {
+    const std::string name = NameInErrors();
+    AWQ_TRY(pack::CheckParts(format_, form_, views, name));
+    return pack::UnpackRows(format_, form_, views, {first_row, rows.codes, rows.scales, rows.zeros},
+                            name);
+  }
   std::string NameInErrors() const {
     return fmt::format("{}: {}", parts_[0].file->path().string(), module_);
   }

@@ -293,6 +293,34 @@ TEST(Reader, ABadScaleNamesItsFile) {
   EXPECT_TRUE(stripe.error().message.starts_with(expected)) << stripe.error().message;
 }
 
+// In pieces that end within parts and go on in the next.
+TEST(Reader, WhatIsFetchedUnpacksAsWhatIsMapped) {
+  const TestModel model = MakeQuantizedModel("llama");
+  const TemporaryDirectory directory;
+  model.Write(directory.path());
+  const auto opened = ModelDirectory::Open(directory.path());
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  const auto packed = (*opened)->Block(1)->linear(model::Role::kUp).packed;
+  const auto whole = packed->Unpack();
+  ASSERT_TRUE(whole.ok()) << whole.error().message;
+  for (const std::size_t at_a_time : {std::size_t{7}, std::size_t{1000}, SIZE_MAX}) {
+    std::vector<std::byte> fetched(packed->fetched_bytes());
+    ASSERT_EQ(fetched.size(), packed->stored_bytes());
+    for (std::size_t first = 0, count = 0; first < fetched.size(); first += count) {
+      count = std::min(at_a_time, fetched.size() - first);
+      ASSERT_TRUE(packed->Fetch(first, std::span(fetched).subspan(first, count)).ok());
+    }
+    quant::QuantizedLinear rows{packed->spec(),
+                                {whole->out_features(), whole->in_features()},
+                                {whole->out_features(), whole->groups()},
+                                {whole->out_features(), whole->groups()}};
+    ASSERT_TRUE(packed->UnpackFetched(fetched, 0, rows).ok());
+    EXPECT_TRUE(std::ranges::equal(rows.codes.span(), whole->codes.span())) << at_a_time;
+    EXPECT_TRUE(std::ranges::equal(rows.scales.span(), whole->scales.span())) << at_a_time;
+    EXPECT_TRUE(std::ranges::equal(rows.zeros.span(), whole->zeros.span())) << at_a_time;
+  }
+}
+
 // AutoGPTQ and AutoAWQ had a file of their own before config.json told it.
 TEST(Reader, TakesOlderQuantizationFiles) {
   TestModel model = MakeQuantizedModel("llama");

@@ -115,16 +115,16 @@ Result<ContentStart> ReadFileStart(const std::filesystem::path& path, std::size_
 }
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::filesystem::path& path) {
-  const Descriptor descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  AWQ_ASSIGN(const struct stat status, OpenStat(descriptor.number(), path));
+  std::shared_ptr<MappedFile> file(new MappedFile());
+  file->path_ = path;
+  file->descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  AWQ_ASSIGN(const struct stat status, OpenStat(file->descriptor_, path));
   if (!S_ISREG(status.st_mode)) {
     return MakeError(ErrorCode::kCorrupt, "{}: not a regular file", path.string());
   }
-  std::shared_ptr<MappedFile> file(new MappedFile());
-  file->path_ = path;
   const auto size_bytes = static_cast<std::size_t>(status.st_size);
   if (size_bytes > 0) {  // mmap refuses an empty range
-    void* start = mmap(nullptr, size_bytes, PROT_READ, MAP_PRIVATE, descriptor.number(), 0);
+    void* start = mmap(nullptr, size_bytes, PROT_READ, MAP_PRIVATE, file->descriptor_, 0);
     if (start == MAP_FAILED) return SystemError(path, "map it into memory", errno);
     file->bytes_ = {static_cast<const std::byte*>(start), size_bytes};
   }
@@ -133,14 +133,38 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::filesystem
 
 MappedFile::~MappedFile() {
   if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+std::size_t MappedFile::OffsetOf(std::span<const std::byte> range) const {
+  AWQ_CHECK(range.data() >= bytes_.data());
+  AWQ_CHECK(range.data() + range.size() <= bytes_.data() + bytes_.size());
+  return static_cast<std::size_t>(range.data() - bytes_.data());
+}
+
+Status MappedFile::Read(std::span<const std::byte> range, std::byte* to) const {
+  if (range.empty()) return {};
+  const std::size_t offset = OffsetOf(range);
+  for (std::size_t done = 0; done < range.size();) {
+    const ssize_t count =
+        pread(descriptor_, to + done, range.size() - done, static_cast<off_t>(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return SystemError(path_, "read it", errno);
+    if (count == 0) {
+      return MakeError(ErrorCode::kCorrupt,
+                       "{}: expected {} bytes, as there were when it was opened, found {}: it has "
+                       "been changed; start again when that has ended",
+                       path_.string(), bytes_.size(), offset + done);
+    }
+    done += static_cast<std::size_t>(count);
+  }
+  return {};
 }
 
 void MappedFile::Release(std::span<const std::byte> range) const {
   if (range.empty()) return;
-  AWQ_CHECK(range.data() >= bytes_.data());
-  AWQ_CHECK(range.data() + range.size() <= bytes_.data() + bytes_.size());
+  const std::size_t offset = OffsetOf(range);
   const auto page_bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  const auto offset = static_cast<std::size_t>(range.data() - bytes_.data());
   // The mapping starts on a page. Its last page is ours to the end of the file.
   const std::size_t first = RoundUp(offset, page_bytes);
   const std::size_t end_offset = offset + range.size();

@@ -33,13 +33,20 @@ class MappedFile {
   const std::filesystem::path& path() const { return path_; }
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  // Copies what the file has at `range`, a part of bytes(), as read() does: unlike the mapping's,
+  // none of its pages become resident, nor are they mapped one by one, which takes as long as
+  // copying. Error: the file ends before the range does. From any thread.
+  Status Read(std::span<const std::byte> range, std::byte* to) const;
+
   // Tells the kernel that this range (rounded inwards to pages) is no longer needed, so that it
   // stops counting as resident; reading it again is valid and merely reads the file again.
   void Release(std::span<const std::byte> range) const;
 
  private:
   MappedFile() = default;
+  std::size_t OffsetOf(std::span<const std::byte> range) const;
   std::filesystem::path path_;
+  int descriptor_ = -1;
   std::span<const std::byte> bytes_;
 };
 

@@ -154,6 +154,32 @@ TEST_F(FileTest, StopsInflatingAtTheLimit) {
   EXPECT_NE(refused.error().message.find("inflates to more"), std::string::npos);
 }
 
+TEST_F(FileTest, ReadsPartsOfWhatIsMapped) {
+  std::string contents(100'000, '\0');
+  for (std::size_t i = 0; i < contents.size(); ++i) contents[i] = static_cast<char>(i % 253);
+  const fs::path path = Put(contents);
+  const auto file = MappedFile::Open(path);
+  ASSERT_TRUE(file.ok()) << file.error().message;
+  const std::span<const std::byte> bytes = (*file)->bytes();
+  for (const auto& [first, count] : std::vector<std::pair<std::size_t, std::size_t>>{
+           {0, contents.size()}, {1, 4096}, {99'999, 1}, {100'000, 0}}) {
+    std::string read(count, '?');
+    ASSERT_TRUE(
+        (*file)
+            ->Read(bytes.subspan(first, count), std::as_writable_bytes(std::span(read)).data())
+            .ok());
+    EXPECT_EQ(read, contents.substr(first, count));
+  }
+  // What others have cut off since: the mapping has no way to say so.
+  fs::resize_file(path, 60'000);
+  std::vector<std::byte> rest(50'000);
+  EXPECT_TRUE((*file)->Read(bytes.subspan(10'000, 50'000), rest.data()).ok());
+  const Status gone = (*file)->Read(bytes.subspan(50'000, 50'000), rest.data());
+  ASSERT_FALSE(gone.ok());
+  EXPECT_TRUE(gone.error().message.starts_with(path.string() + ": expected 100000 bytes"));
+  EXPECT_NE(gone.error().message.find("found 60000"), std::string::npos) << gone.error().message;
+}
+
 TEST_F(FileTest, MapsReleasesAndReadsAgain) {
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   std::string contents(4 * page + 10, '\0');

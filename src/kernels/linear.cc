@@ -140,14 +140,18 @@ Result<Linear> Linear::Rounded(ThreadPool& pool, const TensorView& weight, Preci
   return linear;
 }
 
-Result<Linear> Linear::FromRows(ThreadPool& pool, const quant::Spec& spec, const Shape& shape,
-                                Precision precision, const Panels::ReadRows& read, Arena* arena) {
-  Linear linear;
-  linear.out_features_ = shape[0];
-  linear.in_features_ = shape[1];
-  linear.precision_ = precision;
-  AWQ_ASSIGN(linear.panels_, Panels::FromRows(pool, spec, shape, read, arena));
-  return linear;
+Result<std::vector<Linear>> Linear::FromRows(ThreadPool& pool,
+                                             std::span<const Panels::Rows> linears,
+                                             Precision precision, const PanelMemory& memory) {
+  AWQ_ASSIGN(std::vector<Panels> panels, Panels::FromRows(pool, linears, memory));
+  std::vector<Linear> made(panels.size());
+  for (std::size_t i = 0; i < made.size(); ++i) {
+    made[i].out_features_ = panels[i].out_features();
+    made[i].in_features_ = panels[i].in_features();
+    made[i].precision_ = precision;
+    made[i].panels_ = std::move(panels[i]);
+  }
+  return made;
 }
 
 Linear Linear::FromQuantized(ThreadPool& pool, const quant::QuantizedLinear& weight,

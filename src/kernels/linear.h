@@ -80,10 +80,10 @@ class Linear {
   static Linear FromQuantized(ThreadPool& pool, const quant::QuantizedLinear& weight,
                               Precision precision, Packed packed = Packed::kDense,
                               Arena* arena = nullptr);
-  // The same, as Panels::FromRows. Precondition: Panels::CanHold.
-  static Result<Linear> FromRows(ThreadPool& pool, const quant::Spec& spec, const Shape& shape,
-                                 Precision precision, const Panels::ReadRows& read,
-                                 Arena* arena = nullptr);
+  // As Panels::FromRows. Precondition: Panels::CanHold.
+  static Result<std::vector<Linear>> FromRows(ThreadPool& pool,
+                                              std::span<const Panels::Rows> linears,
+                                              Precision precision, const PanelMemory& memory = {});
   // Dense weights rounded to nearest (Panels::Rounded); only for activations that are not
   // Packed::kDense.
   static Result<Linear> Rounded(ThreadPool& pool, const TensorView& weight, Precision precision,

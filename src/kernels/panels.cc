@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "math/vector.h"
 #include "quant/group.h"
 
 namespace awq::kernels {
@@ -42,6 +43,31 @@ void FillFourBits(const std::uint8_t* codes, std::size_t inputs, std::uint8_t* t
   }
 }
 
+// The same of four rows, `stride` apart, whose words end side by side.
+void FillFourRows(const std::uint8_t* codes, std::size_t stride, std::size_t inputs,
+                  std::uint8_t* to) {
+  using Words __attribute__((vector_size(16))) = std::uint32_t;
+  using Eights __attribute__((vector_size(16))) = std::uint64_t;
+  constexpr std::size_t kAtOnce = 2 * sizeof(std::uint64_t);
+  std::size_t i = 0;
+  for (; i + kAtOnce <= inputs; i += kAtOnce, to += 2 * kStep) {
+    Words rows[4];  // what is wanted of each is its words 0 and 2
+    for (std::size_t r = 0; r < 4; ++r) {
+      Eights eights;
+      std::memcpy(&eights, codes + r * stride + i, sizeof(eights));
+      eights |= eights >> 28;
+      std::memcpy(&rows[r], &eights, sizeof(eights));
+    }
+    const Words a = __builtin_shufflevector(rows[0], rows[1], 0, 2, 4, 6);
+    const Words b = __builtin_shufflevector(rows[2], rows[3], 0, 2, 4, 6);
+    const Words first = __builtin_shufflevector(a, b, 0, 2, 4, 6);
+    const Words second = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+    std::memcpy(to, &first, sizeof(first));
+    std::memcpy(to + kStep, &second, sizeof(second));
+  }
+  for (std::size_t r = 0; r < 4; ++r) FillFourBits(codes + r * stride + i, inputs - i, to + 4 * r);
+}
+
 void FillEightBits(const std::uint8_t* codes, std::size_t inputs, std::uint8_t* to) {
   for (std::size_t i = 0; i < inputs; i += 4, to += kStep) std::memcpy(to, codes + i, 4);
 }
@@ -58,6 +84,16 @@ void FillThreeBits(const std::uint8_t* codes, std::size_t inputs, std::uint8_t* 
     for (std::size_t third = 0; third < 3; ++third) {
       std::memcpy(to + third * kStep, &thirds[third], 4);
     }
+  }
+}
+
+static_assert(sizeof(F16) == sizeof(std::uint16_t) && sizeof(BF16) == sizeof(std::uint16_t));
+
+void Halve(std::span<const float> from, bool to_bf16, std::span<std::uint16_t> to) {
+  if (to_bf16) {
+    math::Convert(from, std::span(reinterpret_cast<BF16*>(to.data()), to.size()));
+  } else {
+    math::Convert(from, std::span(reinterpret_cast<F16*>(to.data()), to.size()));
   }
 }
 
@@ -105,31 +141,118 @@ Panels::Panels(ThreadPool& pool, const quant::QuantizedLinear& linear, Arena* ar
   });
 }
 
-Result<Panels> Panels::FromRows(ThreadPool& pool, const quant::Spec& spec, const Shape& shape,
-                                const ReadRows& read, Arena* arena) {
-  AWQ_CHECK(CanHold(spec, shape[1]));
-  const std::size_t out = shape[0];
-  const std::size_t in = shape[1];
-  Panels panels(out, in, spec, GroupSize(spec, in), arena);
-  const auto stripe_of = [&](std::size_t rows) {
-    return quant::QuantizedLinear{
-        spec, {rows, panels.in_features()}, {rows, panels.groups()}, {rows, panels.groups()}};
-  };
-  std::vector<quant::QuantizedLinear> stripes(pool.size());
-  const std::size_t tasks = CeilDiv(out, quant::kStripeRows);
-  const auto fill = [&](std::size_t task, std::size_t worker) -> Status {
-    const std::size_t first = task * quant::kStripeRows;
-    const std::size_t rows = std::min(quant::kStripeRows, out - first);
-    quant::QuantizedLinear& stripe = stripes[worker];
-    if (stripe.out_features() != rows) stripe = stripe_of(rows);
-    AWQ_TRY(read(first, stripe));
+namespace {
+
+// Of one loop; they stay in a cache until they are unpacked.
+constexpr std::size_t kFetchedTogether = std::size_t{8} << 20;
+constexpr std::size_t kFetchedAtATime = std::size_t{256} << 10;
+
+// A task: bytes to be fetched, or rows to be unpacked.
+struct Part {
+  std::size_t linear = 0;
+  std::size_t first = 0;
+  std::size_t count = 0;
+  double middle = 0;  // in its linear, which goes from 0 to 1
+};
+
+void AppendParts(std::size_t linear, std::size_t size, std::size_t at_a_time,
+                 std::vector<Part>& parts) {
+  for (std::size_t first = 0; first < size; first += at_a_time) {
+    const std::size_t count = std::min(at_a_time, size - first);
+    const double middle = static_cast<double>(first) + static_cast<double>(count) / 2;
+    parts.push_back({linear, first, count, middle / static_cast<double>(size)});
+  }
+}
+
+// Where each linear's bytes begin; at the end, their number.
+std::vector<std::size_t> FetchedPlaces(std::span<const Panels::Rows> linears) {
+  std::vector<std::size_t> places = {0};
+  for (const Panels::Rows& each : linears) places.push_back(places.back() + each.fetched_bytes);
+  return places;
+}
+
+// How many of the first linears go through one loop.
+std::size_t FetchedTogether(std::span<const Panels::Rows> linears) {
+  std::size_t count = 1;
+  std::size_t bytes = linears[0].fetched_bytes;
+  for (; count < linears.size(); ++count) {
+    bytes += linears[count].fetched_bytes;
+    if (bytes > kFetchedTogether) break;
+  }
+  return count;
+}
+
+}  // namespace
+
+quant::QuantizedLinear& UnpackScratch::TakeStripe(std::size_t worker, const quant::Spec& spec,
+                                                  std::size_t rows, std::size_t in_features) {
+  const std::size_t groups = in_features / GroupSize(spec, in_features);
+  std::vector<quant::QuantizedLinear>& stripes = stripes_[worker];
+  auto stripe = std::ranges::find_if(stripes, [&](const quant::QuantizedLinear& each) {
+    return each.out_features() == rows && each.in_features() == in_features &&
+           each.groups() == groups;
+  });
+  if (stripe == stripes.end()) {
+    stripes.push_back({spec, {rows, in_features}, {rows, groups}, {rows, groups}});
+    stripe = stripes.end() - 1;
+  }
+  stripe->spec = spec;
+  return *stripe;
+}
+
+std::span<std::byte> UnpackScratch::TakeBytes(std::size_t bytes) {
+  if (bytes_.size() < bytes) bytes_ = Buffer<std::byte>(bytes);
+  return bytes_.span().first(bytes);
+}
+
+Result<std::vector<Panels>> Panels::FromRows(ThreadPool& pool, std::span<const Rows> linears,
+                                             const PanelMemory& memory) {
+  std::vector<Panels> all;
+  all.reserve(linears.size());
+  for (const Rows& linear : linears) {
+    const std::size_t in = linear.shape[1];
+    AWQ_CHECK(CanHold(linear.spec, in));
+    all.push_back(
+        Panels(linear.shape[0], in, linear.spec, GroupSize(linear.spec, in), memory.arena));
+  }
+  UnpackScratch own(pool);
+  UnpackScratch& scratch = memory.scratch != nullptr ? *memory.scratch : own;
+  for (std::size_t done = 0; done < all.size();) {
+    const std::size_t count = FetchedTogether(linears.subspan(done));
+    AWQ_TRY(Fill(pool, linears.subspan(done, count), scratch, std::span(all).subspan(done, count)));
+    done += count;
+  }
+  return all;
+}
+
+Status Panels::Fill(ThreadPool& pool, std::span<const Rows> linears, UnpackScratch& scratch,
+                    std::span<Panels> panels) {
+  const std::vector<std::size_t> places = FetchedPlaces(linears);
+  const std::span<std::byte> bytes = scratch.TakeBytes(places.back());
+  std::vector<Part> fetches;
+  std::vector<Part> stripes;
+  for (std::size_t i = 0; i < linears.size(); ++i) {
+    AppendParts(i, linears[i].fetched_bytes, kFetchedAtATime, fetches);
+    AppendParts(i, linears[i].shape[0], quant::kStripeRows, stripes);
+  }
+  AWQ_TRY(TryParallelFor(pool, fetches.size(), [&](std::size_t task, std::size_t) {
+    const Part& part = fetches[task];
+    return linears[part.linear].fetch(part.first,
+                                      bytes.subspan(places[part.linear] + part.first, part.count));
+  }));
+  // Each thread, which takes neighbours, then fills the part of every linear that it goes through
+  // when they are multiplied.
+  std::ranges::stable_sort(stripes, {}, &Part::middle);
+  return TryParallelFor(pool, stripes.size(), [&](std::size_t task, std::size_t worker) -> Status {
+    const auto& [i, first_row, rows, middle] = stripes[task];
+    const Rows& linear = linears[i];
+    quant::QuantizedLinear& stripe = scratch.TakeStripe(worker, linear.spec, rows, linear.shape[1]);
+    AWQ_TRY(linear.unpack(bytes.subspan(places[i], linear.fetched_bytes), first_row, stripe));
     for (std::size_t row = 0; row < rows; row += kPanelRows) {
-      panels.FillPanel(stripe, row, (first + row) / kPanelRows);
+      panels[i].FillPanel(stripe, row, (first_row + row) / kPanelRows);
     }
     return {};
-  };
-  AWQ_TRY(TryParallelFor(pool, tasks, fill));
-  return panels;
+  });
 }
 
 Result<Panels> Panels::Rounded(ThreadPool& pool, const TensorView& weight, const quant::Spec& spec,
@@ -171,18 +294,24 @@ void Panels::FillPanel(const quant::QuantizedLinear& linear, std::size_t first_r
   if (rows < kPanelRows) std::fill_n(codes, panel_code_bytes(), std::uint8_t{0});
   for (std::size_t first = 0; first < in_features_; first += kInputsAtATime) {
     const std::size_t count = std::min(kInputsAtATime, in_features_ - first);
-    for (std::size_t r = 0; r < rows; ++r) {
-      FillRow(linear.codes.row(first_row + r) + first, count,
-              codes + first * bits_ / 8 * kPanelRows + r * 4);
+    std::uint8_t* const to = codes + first * bits_ / 8 * kPanelRows;
+    std::size_t r = 0;
+    for (; bits_ == 4 && r + 4 <= rows; r += 4) {
+      FillFourRows(linear.codes.row(first_row + r) + first, in_features_, count, to + 4 * r);
     }
+    for (; r < rows; ++r) FillRow(linear.codes.row(first_row + r) + first, count, to + 4 * r);
   }
-  for (std::size_t r = 0; r < kPanelRows; ++r) {
+  if (rows < kPanelRows) {
+    std::fill_n(scales, kPanelRows * groups(), std::uint16_t{0});
+    std::fill_n(zeros, kPanelRows * groups(), std::uint8_t{0});
+  }
+  std::vector<std::uint16_t> halves(groups());
+  for (std::size_t r = 0; r < rows; ++r) {
     const std::size_t row = first_row + r;
-    const bool is_there = r < rows;
+    Halve({linear.scales.row(row), groups()}, scales_are_bf16_, halves);
     for (std::size_t g = 0; g < groups(); ++g) {
-      const float scale = is_there ? linear.scales(row, g) : 0;
-      scales[g * kPanelRows + r] = scales_are_bf16_ ? ToBF16(scale).bits : ToF16(scale).bits;
-      zeros[g * kPanelRows + r] = is_there ? linear.zeros(row, g) : 0;
+      scales[g * kPanelRows + r] = halves[g];
+      zeros[g * kPanelRows + r] = linear.zeros(row, g);
     }
   }
 }

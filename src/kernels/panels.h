@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "base/arena.h"
 #include "base/threads.h"
@@ -19,6 +20,27 @@
 
 namespace awq::kernels {
 
+// Where stored rows are on their way into panels. Kept from one linear to the next, as fresh pages
+// cost more than what is written to them. What is taken holds anything.
+class UnpackScratch {
+ public:
+  explicit UnpackScratch(const ThreadPool& pool) : stripes_(pool.size()) {}
+  // From any thread, of a worker of its own.
+  quant::QuantizedLinear& TakeStripe(std::size_t worker, const quant::Spec& spec, std::size_t rows,
+                                     std::size_t in_features);
+  std::span<std::byte> TakeBytes(std::size_t bytes);
+
+ private:
+  std::vector<std::vector<quant::QuantizedLinear>> stripes_;  // by worker; one of each shape
+  Buffer<std::byte> bytes_;
+};
+
+// What may be kept between linears; null: of the call's own.
+struct PanelMemory {
+  Arena* arena = nullptr;  // where panels lie; else each linear's in memory of their own
+  UnpackScratch* scratch = nullptr;
+};
+
 class Panels {
  public:
   static constexpr int kMostBits = 8;
@@ -27,11 +49,21 @@ class Panels {
   static bool CanHold(const quant::Spec& spec, std::size_t in_features);
   // Precondition: CanHold. Panels lie in `arena`, or else in memory of their own.
   Panels(ThreadPool& pool, const quant::QuantizedLinear& linear, Arena* arena = nullptr);
-  // The same of a linear whose rows are read a stripe at a time, from any thread: read(first_row,
-  // rows) fills `rows`, whose sizes are right. Its first error is passed on.
-  using ReadRows = std::function<Status(std::size_t first_row, quant::QuantizedLinear& rows)>;
-  static Result<Panels> FromRows(ThreadPool& pool, const quant::Spec& spec, const Shape& shape,
-                                 const ReadRows& read, Arena* arena = nullptr);
+  // The same of linears that are read, in order, and then unpacked, a stripe of rows at a time,
+  // from any thread. The first error is passed on.
+  struct Rows {
+    quant::Spec spec;
+    Shape shape;  // [out_features, in_features]
+    // fetch(first, to): `to` has bytes [first, first + to.size()) of these; 0: there are none.
+    std::size_t fetched_bytes = 0;
+    std::function<Status(std::size_t first, std::span<std::byte> to)> fetch;
+    // The sizes of `rows` are right; `fetched` are all.
+    std::function<Status(std::span<const std::byte> fetched, std::size_t first_row,
+                         quant::QuantizedLinear& rows)>
+        unpack;
+  };
+  static Result<std::vector<Panels>> FromRows(ThreadPool& pool, std::span<const Rows> linears,
+                                              const PanelMemory& memory = {});
   // Dense weights [out, in] rounded to nearest, 16 rows at a time. Preconditions: 16-bit scales,
   // groups of a multiple of 8, and what quant::CheckSpec asks for. Error: a weight that is not
   // finite, or a group whose scale is beyond its type; `name` is the tensor's.
@@ -65,6 +97,8 @@ class Panels {
  private:
   Panels(std::size_t out_features, std::size_t in_features, const quant::Spec& spec,
          std::size_t group_size, Arena* arena);
+  static Status Fill(ThreadPool& pool, std::span<const Rows> linears, UnpackScratch& scratch,
+                     std::span<Panels> panels);
   // From rows [first_row, first_row + 16), as far as there are such.
   void FillPanel(const quant::QuantizedLinear& linear, std::size_t first_row, std::size_t panel);
   void FillRow(const std::uint8_t* codes, std::size_t inputs, std::uint8_t* to) const;

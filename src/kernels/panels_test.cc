@@ -102,43 +102,86 @@ TEST(Panels, EverySetOfInstructionsGivesTheSameSum) {
   }
 }
 
-// Stripes of 256 rows, the last one with what remains, give what the whole linear gives.
-TEST(Panels, FromRowsReadAStripeAtATime) {
-  ThreadPool pool(2);
-  for (const std::size_t out : {1U, 15U, 255U, 256U, 257U, 512U, 600U}) {
-    const quant::QuantizedLinear linear = RandomLinear({out, 64, 32}, 9);
-    const auto copy = [&](std::size_t first, auto from, auto& to) {
+// Rows of `linear`, which outlives them; its codes are fetched.
+Panels::Rows RowsOf(const quant::QuantizedLinear& linear) {
+  const auto fetch = [&linear](std::size_t first, std::span<std::byte> to) -> Status {
+    std::ranges::copy(std::as_bytes(linear.codes.span()).subspan(first, to.size()), to.begin());
+    return {};
+  };
+  const auto unpack = [&linear](std::span<const std::byte> fetched, std::size_t first,
+                                quant::QuantizedLinear& rows) -> Status {
+    EXPECT_EQ(fetched.size(), linear.codes.size());
+    EXPECT_EQ(first % quant::kStripeRows, 0U);
+    EXPECT_EQ(rows.out_features(), std::min(quant::kStripeRows, linear.out_features() - first));
+    const auto copy = [&](const auto& from, auto& to) {
       std::copy_n(from.row(first), to.size(), to.data());
     };
-    const auto read = [&](std::size_t first, quant::QuantizedLinear& rows) -> Status {
-      EXPECT_EQ(first % quant::kStripeRows, 0U);
-      EXPECT_EQ(rows.out_features(), std::min(quant::kStripeRows, out - first));
-      copy(first, linear.codes.view(), rows.codes);
-      copy(first, linear.scales.view(), rows.scales);
-      copy(first, linear.zeros.view(), rows.zeros);
-      return {};
-    };
-    const auto panels = Panels::FromRows(pool, linear.spec, {out, 64}, read);
+    std::memcpy(rows.codes.data(), fetched.data() + first * rows.in_features(), rows.codes.size());
+    copy(linear.scales, rows.scales);
+    copy(linear.zeros, rows.zeros);
+    return {};
+  };
+  return {linear.spec,
+          {linear.out_features(), linear.in_features()},
+          linear.codes.size(),
+          fetch,
+          unpack};
+}
+
+// Stripes of 256 rows, the last one with what remains, of linears that share them by their shape or
+// do not, give what each whole linear gives; on memory of their own and on what is kept.
+TEST(Panels, FromRowsReadAStripeAtATime) {
+  ThreadPool pool(2);
+  std::vector<quant::QuantizedLinear> linears;
+  std::vector<Panels::Rows> rows;
+  const std::vector<Shape> shapes = {{1, 64, 32},   {15, 64, 32},      {255, 64, 64},
+                                     {256, 64, 32}, {257, 64, 32},     {512, 96, 32},
+                                     {600, 64, 32}, {4100, 2048, 128}, {1, 64, 32}};
+  for (const Shape& shape : shapes) linears.push_back(RandomLinear(shape, 9));
+  for (const quant::QuantizedLinear& linear : linears) rows.push_back(RowsOf(linear));
+  Arena arena;
+  UnpackScratch scratch(pool);
+  for (const PanelMemory& memory : {PanelMemory{}, {&arena, &scratch}, {nullptr, &scratch}}) {
+    const auto panels = Panels::FromRows(pool, rows, memory);
     ASSERT_TRUE(panels.ok());
-    Int8Activations x;
-    x.Assign(pool, RandomRows(3, 64, 5), panels->int8_blocks());
-    Matrix<float> y(3, out);
-    Matrix<float> want(3, out);
-    panels->Apply(pool, x, y);
-    Panels(pool, linear).Apply(pool, x, want);
-    EXPECT_TRUE(std::ranges::equal(y.span(), want.span())) << out;
+    ASSERT_EQ(panels->size(), linears.size());
+    for (std::size_t i = 0; i < linears.size(); ++i) {
+      const Panels& made = (*panels)[i];
+      ASSERT_EQ(made.out_features(), shapes[i].out);
+      Int8Activations x;
+      x.Assign(pool, RandomRows(3, made.in_features(), 5), made.int8_blocks());
+      Matrix<float> y(3, made.out_features());
+      Matrix<float> want(3, made.out_features());
+      made.Apply(pool, x, y);
+      Panels(pool, linears[i]).Apply(pool, x, want);
+      EXPECT_TRUE(std::ranges::equal(y.span(), want.span())) << shapes[i].out;
+    }
   }
 }
 
-TEST(Panels, AStripeThatCannotBeReadIsAnError) {
+TEST(Panels, WhatCannotBeReadOrUnpackedIsAnError) {
   ThreadPool pool(2);
-  const auto panels = Panels::FromRows(pool, {.bits = 4, .group_size = 32}, {512, 64},
-                                       [](std::size_t first, quant::QuantizedLinear&) -> Status {
-                                         if (first < 256) return {};
-                                         return MakeError(ErrorCode::kCorrupt, "row {}", first);
-                                       });
-  ASSERT_FALSE(panels.ok());
-  EXPECT_EQ(panels.error().message, "row 256");
+  const auto fail_from = [](std::size_t limit, std::size_t first) -> Status {
+    if (first < limit) return {};
+    return MakeError(ErrorCode::kCorrupt, "from {}", first);
+  };
+  const auto from_rows = [&](std::size_t least_byte, std::size_t least_row) {
+    const Panels::Rows rows = {
+        {.bits = 4, .group_size = 32},
+        {512, 64},
+        std::size_t{1} << 20,
+        [&](std::size_t first, std::span<std::byte>) { return fail_from(least_byte, first); },
+        [&](std::span<const std::byte>, std::size_t first, quant::QuantizedLinear&) {
+          return fail_from(least_row, first);
+        }};
+    return Panels::FromRows(pool, std::span(&rows, 1));
+  };
+  const auto unread = from_rows(1, 0);
+  ASSERT_FALSE(unread.ok());
+  EXPECT_EQ(unread.error().message, "from 262144");
+  const auto not_unpacked = from_rows(SIZE_MAX, 256);
+  ASSERT_FALSE(not_unpacked.ok());
+  EXPECT_EQ(not_unpacked.error().message, "from 256");
 }
 
 // Activations as they are, or rounded to bf16: against the codes and them in double.

@@ -7,6 +7,7 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "model/arch.h"
@@ -23,6 +24,14 @@ class PackedSource {
   // Rows [first_row, first_row + rows.out_features()) of one without act_order; the sizes of `rows`
   // are right, first_row is a multiple of quant::kStripeRows. From any thread.
   virtual Status UnpackRows(std::size_t first_row, quant::QuantizedLinear& rows) const = 0;
+  // For who unpacks all rows and wants the file read in order, and once: what Fetch gives in parts,
+  // whole. None (0) where rows do not come from a file. From any thread.
+  virtual std::size_t fetched_bytes() const { return 0; }
+  virtual Status Fetch(std::size_t /*first*/, std::span<std::byte> /*to*/) const { return {}; }
+  virtual Status UnpackFetched(std::span<const std::byte> /*fetched*/, std::size_t first_row,
+                               quant::QuantizedLinear& rows) const {
+    return UnpackRows(first_row, rows);
+  }
   virtual quant::Spec spec() const = 0;  // group_size is that of this linear
   virtual std::size_t stored_bytes() const = 0;
 };

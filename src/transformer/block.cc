@@ -1,6 +1,7 @@
 #include "transformer/block.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "base/for_rows.h"
@@ -39,41 +40,64 @@ std::vector<float> ToFloats(const TensorView& tensor) {
 
 namespace {
 
-// A packed linear that is not made dense is never whole in any other form.
-Result<kernels::Linear> PreparePacked(ThreadPool& pool, const model::Linear& linear,
-                                      kernels::Precision precision, kernels::Packed packed,
-                                      Arena* arena) {
-  const model::PackedSource& source = *linear.packed;
-  const Shape shape = {linear.out_features, linear.in_features};
-  if (packed != kernels::Packed::kDense && kernels::Panels::CanHold(source.spec(), shape[1])) {
-    return kernels::Linear::FromRows(
-        pool, source.spec(), shape, precision,
-        [&](std::size_t first_row, quant::QuantizedLinear& rows) {
-          return source.UnpackRows(first_row, rows);
-        },
-        arena);
+// Those packed linears of a block that stay so: filled together, and never whole in another form.
+class PanelLinears {
+ public:
+  bool Take(std::size_t role, const model::Linear& linear, kernels::Packed packed) {
+    const model::PackedSource& source = *linear.packed;
+    if (packed == kernels::Packed::kDense) return false;
+    if (!kernels::Panels::CanHold(source.spec(), linear.in_features)) return false;
+    roles_.push_back(role);
+    rows_.push_back(
+        {source.spec(),
+         {linear.out_features, linear.in_features},
+         source.fetched_bytes(),
+         [&source](std::size_t first, std::span<std::byte> to) { return source.Fetch(first, to); },
+         [&source](std::span<const std::byte> fetched, std::size_t first_row,
+                   quant::QuantizedLinear& rows) {
+           return source.UnpackFetched(fetched, first_row, rows);
+         }});
+    return true;
   }
-  AWQ_ASSIGN(const quant::QuantizedLinear unpacked, source.Unpack());
-  return kernels::Linear::FromQuantized(pool, unpacked, precision, packed, arena);
-}
+
+  Status Fill(ThreadPool& pool, kernels::Precision precision, const kernels::PanelMemory& memory,
+              PreparedBlock& block) const {
+    AWQ_ASSIGN(std::vector<kernels::Linear> made,
+               kernels::Linear::FromRows(pool, rows_, precision, memory));
+    for (std::size_t i = 0; i < made.size(); ++i) block.linears[roles_[i]] = std::move(made[i]);
+    return {};
+  }
+
+ private:
+  std::vector<std::size_t> roles_;
+  std::vector<kernels::Panels::Rows> rows_;
+};
 
 }  // namespace
 
 Result<PreparedBlock> Prepare(ThreadPool& pool, const model::BlockWeights& weights,
-                              kernels::Precision precision, kernels::Packed packed, Arena* arena) {
+                              kernels::Precision precision, kernels::Packed packed,
+                              const kernels::PanelMemory& memory) {
   PreparedBlock block;
+  PanelLinears panels;
   for (std::size_t role = 0; role < model::kRoles; ++role) {
     if (weights.norms[role]) block.norms[role] = ToFloats(*weights.norms[role]);
     if (!weights.linears[role]) continue;
     const model::Linear& linear = *weights.linears[role];
-    if (linear.is_packed()) {
-      AWQ_ASSIGN(block.linears[role], PreparePacked(pool, linear, precision, packed, arena));
-    } else {
+    if (!linear.is_packed()) {
       block.linears[role] = kernels::Linear::FromDense(pool, linear.weight, precision);
       // Used where it lies, so that must stay.
       if (block.linears[role].owned_bytes() == 0) block.memory[role] = linear.memory;
+    } else if (!panels.Take(role, linear, packed)) {
+      AWQ_ASSIGN(const quant::QuantizedLinear unpacked, linear.packed->Unpack());
+      block.linears[role] =
+          kernels::Linear::FromQuantized(pool, unpacked, precision, packed, memory.arena);
     }
-    if (linear.bias) block.linears[role].set_bias(ToFloats(*linear.bias));
+  }
+  AWQ_TRY(panels.Fill(pool, precision, memory, block));
+  for (std::size_t role = 0; role < model::kRoles; ++role) {
+    const auto& linear = weights.linears[role];
+    if (linear && linear->bias) block.linears[role].set_bias(ToFloats(*linear->bias));
   }
   return block;
 }

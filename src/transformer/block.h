@@ -33,12 +33,11 @@ struct PreparedBlock {
   bool owns_all() const;  // nothing is used where the source has it
 };
 
-// Views of `weights` may be kept: its source must outlive the block. Packed linears lie in `arena`,
-// or else each in memory of its own.
+// Views of `weights` may be kept: its source must outlive the block.
 Result<PreparedBlock> Prepare(ThreadPool& pool, const model::BlockWeights& weights,
                               kernels::Precision precision,
                               kernels::Packed packed = kernels::Packed::kDense,
-                              Arena* arena = nullptr);
+                              const kernels::PanelMemory& memory = {});
 
 std::vector<float> ToFloats(const TensorView& tensor);
 

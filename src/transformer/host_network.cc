@@ -81,8 +81,11 @@ std::unique_ptr<Limits> HostNetwork::MakeLimits(std::size_t tokens) const {
 Result<const PreparedBlock*> HostNetwork::Block(std::size_t layer) {
   if (kept_[layer]) return kept_[layer].get();
   AWQ_ASSIGN(const model::BlockWeights weights, source_.Block(layer));
-  Arena* const arena = options_.keep_bytes == SIZE_MAX ? &arena_ : nullptr;
-  AWQ_ASSIGN(passing_, Prepare(pool_, weights, options_.precision, options_.packed, arena));
+  const bool keeps_all = options_.keep_bytes == SIZE_MAX;
+  if (!scratch_) scratch_.emplace(pool_);
+  AWQ_ASSIGN(passing_, Prepare(pool_, weights, options_.precision, options_.packed,
+                               {keeps_all ? &arena_ : nullptr, &*scratch_}));
+  if (keeps_all && layer + 1 == config().num_hidden_layers) scratch_.reset();
   if (passing_.owns_all()) source_.Release(layer);  // else the pages count twice
   const std::size_t bytes = passing_.owned_bytes();
   const std::size_t all_bytes = bytes * config().num_hidden_layers;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/arena.h"
@@ -44,6 +45,7 @@ class HostNetwork final : public Network {
   BlockRunner runner_;
   kernels::Linear head_;
   Arena arena_;                                       // of the blocks, where all are kept
+  std::optional<kernels::UnpackScratch> scratch_;     // until the last of them is
   std::vector<std::unique_ptr<PreparedBlock>> kept_;  // by layer; null where not kept
   std::size_t kept_bytes_ = 0;
   PreparedBlock passing_;
