@@ -140,8 +140,9 @@ TEST_P(PackedModel, PackedWeightsOfAllBlocksShareOneArena) {
   const std::shared_ptr<std::byte> before = arena.Take(1);
   std::size_t weight_bytes = 0;
   for (std::size_t layer = 0; layer < model->config().num_hidden_layers; ++layer) {
-    const auto block = transformer::Prepare(pool_, model->Block(layer).value(),
-                                            math::Precision::kF32, Packed::kExact, &arena);
+    const auto block =
+        transformer::Prepare(pool_, model->Block(layer).value(), math::Precision::kF32,
+                             Packed::kExact, {.arena = &arena});
     ASSERT_TRUE(block) << block.error().message;
     for (const kernels::Linear& linear : block->linears) weight_bytes += linear.weight_bytes();
   }
