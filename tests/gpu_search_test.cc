@@ -88,8 +88,8 @@ struct Site {
 
 SiteSolution OnGpu(gpu::Queue& queue, ThreadPool& pool, const Site& site) {
   EXPECT_TRUE(gpu::CanHold(site.shape_.spec, site.shape_.in));
-  gpu::DeviceArithmetic arithmetic(queue, site.problem_, site.Statistics(pool),
-                                   site.shape_.options);
+  gpu::DeviceArithmetic arithmetic(
+      queue, site.problem_, gpu::Uploaded(queue, site.Statistics(pool)), site.shape_.options);
   return SolveSite(arithmetic, site.problem_, site.shape_.options);
 }
 
@@ -158,7 +158,8 @@ TEST(GpuArithmetic, IsTheCpus) {
   lane.Open(0);
   gpu::Queue queue(lane);
   HostArithmetic host(pool, site.problem_, site.Statistics(pool), shape.options);
-  gpu::DeviceArithmetic device(queue, site.problem_, site.Statistics(pool), shape.options);
+  gpu::DeviceArithmetic device(queue, site.problem_, gpu::Uploaded(queue, site.Statistics(pool)),
+                               shape.options);
   Scale scale(shape.in);
   for (std::size_t i = 0; i < scale.size(); ++i) scale[i] = 0.5F + static_cast<float>(i % 7) / 4;
   for (const bool clip : {false, true}) {

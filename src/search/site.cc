@@ -253,9 +253,9 @@ class Solver {
 
 }  // namespace
 
-SiteDamping DampingOf(const SiteStatistics& statistics, const SiteOptions& options) {
+SiteDamping DampingOf(std::size_t in_features, std::size_t tokens, const SiteOptions& options) {
   if (options.published_damping) return {kPublishedDamping, DampingForm::kMean};
-  return {DampingFor(statistics.gram.cols(), statistics.tokens), DampingForm::kRoots};
+  return {DampingFor(in_features, tokens), DampingForm::kRoots};
 }
 
 SiteSolution SolveSite(SiteArithmetic& arithmetic, const SiteProblem& problem,

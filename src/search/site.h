@@ -3,6 +3,7 @@
 // targets that are corrected for the error that the inputs bring with them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -81,6 +82,6 @@ struct SiteDamping {
   double damping = 0;
   DampingForm form = DampingForm::kRoots;
 };
-SiteDamping DampingOf(const SiteStatistics& statistics, const SiteOptions& options);
+SiteDamping DampingOf(std::size_t in_features, std::size_t tokens, const SiteOptions& options);
 
 }  // namespace awq::search

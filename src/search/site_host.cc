@@ -40,7 +40,7 @@ quant::QuantizedLinear CopyOf(const quant::QuantizedLinear& from) {
 }
 
 GramFactor Factor(ThreadPool& pool, const SiteStatistics& statistics, const SiteOptions& options) {
-  const SiteDamping damping = DampingOf(statistics, options);
+  const SiteDamping damping = DampingOf(statistics.gram.cols(), statistics.tokens, options);
   return FactorGram(pool, statistics.gram, damping.damping, damping.form);
 }
 

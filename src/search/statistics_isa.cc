@@ -19,16 +19,6 @@ inline std::uint32_t BitsOf(float x) {
 }
 inline std::uint32_t BitsOf(std::uint16_t x) { return static_cast<std::uint32_t>(x) << 16; }
 
-// SplitMix64 of the token's index decides its row and sign. The row must be random too: windows
-// start with huge and nearly equal inputs, and with row = token mod rows those of all windows would
-// meet in one row and might cancel there.
-inline std::uint64_t Hash(std::uint64_t token) {
-  std::uint64_t z = (token + 1) * 0x9e3779b97f4a7c15ULL;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-  return z ^ (z >> 31);
-}
-
 template <class T>
 inline std::uint32_t AddToken(const T* __restrict x, std::size_t columns,
                               double* __restrict abs_sum, float* __restrict max_abs) {
@@ -56,10 +46,8 @@ std::size_t Add(const TokenColumns<T>& tokens, const ColumnSums& sums) {
     const T* x = tokens.x + t * tokens.stride;
     nonfinite += AddToken(x, tokens.columns, sums.abs_sum, sums.max_abs);
     if (sums.sketch == nullptr) continue;
-    const std::uint64_t hash = Hash(tokens.first_token + t);
-    const std::size_t row = (hash & 0xffffffffU) % sums.sketch_rows;
-    AddSigned(x, tokens.columns, static_cast<std::uint32_t>(hash >> 32) & 0x80000000U,
-              sums.sketch + row * sums.sketch_stride);
+    const SketchPlace place = PlaceInSketch(tokens.first_token + t, sums.sketch_rows);
+    AddSigned(x, tokens.columns, place.sign, sums.sketch + place.row * sums.sketch_stride);
   }
   return nonfinite;
 }

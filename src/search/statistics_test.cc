@@ -158,7 +158,7 @@ TEST(Statistics, SketchPreservesLosses) {
 
 // Real models give the first token of every window the same huge input. A sketch that puts token t
 // in row t mod rows adds them all up in one row, where random signs may cancel; see
-// statistics_isa.cc.
+// PlaceInSketch.
 TEST(Statistics, SketchKeepsAHugeTokenThatEveryWindowRepeats) {
   Matrix<float> x(16 * 512, 1024, 0.0F);
   for (std::size_t window = 0; window < 16; ++window) x(window * 512, 3) = 1000;

@@ -1,15 +1,17 @@
 #include "search/gpu/judge.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace awq::search::gpu {
-JudgeRows::JudgeRows(Queue& queue, const PairedRows& from)
-    : inputs(queue.Upload<float>(from.inputs.span())),
-      rows(static_cast<int>(from.rows())),
-      in(static_cast<int>(from.inputs.cols())),
-      paired(from.targets.rows() > 0) {
+
+JudgeRows::JudgeRows(Queue& queue, Buffer inputs_in, Buffer targets_in, int rows_in, int in_in)
+    : inputs(std::move(inputs_in)),
+      targets(std::move(targets_in)),
+      rows(rows_in),
+      in(in_in),
+      paired(!targets.is_empty()) {
   if (!paired) return;
-  targets = queue.Upload<float>(from.targets.span());
   difference = queue.Take<float>(Count(rows, in));
   queue.Do([&] {
     return cuda::Combine(1, Whole(targets, rows, in), -1, Whole(inputs, rows, in),

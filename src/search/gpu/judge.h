@@ -4,14 +4,14 @@
 #include <cstddef>
 
 #include "search/gpu/queue.h"
-#include "search/statistics.h"
 
 namespace awq::search::gpu {
 
-// Rows on the device; `difference` (targets less inputs) is empty where the two are the same.
+// Rows on the device, [rows, in]; targets and `difference` (targets less inputs) are empty where
+// targets are the inputs.
 struct JudgeRows {
   JudgeRows() = default;
-  JudgeRows(Queue& queue, const PairedRows& rows);
+  JudgeRows(Queue& queue, Buffer inputs, Buffer targets, int rows, int in);
 
   Buffer inputs, targets, difference;
   int rows = 0, in = 0;

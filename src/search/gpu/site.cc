@@ -49,22 +49,20 @@ bool CanHold(const quant::Spec& spec, std::size_t in_features) {
 }
 
 DeviceArithmetic::DeviceArithmetic(Queue& queue, const SiteProblem& problem,
-                                   SiteStatistics statistics, const SiteOptions& options)
+                                   DeviceStatistics statistics, const SiteOptions& options)
     : queue_(queue),
       spec_(problem.linears.spec),
       codes_(CodesOf(spec_)),
-      in_(static_cast<int>(statistics.gram.cols())),
+      in_(statistics.in()),
       mean_abs_(std::move(statistics.mean_abs)),
-      held_out_count_(statistics.held_out.rows()),
-      sketch_(queue, SketchRows(statistics)),
-      gram_(queue.Upload<float>(statistics.gram.span())) {
-  AWQ_CHECK(CanHold(spec_, statistics.gram.cols()));
-  if (held_out_count_ > 0) held_out_ = JudgeRows(queue, statistics.held_out);
-  Factor(statistics, options);
-  statistics.gram = {};
-  if (statistics.cross.rows() > 0) cross_ = queue.Upload<float>(statistics.cross.span());
-  if (statistics.projected.rows() > 0)
-    projected_ = queue.Upload<float>(statistics.projected.span());
+      sketch_(std::move(statistics.sketch)),
+      held_out_(std::move(statistics.held_out)),
+      gram_(std::move(statistics.gram)),
+      cross_(std::move(statistics.cross)),
+      projected_(std::move(statistics.projected)) {
+  AWQ_CHECK(CanHold(spec_, mean_abs_.size()));
+  AWQ_CHECK_LT(0, sketch_.rows);
+  Factor(statistics.tokens, options);
   for (const MatrixView<const float>& weights : problem.linears.weights) {
     AWQ_CHECK_EQ(weights.cols, static_cast<std::size_t>(in_));
     AWQ_CHECK_EQ(weights.stride, weights.cols);
@@ -76,20 +74,27 @@ DeviceArithmetic::DeviceArithmetic(Queue& queue, const SiteProblem& problem,
   targets_ = originals_;
   corrected_.resize(originals_.size());
   for (const cuda::DeviceMatrix& weights : originals_) {
-    judges_.emplace_back(queue, held_out_count_ > 0 ? held_out_ : sketch_, weights);
+    judges_.emplace_back(queue, held_out_.rows > 0 ? held_out_ : sketch_, weights);
   }
 }
 
-void DeviceArithmetic::Factor(const SiteStatistics& statistics, const SiteOptions& options) {
-  std::vector<float> diagonal;
-  for (std::size_t i = 0; i < statistics.gram.cols(); ++i)
-    diagonal.push_back(statistics.gram(i, i));
+// As a column of a matrix with rows that are one longer.
+std::vector<float> DeviceArithmetic::DiagonalOf(const Buffer& matrix) const {
+  const Buffer diagonal = queue_.Take<float>(Count(in_, 1));
+  queue_.Do([&] {
+    return cuda::Combine(1, {matrix.data<float>(), in_ + 1, in_, 1}, 0, {},
+                         {diagonal.data<float>(), 1, in_, 1}, queue_.stream());
+  });
+  return queue_.Read(diagonal.data<float>(), Count(in_, 1));
+}
+
+void DeviceArithmetic::Factor(std::size_t tokens, const SiteOptions& options) {
   const int blocks = cuda::FactorBlocks(in_);
   lower_ = queue_.Take<float>(Count(in_, in_));
   inverses_ = queue_.Take<float>(Count(blocks * cuda::kFactorBlock, cuda::kFactorBlock));
   const Buffer panel = queue_.Take<float>(Count(in_, cuda::kFactorBlock));
   const Buffer failed = queue_.Take<int>(1);
-  const SiteDamping damping = DampingOf(statistics, options);
+  const SiteDamping damping = DampingOf(mean_abs_.size(), tokens, options);
   const auto attempt = [&](const GramFactor& factor) {
     order_ = queue_.Upload<std::uint32_t>(factor.order);
     added_ = queue_.Upload<float>(factor.added);
@@ -105,17 +110,13 @@ void DeviceArithmetic::Factor(const SiteStatistics& statistics, const SiteOption
     queue_.Do([&] { return cuda::FactorGram(task, queue_.stream()); });
     return queue_.Read(failed.data<int>(), 1).front() == 0;  // with a fault, too
   };
-  const GramFactor factor = FactorDamped(diagonal, damping.damping, damping.form, attempt);
+  const GramFactor factor = FactorDamped(DiagonalOf(gram_), damping.damping, damping.form, attempt);
   damping_ = factor.damping;
-  // The diagonal of L as a column of a matrix with rows that are one longer.
-  const Buffer pivots = queue_.Take<float>(Count(in_, 1));
-  queue_.Do([&] {
-    return cuda::Combine(1, {lower_.data<float>(), in_ + 1, in_, 1}, 0, {},
-                         {pivots.data<float>(), 1, in_, 1}, queue_.stream());
-  });
-  const std::vector<float> found = queue_.Read(pivots.data<float>(), factor.order.size());
-  variances_.resize(found.size());
-  for (std::size_t k = 0; k < found.size(); ++k) variances_[factor.order[k]] = found[k] * found[k];
+  const std::vector<float> pivots = DiagonalOf(lower_);
+  variances_.resize(pivots.size());
+  for (std::size_t k = 0; k < pivots.size(); ++k) {
+    variances_[factor.order[k]] = pivots[k] * pivots[k];
+  }
 }
 
 // W C (H + diag(added))^-1

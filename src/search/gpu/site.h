@@ -8,6 +8,7 @@
 #include "cuda/rounding.h"
 #include "search/gpu/judge.h"
 #include "search/gpu/queue.h"
+#include "search/gpu/statistics.h"
 #include "search/site.h"
 #include "search/site_arithmetic.h"
 
@@ -19,14 +20,13 @@ bool CanHold(const quant::Spec& spec, std::size_t in_features);
 // Where the queue has a fault, what comes of it is of no use: ask it after SolveSite.
 class DeviceArithmetic final : public SiteArithmetic {
  public:
-  // All must outlive this; the statistics are let go of when they are on the device. Precondition:
-  // CanHold.
-  DeviceArithmetic(Queue& queue, const SiteProblem& problem, SiteStatistics statistics,
+  // What `queue` and `problem` refer to must outlive this. Precondition: CanHold.
+  DeviceArithmetic(Queue& queue, const SiteProblem& problem, DeviceStatistics statistics,
                    const SiteOptions& options);
 
   std::span<const float> mean_abs() const override { return mean_abs_; }
   double damping() const override { return damping_; }
-  std::size_t held_out_rows() const override { return held_out_count_; }
+  std::size_t held_out_rows() const override { return static_cast<std::size_t>(held_out_.rows); }
   double CorrectTarget(std::size_t linear) override;
   void EndCorrection() override { cross_ = {}; }
   void EndRefit() override {}  // the clip search may still want H, and memory is not short
@@ -53,7 +53,8 @@ class DeviceArithmetic final : public SiteArithmetic {
   std::unique_ptr<Codes> MakeCodes(int rows);
   const float* Place(const Scale& scale);
   std::vector<float> Units(const Scale& scale) const;
-  void Factor(const SiteStatistics& statistics, const SiteOptions& options);
+  void Factor(std::size_t tokens, const SiteOptions& options);
+  std::vector<float> DiagonalOf(const Buffer& matrix) const;  // [in, in]
   Buffer Change(std::size_t linear);
   // d H d^T of rows that have their maps.
   void RoundWithFeedback(const cuda::DeviceMatrix& weights, const Scale& scale,
@@ -65,11 +66,10 @@ class DeviceArithmetic final : public SiteArithmetic {
   cuda::CodeSpec codes_;
   int in_;
   std::vector<float> mean_abs_;
-  std::size_t held_out_count_;
   double damping_ = 0;
   std::vector<float> variances_;  // L_kk^2, by channel
   JudgeRows sketch_;
-  JudgeRows held_out_;
+  JudgeRows held_out_;  // no rows: the sketch stands in
   Buffer gram_, cross_, projected_;
   Buffer order_, added_, lower_, inverses_;
   Buffer scale_;  // what placed_ is
