@@ -1,7 +1,8 @@
 // Rounds single layers by every method and says what each leaves of round-to-nearest's error on
 // inputs that it has not seen.
 //
-//   layer_bench FILE [--methods rtn,gptq,awq,awq-plus] [--bits 4,3] [--group-size 128] [--json FILE]
+//   layer_bench FILE [--methods rtn,gptq,awq,awq-plus] [--bits 4,3] [--group-size 128] [--json
+//   FILE]
 //
 // FILE (safetensors) has for some inputs NAME: NAME.calibration and NAME.heldout [tokens, in], and
 // for linears that read them MODULE.weight [out, in].
@@ -78,7 +79,8 @@ Rounded RoundBy(ThreadPool& pool, const std::string& method, const Layer& layer,
     return {search::Round(pool, scaled, spec, &clip), choice.scale};
   }
   const std::uint8_t clipped = layer.clipped ? 1 : 0;
-  const search::SiteProblem problem{.linears = {{&view, 1}, spec}, .clipped = {&clipped, 1}, .tie = {}};
+  const search::SiteProblem problem{
+      .linears = {{&view, 1}, spec}, .clipped = {&clipped, 1}, .tie = {}};
   search::SiteSolution solution =
       search::SolveSite(pool, problem, std::move(statistics),
                         method == "gptq" ? search::kGptqOptions : search::SiteOptions{});
@@ -115,8 +117,7 @@ Status Run(const std::string& path, const std::vector<std::string>& methods,
       for (const std::string& method : methods) {
         const auto start = std::chrono::steady_clock::now();
         const Rounded rounded = RoundBy(pool, method, layer, weights, inputs, spec);
-        const double seconds =
-            SecondsSince(start);
+        const double seconds = SecondsSince(start);
         rows.push_back({{"layer", layer.weight},
                         {"method", method},
                         {"bits", width},
@@ -139,8 +140,9 @@ int main(int argc, char** argv) {
   std::size_t group_size = 128;
   std::string json;
   app.add_option("FILE", file, "Layers and their inputs")->required();
-  app.add_option("--methods", methods)->delimiter(',')->check(
-      CLI::IsMember({"rtn", "gptq", "awq", "awq-plus"}));
+  app.add_option("--methods", methods)
+      ->delimiter(',')
+      ->check(CLI::IsMember({"rtn", "gptq", "awq", "awq-plus"}));
   app.add_option("--bits", bits)->delimiter(',')->check(CLI::Range(2, 8));
   app.add_option("--group-size", group_size);
   app.add_option("--json", json, "Also write the rows there");

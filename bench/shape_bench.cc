@@ -8,30 +8,19 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "bench/shapes.h"
 #include "model/arch.h"
 #include "speed/speed.h"
 #include "transformer/network.h"
 
 namespace awq {
 namespace {
-
-struct NamedShape {
-  const char* name;
-  const char* arch;
-  std::size_t hidden, intermediate, layers, heads, kv_heads, head_dim, vocab;
-};
-
-constexpr NamedShape kShapes[] = {
-    {"llama-2-7b", "llama", 4096, 11008, 32, 32, 32, 128, 32000},
-    {"llama-3.1-8b", "llama", 4096, 14336, 32, 32, 8, 128, 128256},
-    {"tinyllama", "llama", 2048, 5632, 22, 32, 4, 64, 32000},
-    {"tiny", "llama", 128, 256, 2, 4, 2, 32, 256},
-};
 
 struct Options {
   std::string shape = "llama-2-7b";
@@ -64,8 +53,8 @@ class RandomCodes final : public model::PackedSource {
   }
   Status UnpackRows(std::size_t first_row, quant::QuantizedLinear& rows) const override {
     const double deviation = std::sqrt((std::ldexp(1.0, 2 * spec_.bits) - 1) / 12);
-    const float scale =
-        ToFloat(ToF16(static_cast<float>(1 / (std::sqrt(static_cast<double>(inputs_)) * deviation))));
+    const float scale = ToFloat(
+        ToF16(static_cast<float>(1 / (std::sqrt(static_cast<double>(inputs_)) * deviation))));
     const auto mask = static_cast<std::uint8_t>(spec_.max_code());
     for (std::size_t r = 0; r < rows.out_features(); ++r) {
       Random random(seed_, first_row + r);
@@ -95,23 +84,13 @@ class RandomCodes final : public model::PackedSource {
 
 class RandomSource final : public model::WeightSource {
  public:
-  RandomSource(const NamedShape& shape, const Options& options)
-      : spec_{.bits = options.bits, .group_size = options.group_size} {
-    config_.arch = model::FindArch(shape.arch);
-    config_.model_type = shape.arch;
-    config_.hidden_size = shape.hidden;
-    config_.intermediate_size = shape.intermediate;
-    config_.num_hidden_layers = options.layers == 0 ? shape.layers : options.layers;
-    config_.num_attention_heads = shape.heads;
-    config_.num_key_value_heads = shape.kv_heads;
-    config_.head_dim = shape.head_dim;
-    config_.vocab_size = shape.vocab;
-    config_.max_position_embeddings = 1 << 20;
-    config_.sliding_window.assign(config_.num_hidden_layers, 0);
-    table_ = Buffer<BF16>(shape.vocab * shape.hidden);
+  RandomSource(model::ModelConfig config, const Options& options)
+      : config_(std::move(config)),
+        spec_{.bits = options.bits, .group_size = options.group_size},
+        table_(config_.vocab_size * config_.hidden_size),
+        ones_(std::max(config_.hidden_size, config_.head_dim), ToBF16(1.0F)) {
     Random random(1);
     for (BF16& each : table_) each = ToBF16(static_cast<float>(random.Uniform() - 0.5));
-    ones_ = Buffer<BF16>(std::max(shape.hidden, shape.head_dim), ToBF16(1.0F));
   }
 
   const model::ModelConfig& config() const override { return config_; }
@@ -159,17 +138,17 @@ void Show(const char* what, std::size_t tokens, std::size_t batch,
     return;
   }
   const speed::Spread& each = made->tokens_per_second;
-  fmt::print("| {} | {} | {} | {:.1f} [{:.1f}, {:.1f}] | {:.1f} | {:.0f} | {} |\n", what, tokens,
-             batch, each.median, each.least, each.most, made->bytes_per_second / 1e9,
-             100 * made->share_of_reading,
-             made->share_of_product > 0 ? fmt::format("{:.0f}", 100 * made->share_of_product)
-                                        : "-");
+  fmt::print(
+      "| {} | {} | {} | {:.1f} [{:.1f}, {:.1f}] | {:.1f} | {:.0f} | {} |\n", what, tokens, batch,
+      each.median, each.least, each.most, made->bytes_per_second / 1e9,
+      100 * made->share_of_reading,
+      made->share_of_product > 0 ? fmt::format("{:.0f}", 100 * made->share_of_product) : "-");
 }
 
 Status Run(const Options& options) {
-  const auto* const shape = std::ranges::find_if(
-      kShapes, [&](const NamedShape& each) { return each.name == options.shape; });
-  const RandomSource source(*shape, options);
+  AWQ_ASSIGN(model::ModelConfig config,
+             bench::MakeConfig(bench::FindShape(options.shape), options.layers));
+  const RandomSource source(std::move(config), options);
   ThreadPool pool(options.threads);
   transformer::NetworkOptions network_options;
   network_options.positions = options.prompt_tokens + options.new_tokens;
@@ -184,14 +163,16 @@ Status Run(const Options& options) {
   AWQ_ASSIGN(const auto network, transformer::Network::Create(pool, source, network_options));
   speed::SpeedTest test(*network, options.repeats);
   const Result<speed::Speed> prefill = test.Prefill(options.prompt_tokens);
-  fmt::print("{}, {} blocks, {} bits in groups of {}: {} on {}, {} MiB of weights a step, {} MiB "
-             "at the peak in the host's memory\n\n",
-             options.shape, network->config().num_hidden_layers, options.bits, options.group_size,
-             network->arithmetic(), network->device(),
-             (network->BlockWork().weight_bytes + network->HeadWork().weight_bytes) >> 20,
-             ReadMemoryUse().peak_resident_bytes >> 20);
-  fmt::print("| | prompt | batch | tokens/s, median [least, most] | GB/s | of what memory gave, % "
-             "| of a dense product, % |\n|---|---|---|---|---|---|---|\n");
+  fmt::print(
+      "{}, {} blocks, {} bits in groups of {}: {} on {}, {} MiB of weights a step, {} MiB "
+      "at the peak in the host's memory\n\n",
+      options.shape, network->config().num_hidden_layers, options.bits, options.group_size,
+      network->arithmetic(), network->device(),
+      (network->BlockWork().weight_bytes + network->HeadWork().weight_bytes) >> 20,
+      ReadMemoryUse().peak_resident_bytes >> 20);
+  fmt::print(
+      "| | prompt | batch | tokens/s, median [least, most] | GB/s | of what memory gave, % "
+      "| of a dense product, % |\n|---|---|---|---|---|---|---|\n");
   Show("prefill", options.prompt_tokens, 1, prefill);
   for (const std::size_t batch : options.batches) {
     Show("decode", options.prompt_tokens, batch,
@@ -204,9 +185,9 @@ Status Run(const Options& options) {
 int Main(int argc, char** argv) {
   Options options;
   CLI::App app("Speed of models of well-known shapes with random weights");
-  std::vector<std::string> names;
-  for (const NamedShape& each : kShapes) names.emplace_back(each.name);
-  app.add_option("--shape", options.shape)->check(CLI::IsMember(names))->capture_default_str();
+  app.add_option("--shape", options.shape)
+      ->check(CLI::IsMember(bench::ShapeNames()))
+      ->capture_default_str();
   app.add_option("--layers", options.layers, "Fewer blocks than the shape has");
   app.add_option("--bits", options.bits)->check(CLI::Range(2, 8))->capture_default_str();
   app.add_option("--group-size", options.group_size)->capture_default_str();

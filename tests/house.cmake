@@ -18,6 +18,13 @@ foreach(test usage cli chat verify interruption hub hub_hostile)
 endforeach()
 awq_script_test(device cli ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/device_test.py
   $<TARGET_FILE:awq_emulated> $<TARGET_FILE:awq>)
+if(AWQ_BUILD_BENCHMARKS)
+  awq_script_test(bench cross ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/bench_test.py
+    $<TARGET_FILE:shape_bench> $<TARGET_FILE:shape_bench_emulated>
+    $<TARGET_FILE:walk_bench> $<TARGET_FILE:walk_bench_emulated>)
+  awq_script_test(gpu_check cross
+    ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/gpu_check_test.py ${PROJECT_BINARY_DIR})
+endif()
 if(AWQ_SANITIZE)
   return()  # the rest says the same of every build, or takes more memory in it
 endif()

@@ -14,7 +14,7 @@ import cxx_source
 
 FILE_SOFT, FILE_HARD = 400, 600
 FUNCTION_SOFT, FUNCTION_HARD = 60, 100
-FOLDERS = ["src", "include", "testing", "tests", "tools", "fuzz"]
+FOLDERS = ["src", "include", "testing", "tests", "tools", "fuzz", "bench"]
 
 _NOT_A_FUNCTION = re.compile(r"^\s*(?:export\s+|inline\s+)?(?:namespace|class|struct|union|enum"
                              r'|extern\s+"[^"]*"\s*$)\b|^\s*extern\s+" *"\s*$')
