@@ -24,7 +24,9 @@ DeviceStatistics DeviceGathering::FinishThere() {
 SiteSolution DeviceGathering::Solve(const SiteProblem& problem, const SiteOptions& options) {
   DeviceStatistics found = FinishThere();
   if (!CanHold(problem.linears.spec, found.mean_abs.size())) {
-    return SolveSite(pool_, problem, Downloaded(queue_, std::move(found)), options);
+    SiteStatistics here = Downloaded(queue_, std::move(found));
+    if (queue_.fault()) return {};
+    return SolveSite(pool_, problem, std::move(here), options);
   }
   DeviceArithmetic arithmetic(queue_, problem, std::move(found), options);
   return SolveSite(arithmetic, problem, options);
