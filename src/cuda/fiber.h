@@ -1,7 +1,9 @@
 // A stack and what runs on it, for the emulator; sanitizers are told of every switch.
 #pragma once
 
+#if !defined(__x86_64__)
 #include <ucontext.h>
+#endif
 
 #include <cstddef>
 #include <memory>
@@ -24,7 +26,11 @@ class Fiber {
   static void Arrive(Fiber& from);
 
  private:
+#if defined(__x86_64__)
+  void* top_ = nullptr;  // of the stack, with what AwqSwitchStack has put there
+#else
   ucontext_t context_ = {};
+#endif
   std::unique_ptr<unsigned char[]> stack_;
   const void* bottom_ = nullptr;
   std::size_t bytes_ = 0;
