@@ -189,8 +189,7 @@ TEST_P(GpuQuantize, LosesWhatTheCpuLoses) {
   EXPECT_TRUE(ModelDirectory::Open(scratch_.path() / "gpu").ok());
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, GpuQuantize,
-                         ::testing::Values("awq-plus", "awq-plus-polish", "awq", "gptq"));
+INSTANTIATE_TEST_SUITE_P(Methods, GpuQuantize, ::testing::Values("awq-plus-polish", "awq", "gptq"));
 
 std::map<std::string, std::string> FilesOf(const fs::path& directory) {
   std::map<std::string, std::string> files;
@@ -217,12 +216,12 @@ TEST_F(GpuQuantizing, ContinuesWhatWasInterrupted) {
   const awq::testing::TemporaryDirectory scratch;
   const fs::path output = scratch.path() / "out";
   Interrupt interrupt;
-  EXPECT_THROW((void)QuantizeFixture("llama_gqa_tied", output, "awq-plus", 0, &interrupt),
+  EXPECT_THROW((void)QuantizeFixture("llama_gqa_tied", output, "gptq", 0, &interrupt),
                std::runtime_error);
-  const auto continued = QuantizeFixture("llama_gqa_tied", output, "awq-plus", 0);
+  const auto continued = QuantizeFixture("llama_gqa_tied", output, "gptq", 0);
   ASSERT_TRUE(continued.ok()) << continued.error().message;
   EXPECT_EQ(continued->resumed_blocks, 1U);
-  ASSERT_TRUE(QuantizeFixture("llama_gqa_tied", scratch.path() / "once", "awq-plus", 0).ok());
+  ASSERT_TRUE(QuantizeFixture("llama_gqa_tied", scratch.path() / "once", "gptq", 0).ok());
   EXPECT_EQ(FilesOf(output), FilesOf(scratch.path() / "once"));
 }
 
@@ -230,11 +229,11 @@ TEST_F(GpuQuantizing, SaysWhatIsMissing) {
   const awq::testing::TemporaryDirectory scratch;
   const auto message = [&](const cuda::EmulatedMachine& machine) {
     cuda::SetEmulatedMachine(machine);
-    const auto report = QuantizeFixture("llama_gqa_tied", scratch.path() / "out", "awq-plus", 0);
+    const auto report = QuantizeFixture("llama_gqa_tied", scratch.path() / "out", "gptq", 0);
     EXPECT_FALSE(fs::exists(scratch.path() / "out"));
     return report.ok() ? "done" : report.error().message;
   };
-  const auto done = QuantizeFixture("llama_gqa_tied", scratch.path() / "done", "awq-plus", 0);
+  const auto done = QuantizeFixture("llama_gqa_tied", scratch.path() / "done", "gptq", 0);
   ASSERT_TRUE(done.ok()) << done.error().message;
   // Full at once, when something is first multiplied, and while a site is solved.
   const std::size_t used = cuda::CountEmulatedUse().bytes;
