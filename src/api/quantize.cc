@@ -123,14 +123,13 @@ Status ChooseDevice(const checkpoint::StoredModel& model, const pipeline::RunSiz
   AWQ_ASSIGN(run.gpu, api::GpuOfWalk(runtime, "quantizing", [&] {
                return pipeline::EstimateGpuMemory(model.config(), *run.method, size);
              }));
-  run.precision = run.gpu ? math::Precision::kBF16 : api::ResolvePrecision(runtime.precision);
-  if (!run.gpu) return {};
-  if (!run.method->calibrates()) {
+  if (run.gpu && !run.method->calibrates()) {
     run.gpu.reset();
     api::Note(runtime,
               fmt::format("{} asks for nothing that a GPU could do: on the CPU", run.method->name));
-    return {};
   }
+  run.precision = run.gpu ? math::Precision::kBF16 : api::ResolvePrecision(runtime.precision);
+  if (!run.gpu) return {};
   api::Note(runtime, fmt::format("GPU memory: about {}", MiB(pipeline::EstimateGpuMemory(
                                                              model.config(), *run.method, size))));
   return {};
@@ -139,15 +138,19 @@ Status ChooseDevice(const checkpoint::StoredModel& model, const pipeline::RunSiz
 // Says what will be allocated at the most, before any of it is; returns it.
 std::size_t AnnounceMemory(const checkpoint::StoredModel& model, const pipeline::Method& method,
                            const api::PreparedCalibration& calibration,
-                           const pipeline::RunSize& size, const Runtime& runtime) {
+                           const pipeline::RunSize& size, bool on_gpu, const Runtime& runtime) {
   pipeline::MemoryBound bound = pipeline::BoundMemory(model.config(), method, size);
   bound.weights_bytes += model.converted_bytes();
   std::size_t total = bound.total();
   std::string line = fmt::format(
       "memory: at most {} allocated (statistics {}, copies of weights {}, activations {}, program "
-      "{}); disk: {} for hidden states in {}",
+      "{})",
       MiB(total), MiB(bound.gram_bytes), MiB(bound.weights_bytes), MiB(bound.activation_bytes),
-      MiB(bound.base_bytes), MiB(bound.disk_bytes), io::ScratchDirectory().string());
+      MiB(bound.base_bytes));
+  if (!on_gpu) {
+    line += fmt::format("; disk: {} for hidden states in {}", MiB(bound.disk_bytes),
+                        io::ScratchDirectory().string());
+  }
   if (calibration.from_model()) {
     const std::size_t self = api::SelfCalibrationBound(model, calibration, size.threads);
     line += fmt::format("; {} while the model writes its calibration text", MiB(self));
@@ -231,7 +234,8 @@ Result<QuantizeSummary> Quantize(const QuantizeOptions& options, const Runtime& 
     AWQ_TRY(ChooseDevice(*model, size, runtime, run));
     if (calibration) {
       size.precision = run.precision;
-      run.memory_bound_bytes = AnnounceMemory(*model, *run.method, *calibration, size, runtime);
+      run.memory_bound_bytes =
+          AnnounceMemory(*model, *run.method, *calibration, size, run.gpu.has_value(), runtime);
       if (calibration->from_model()) AWQ_TRY(pipeline::CheckModel(pool, *model));
       AWQ_ASSIGN(tokens, api::Calibrate(pool, *model, *calibration));
       run.calibration_source = tokens.source;
