@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cuda/emulated_device.h"
+#include "search/gpu/gathering.h"
 #include "search/gpu/site.h"
 #include "search/gpu/statistics.h"
 #include "search/site.h"
@@ -201,7 +202,8 @@ TEST_F(OnGpu, LeadsToTheSameSite) {
   problem.linears = {linears, {4, 32, false}};
   problem.clipped = clipped;
   const SiteSolution want = SolveSite(pool_, problem, inputs.OnHost(pool_).Finish());
-  gpu::DeviceArithmetic arithmetic(queue_, problem, inputs.OnDevice(queue_).Finish(), {});
+  gpu::DeviceStatistics statistics = inputs.OnDevice(queue_).Finish();
+  gpu::DeviceArithmetic arithmetic(queue_, problem.linears, statistics);
   const SiteSolution found = SolveSite(arithmetic, problem, {});
   ASSERT_EQ(queue_.fault().message, "");
   EXPECT_EQ(found.exponents, want.exponents);
@@ -210,6 +212,28 @@ TEST_F(OnGpu, LeadsToTheSameSite) {
   EXPECT_NEAR(found.linears[0].correction, want.linears[0].correction, 1e-3);
   const double error = want.linears[0].quality.held_out.chosen;
   EXPECT_NEAR(found.linears[0].quality.held_out.chosen, error, 0.02 * error);
+}
+
+// What the kernels do not hold is solved on the CPU, and what comes after it too.
+TEST_F(OnGpu, HandsOverWhatItsKernelsDoNotHold) {
+  const Inputs inputs({24, {30}, false});
+  const gpu::Buffer rows = queue_.Upload<BF16>(inputs.x.span());
+  gpu::DeviceGathering gathering(pool_, queue_, 24, false);
+  gathering.Add({rows.data<void>(), nullptr, 30}, 30, 30, 1);
+  const SiteStatistics want = inputs.OnHost(pool_).Finish();
+  const Matrix<float> weights = NormalMatrix(10, 24, 10);
+  const MatrixView<const float> view = weights;
+  const std::vector<Scale> identity = {Scale(24, 1.0F)};
+  for (const std::size_t group_size : {8U, 6U, 8U}) {
+    const ScaledLinears linears{{&view, 1}, {4, group_size, false}};
+    const auto arithmetic = gathering.Arithmetic(linears);
+    const double loss = ExactScaleLosses(pool_, linears, identity, want.gram).front();
+    EXPECT_NEAR(arithmetic->ExactLosses(identity).front(), loss, 1e-3 * loss);
+    EXPECT_EQ(std::vector(arithmetic->mean_abs().begin(), arithmetic->mean_abs().end()),
+              want.mean_abs);
+  }
+  EXPECT_FALSE(gpu::CanHold({4, 6, false}, 24));
+  EXPECT_EQ(queue_.fault().message, "");
 }
 
 TEST_F(OnGpu, StatisticsComeBackAsTheyWent) {

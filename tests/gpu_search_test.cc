@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cuda/emulated_device.h"
+#include "quant/group.h"
 #include "search/gpu/site.h"
 #include "search/site.h"
 #include "search/site_host.h"
@@ -88,9 +89,30 @@ struct Site {
 
 SiteSolution OnGpu(gpu::Queue& queue, ThreadPool& pool, const Site& site) {
   EXPECT_TRUE(gpu::CanHold(site.shape_.spec, site.shape_.in));
-  gpu::DeviceArithmetic arithmetic(
-      queue, site.problem_, gpu::Uploaded(queue, site.Statistics(pool)), site.shape_.options);
+  gpu::DeviceStatistics statistics = gpu::Uploaded(queue, site.Statistics(pool));
+  gpu::DeviceArithmetic arithmetic(queue, site.problem_.linears, statistics);
   return SolveSite(arithmetic, site.problem_, site.shape_.options);
+}
+
+// Sums of `in` products of sums of `in` products, on either side: each within (2 in + 2) u of
+// sum_ij |d_i H_ij d_j|, which is at most (sum_i |d_i| sqrt(H_ii))^2.
+double ExactLossError(const Site& site, const SiteStatistics& statistics, const Scale& scale) {
+  const std::size_t in = site.shape_.in;
+  const quant::GroupQuantizer quantizer(site.shape_.spec);
+  std::vector<float> residual(in);
+  double sizes = 0;
+  for (const MatrixView<const float>& weights : site.views_) {
+    for (std::size_t r = 0; r < weights.rows; ++r) {
+      quantizer.ScaledResidual(weights.row(r), scale.data(), in, residual.data());
+      double size = 0;
+      for (std::size_t i = 0; i < in; ++i) {
+        size += std::abs(static_cast<double>(residual[i])) *
+                std::sqrt(static_cast<double>(statistics.gram(i, i)));
+      }
+      sizes += size * size;
+    }
+  }
+  return 2 * static_cast<double>(2 * in + 2) * 0x1p-24 * sizes;
 }
 
 std::vector<Shape> Shapes() {
@@ -157,9 +179,11 @@ TEST(GpuArithmetic, IsTheCpus) {
   cuda::Lane lane;
   lane.Open(0);
   gpu::Queue queue(lane);
-  HostArithmetic host(pool, site.problem_, site.Statistics(pool), shape.options);
-  gpu::DeviceArithmetic device(queue, site.problem_, gpu::Uploaded(queue, site.Statistics(pool)),
-                               shape.options);
+  SiteStatistics here = site.Statistics(pool);
+  gpu::DeviceStatistics there = gpu::Uploaded(queue, site.Statistics(pool));
+  HostArithmetic host(pool, site.problem_.linears, here);
+  gpu::DeviceArithmetic device(queue, site.problem_.linears, there);
+  EXPECT_EQ(device.Factor(shape.options), host.Factor(shape.options));
   Scale scale(shape.in);
   for (std::size_t i = 0; i < scale.size(); ++i) scale[i] = 0.5F + static_cast<float>(i % 7) / 4;
   for (const bool clip : {false, true}) {
@@ -179,6 +203,11 @@ TEST(GpuArithmetic, IsTheCpus) {
   const std::vector<double> want = host.EstimateLosses(candidates);
   const std::vector<double> found = device.EstimateLosses(candidates);
   for (std::size_t k = 0; k < 2; ++k) EXPECT_NEAR(found[k], want[k], 0x1p-8 * want[k]);
+  const std::vector<double> exact = host.ExactLosses(candidates);
+  const std::vector<double> found_exact = device.ExactLosses(candidates);
+  for (std::size_t k = 0; k < 2; ++k) {
+    EXPECT_NEAR(found_exact[k], exact[k], ExactLossError(site, here, candidates[k]));
+  }
   for (const std::size_t step : {1U, 3U}) {
     const double loss = host.FeedbackLoss(0, step, scale);
     EXPECT_NEAR(device.FeedbackLoss(0, step, scale), loss, 1e-3 * loss);

@@ -200,11 +200,11 @@ Matrix<float> FoldedWeight(ThreadPool& pool, const model::Linear& linear, Role r
         linear.weight.dtype, {1, in}, linear.weight.bytes.subspan(r * row_bytes, row_bytes)};
     float* row = folded.row(r);
     math::Convert(stored, std::span<float>(row, in));
-    if (!columns.empty()) {
-      for (std::size_t c = 0; c < in; ++c) row[c] *= columns[c];
-    }
     if (!rows.empty()) {
       for (std::size_t c = 0; c < in; ++c) row[c] /= rows[r];
+    }
+    if (!columns.empty()) {
+      for (std::size_t c = 0; c < in; ++c) row[c] *= columns[c];
     }
   });
   return folded;

@@ -81,29 +81,45 @@ std::size_t ForwardBytes(const model::ModelConfig& config, const RunSize& run,
                       config.hidden_size * sizeof(float) + 2 * config.kv_width() * element);
 }
 
+// The same on a GPU: with targets the cross matrix, and of rows inputs, targets and their
+// difference; and what adds tokens in flight to it.
+std::size_t GpuStatisticsBytes(const SiteSize& size, std::size_t streams) {
+  const std::size_t rows = (search::kSketchRows + kHeldOutRows) * (streams > 1 ? 3 : 1);
+  const std::size_t difference = streams > 1 ? kTokensInFlight * size.in * 2 : 0;
+  return (streams * size.in * size.in + rows * size.in) * sizeof(float) + difference;
+}
+
+// The factor; weights, corrected ones and what rounding holds of them, as floats; codes; a refit's
+// systems; and outputs of the judging rows.
+std::size_t GpuSolvingBytes(const SiteSize& size, std::size_t streams, std::size_t group_size) {
+  constexpr std::size_t kRefittedRows = 2048;  // at a time, each with a system of its groups
+  const std::size_t groups = group_size == 0 ? 1 : size.in / group_size;
+  const std::size_t outputs = size.elements / size.in * kHeldOutRows * streams;
+  return (size.in * size.in + kRefittedRows * groups * groups + outputs) * sizeof(float) +
+         size.elements * (5 * sizeof(float) + 5) + 5 * size.groups * kGroupBytes;
+}
+
 }  // namespace
 
 std::size_t ProgramBytes(std::size_t threads) { return kBaseBytes + threads * kPerThreadBytes; }
 
 std::size_t EstimateGpuMemory(const model::ModelConfig& config, const Method& method,
                               const RunSize& run) {
-  constexpr std::size_t kRefittedRows = 2048;  // at a time, each with a system of its groups
   const std::size_t streams = method.carries_targets() ? 2 : 1;
   const std::size_t kept = streams + (method.polish.epochs > 0 ? 1 : 0);
   const std::size_t states = kept * run.sequences * run.sequence_tokens * config.hidden_size;
   std::size_t elements = 0;
+  std::size_t all_statistics = 0;
   std::size_t most = 0;
   for (const model::SiteRow& site : config.arch->sites) {
     const SiteSize size = SizeOf(config, site, run.group_size);
+    const std::size_t statistics = GpuStatisticsBytes(size, streams);
     elements += size.elements;
-    const std::size_t groups = run.group_size == 0 ? 1 : size.in / run.group_size;
-    // The factor; weights, corrected ones and what rounding holds of them, as floats; codes.
-    const std::size_t solving =
-        (size.in * size.in + kRefittedRows * groups * groups) * sizeof(float) +
-        size.elements * (5 * sizeof(float) + 5) + 5 * size.groups * kGroupBytes;
-    const std::size_t cross = method.carries_targets() ? size.in * size.in * sizeof(float) : 0;
-    most = std::max(most, StatisticsBytes(size, method) + cross + solving);
+    all_statistics += statistics;
+    most = std::max(most, statistics + GpuSolvingBytes(size, streams, run.group_size));
   }
+  // The published search wants the statistics of all sites at once.
+  if (method.inputs == Inputs::kOriginal) most += all_statistics;
   return kGpuBaseBytes + states * sizeof(float) + 2 * 2 * elements +
          2 * ForwardBytes(config, run, streams) + most;
 }

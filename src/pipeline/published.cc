@@ -3,13 +3,17 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <memory>
 #include <numeric>
+#include <optional>
 #include <random>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "quant/group.h"
 #include "search/awq.h"
+#include "search/site.h"
 
 namespace awq::pipeline {
 namespace {
@@ -48,15 +52,18 @@ Result<FoldPlan> SearchScales(ThreadPool& pool, const model::ModelConfig& config
   FoldPlan fold;
   for (const model::SiteRow& site : config.arch->sites) {
     const auto start = Clock::now();
-    const search::SiteStatistics& inputs = statistics.at(site.readers.front());
     SiteReport report;
     report.name = std::string(site.name);
     report.obstacle = FoldObstacle(config, site);
     AWQ_ASSIGN(const SiteWeights loaded, LoadSite(pool, weights, plan, site));
     if (loaded.views.empty()) report.obstacle = "none of its linears is quantized";
     if (report.obstacle.empty()) {
-      const search::ScaleChoice choice =
-          search::SearchScale(pool, loaded.views, inputs, loaded.spec);
+      const auto arithmetic =
+          statistics.at(site.readers.front())->Arithmetic({loaded.views, loaded.spec});
+      const search::ScaleChoice choice = search::SearchScale(
+          [&](std::span<const search::Scale> scales) { return arithmetic->EstimateLosses(scales); },
+          [&](std::span<const search::Scale> scales) { return arithmetic->ExactLosses(scales); },
+          arithmetic->mean_abs(), loaded.views);
       report.exponents.activation = choice.alpha;
       fold.Add(site, choice.scale);
     }
@@ -79,7 +86,7 @@ std::vector<float> ColumnPower(MatrixView<const float> weights) {
 
 // The channels that stay in 16 bits, in rising order.
 std::vector<std::uint32_t> SalientChannels(Salience salience, MatrixView<const float> weights,
-                                           const search::SiteStatistics* statistics) {
+                                           std::span<const float> mean_abs) {
   std::vector<std::uint32_t> channels(weights.cols);
   std::iota(channels.begin(), channels.end(), 0U);
   const auto count =
@@ -90,8 +97,8 @@ std::vector<std::uint32_t> SalientChannels(Salience salience, MatrixView<const f
       std::swap(channels[i], channels[i + random() % (weights.cols - i)]);
     }
   } else {
-    const std::vector<float> size =
-        salience == Salience::kWeight ? ColumnPower(weights) : statistics->mean_abs;
+    std::vector<float> size(mean_abs.begin(), mean_abs.end());
+    if (salience == Salience::kWeight) size = ColumnPower(weights);
     std::ranges::stable_sort(channels, [&](auto a, auto b) { return size[a] > size[b]; });
   }
   channels.resize(count);
@@ -100,8 +107,8 @@ std::vector<std::uint32_t> SalientChannels(Salience salience, MatrixView<const f
 }
 
 void KeepSalient(Salience salience, MatrixView<const float> weights,
-                 const search::SiteStatistics* statistics, StoredLinear& stored) {
-  stored.kept = SalientChannels(salience, weights, statistics);
+                 std::span<const float> mean_abs, StoredLinear& stored) {
+  stored.kept = SalientChannels(salience, weights, mean_abs);
   stored.kept_weights = Matrix<F16>(weights.rows, stored.kept.size());
   for (std::size_t r = 0; r < weights.rows; ++r) {
     for (std::size_t i = 0; i < stored.kept.size(); ++i) {
@@ -117,25 +124,27 @@ class Rounder {
           const FoldPlan& fold)
       : pool_(pool), method_(method), weights_(weights), fold_(fold) {}
 
-  Result<StoredLinear> Round(Role role, const PlannedLinear& planned,
-                             const search::SiteStatistics* statistics, LinearReport& report) {
+  // inputs: what the linear reads, null for methods without calibration.
+  Result<StoredLinear> Round(Role role, const PlannedLinear& planned, search::SiteGathering* inputs,
+                             LinearReport& report) {
     const auto start = Clock::now();
     const model::Linear& linear = weights_.linear(role);
-    Matrix<float> folded = FoldedWeight(pool_, linear, role, fold_);
-    AWQ_TRY(quant::CheckWeights(pool_, folded, planned.spec, linear.name));
+    AWQ_ASSIGN(const Matrix<float> weights, Load(role, planned.spec));
+    const MatrixView<const float> view = weights;
     StoredLinear stored;
     report.rounding = "rtn";
-    if (method_.published_search && IsClipped(role)) {
-      const search::Clip clip =
-          search::SearchClip(pool_, folded, statistics->gram, planned.spec, fold_.columns_of(role));
-      stored.quantized = search::Round(pool_, folded, planned.spec, &clip);
-      report.rounding = "awq";
+    std::unique_ptr<search::SiteArithmetic> arithmetic;
+    if (inputs != nullptr) arithmetic = inputs->Arithmetic({{&view, 1}, planned.spec});
+    if (arithmetic == nullptr || method_.keeps != Salience::kNone) {
+      stored.quantized = search::Round(pool_, weights, planned.spec);
     } else {
-      stored.quantized = search::Round(pool_, folded, planned.spec);
+      const bool clip = method_.published_search && IsClipped(role);
+      if (clip) report.rounding = "awq";
+      stored.quantized = RoundOn(*arithmetic, ScaleOf(role, weights.cols()), clip, report.quality);
     }
-    if (method_.keeps != Salience::kNone) KeepSalient(method_.keeps, folded, statistics, stored);
-    if (statistics != nullptr && method_.keeps == Salience::kNone) {
-      report.quality = Quality(role, std::move(folded), *stored.quantized, *statistics);
+    if (method_.keeps != Salience::kNone) {
+      KeepSalient(method_.keeps, weights,
+                  arithmetic ? arithmetic->mean_abs() : std::span<const float>(), stored);
     }
     report.name = linear.name;
     report.bits = planned.spec.bits;
@@ -145,16 +154,33 @@ class Rounder {
   }
 
  private:
-  // Against the weights with only their rows folded: what reads this linear takes the rest.
-  search::LinearQuality Quality(Role role, Matrix<float> weights,
-                                const quant::QuantizedLinear& chosen,
-                                const search::SiteStatistics& statistics) {
-    std::vector<float> scale = fold_.columns_of(role);
-    if (scale.empty()) scale.assign(weights.cols(), 1.0F);
-    pool_.ParallelFor(weights.rows(), [&](std::size_t r, std::size_t) {
-      for (std::size_t c = 0; c < weights.cols(); ++c) weights(r, c) /= scale[c];
-    });
-    return search::MeasureQuality(pool_, weights, chosen, scale, statistics);
+  search::Scale ScaleOf(Role role, std::size_t in_features) const {
+    const std::vector<float>& columns = fold_.columns_of(role);
+    return columns.empty() ? search::Scale(in_features, 1.0F) : columns;
+  }
+
+  // With only its rows folded: what reads this linear takes that, its own inputs the rest.
+  Result<Matrix<float>> Load(Role role, const quant::Spec& spec) const {
+    const model::Linear& linear = weights_.linear(role);
+    FoldPlan rows;
+    rows.rows[static_cast<std::size_t>(role)] = fold_.rows_of(role);
+    Matrix<float> weights = FoldedWeight(pool_, linear, role, rows);
+    const Matrix<float> scaled =
+        search::ScaledWeights(pool_, weights, ScaleOf(role, weights.cols()));
+    AWQ_TRY(quant::CheckWeights(pool_, scaled, spec, linear.name));
+    return weights;
+  }
+
+  static quant::QuantizedLinear RoundOn(search::SiteArithmetic& arithmetic,
+                                        const search::Scale& scale, bool clip,
+                                        std::optional<search::LinearQuality>& quality) {
+    const search::Scale identity(scale.size(), 1.0F);
+    const auto rtn = arithmetic.RoundToNearest(0, identity, false);
+    auto chosen = arithmetic.RoundToNearest(0, scale, clip);
+    quality = search::MeasureQuality(
+        arithmetic, 0, {rtn.get(), &identity}, {chosen.get(), &scale},
+        {arithmetic.Error(0, *rtn, identity), arithmetic.Error(0, *chosen, scale)});
+    return arithmetic.Take(std::move(chosen));
   }
 
   ThreadPool& pool_;
@@ -177,8 +203,8 @@ Result<PublishedBlock> QuantizePublished(ThreadPool& pool, const model::ModelCon
   }
   Rounder rounder(pool, method, weights, block.fold);
   for (const model::SiteRow& site : config.arch->sites) {
-    const search::SiteStatistics* inputs =
-        method.calibrates() ? &statistics.at(site.readers.front()) : nullptr;
+    search::SiteGathering* const inputs =
+        method.calibrates() ? statistics.at(site.readers.front()).get() : nullptr;
     for (Role reader : site.readers) {
       const PlannedLinear& planned = plan.linear(reader);
       const model::Linear& linear = weights.linear(reader);

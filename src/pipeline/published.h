@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <map>
+#include <memory>
 
 #include "base/threads.h"
 #include "model/weights.h"
@@ -14,12 +15,12 @@
 #include "pipeline/plan.h"
 #include "pipeline/report.h"
 #include "pipeline/stored_block.h"
-#include "search/statistics.h"
+#include "search/gathering.h"
 
 namespace awq::pipeline {
 
 // By the site's first reader. Empty for methods without calibration.
-using BlockStatistics = std::map<model::Role, search::SiteStatistics>;
+using BlockStatistics = std::map<model::Role, std::unique_ptr<search::SiteGathering>>;
 
 // What the paper's code leaves unclipped is q and k: their product, not each alone, is what
 // matters.

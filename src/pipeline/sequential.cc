@@ -128,7 +128,8 @@ Result<SequentialBlock::Solved> SequentialBlock::SolveLinears(const model::SiteR
     problem.tie = *tie;
     problem.allows = [&](const search::Scale& scale) { return Divided(site, *tie, scale).ok(); };
   }
-  solved.solution = gathered.Solve(problem, method_.site);
+  const auto arithmetic = gathered.Arithmetic(problem.linears);
+  solved.solution = search::SolveSite(*arithmetic, problem, method_.site);
   AWQ_TRY(compute_.Wait());
   return solved;
 }

@@ -248,8 +248,7 @@ Status Walk::SolveSite(const model::SiteRow& site, Gathering gathering, Sequenti
   if (gathering.original) {
     const Timer timer(compute_, statistics_seconds_);
     AWQ_TRY(calib::CheckFinite(gathering.original->CountNonfinite(), block_name()));
-    original.emplace(site.readers.front(), gathering.original->Finish());
-    AWQ_TRY(compute_.Wait());
+    original.emplace(site.readers.front(), std::move(gathering.original));
   }
   if (Any(IsSequential)) sequences_->ReleaseScratch();
   for (std::size_t v = 0; v < variants_.size(); ++v) {
@@ -285,6 +284,7 @@ Status Walk::Finish(const model::BlockWeights& weights, SequentialBlocks& blocks
       AWQ_ASSIGN(PublishedBlock published,
                  QuantizePublished(pool_, config_, variant.plan, *variant.method, layer_, weights,
                                    original, variant.report));
+      AWQ_TRY(compute_.Wait());
       fold = std::move(published.fold);
       variant.block = std::move(published.stored);
     }

@@ -35,10 +35,32 @@ std::vector<Scale> PublishedGrid(std::span<const float> mean_abs,
 ScaleChoice SearchScale(ThreadPool& pool, std::span<const MatrixView<const float>> weights,
                         const SiteStatistics& statistics, const quant::Spec& spec,
                         const SearchOptions& options) {
-  std::vector<Scale> candidates = PublishedGrid(statistics.mean_abs, weights);
-  const ScaleSelection selection = SelectScale(
-      pool, {weights, spec}, candidates, statistics,
-      {.always = 0, .finalists = options.finalists, .exact_below = options.exact_below});
+  const ScaledLinears linears{weights, spec};
+  for (const MatrixView<const float>& each : weights) {
+    AWQ_CHECK_EQ(each.cols, statistics.gram.cols());
+    AWQ_CHECK_EQ(each.cols % spec.group_size, std::size_t{0});
+  }
+  ScaleLosses estimate;
+  if (statistics.sketch.rows() > 0) {
+    estimate = [&](std::span<const Scale> scales) {
+      return SketchScaleLosses(pool, linears, scales, statistics.sketch);
+    };
+  }
+  const auto exact = [&](std::span<const Scale> scales) {
+    return ExactScaleLosses(pool, linears, scales, statistics.gram);
+  };
+  return SearchScale(estimate, exact, statistics.mean_abs, weights, options);
+}
+
+ScaleChoice SearchScale(const ScaleLosses& estimate, const ScaleLosses& exact,
+                        std::span<const float> mean_abs,
+                        std::span<const MatrixView<const float>> weights,
+                        const SearchOptions& options) {
+  std::vector<Scale> candidates = PublishedGrid(mean_abs, weights);
+  const bool screened = mean_abs.size() >= options.exact_below;
+  const ScaleSelection selection =
+      SelectScale(screened ? estimate : ScaleLosses(), exact, candidates,
+                  {.always = 0, .finalists = options.finalists});
   return {.scale = std::move(candidates[selection.best]),
           .alpha = AlphaOf(selection.best),
           .loss = selection.losses[selection.best],

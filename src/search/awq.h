@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
@@ -27,7 +26,7 @@ struct ScaleChoice {
 };
 
 struct SearchOptions {
-  // This many of the candidates that are best on the sketch are evaluated exactly, and alpha 0; a
+  // This many of the candidates that have the least estimates are evaluated exactly, and alpha 0; a
   // site narrower than `exact_below` evaluates all exactly.
   std::size_t finalists = 2;
   std::size_t exact_below = kSketchFrom;
@@ -37,13 +36,17 @@ struct SearchOptions {
 ScaleChoice SearchScale(ThreadPool& pool, std::span<const MatrixView<const float>> weights,
                         const SiteStatistics& statistics, const quant::Spec& spec,
                         const SearchOptions& options = {});
+// The same by whatever knows the losses; without `estimate` all are exact.
+ScaleChoice SearchScale(const ScaleLosses& estimate, const ScaleLosses& exact,
+                        std::span<const float> mean_abs,
+                        std::span<const MatrixView<const float>> weights,
+                        const SearchOptions& options = {});
 
 // The same chosen on the sketch alone, which the statistics must have: losses are estimates.
 ScaleChoice EstimateScale(ThreadPool& pool, std::span<const MatrixView<const float>> weights,
                           const SiteStatistics& statistics, const quant::Spec& spec);
 
-// The same by whatever estimates the losses of candidates.
-using ScaleLosses = std::function<std::vector<double>(std::span<const Scale> candidates)>;
+// The same by whatever estimates the losses.
 ScaleChoice EstimateScale(const ScaleLosses& estimate, std::span<const float> mean_abs,
                           std::span<const MatrixView<const float>> weights);
 

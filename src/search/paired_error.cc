@@ -7,7 +7,6 @@
 #include "base/for_rows.h"
 #include "math/matmul.h"
 #include "math/vector.h"
-#include "search/awq.h"
 
 namespace awq::search {
 namespace {
@@ -101,25 +100,6 @@ PairedRows SketchRows(const SiteStatistics& statistics) {
   };
   // A sketch's squares sum to means over the tokens, rows' to sums over themselves.
   return {copy(statistics.sketch), copy(statistics.target_sketch)};
-}
-
-LinearQuality MeasureQuality(ThreadPool& pool, MatrixView<const float> weights,
-                             const quant::QuantizedLinear& chosen, std::span<const float> scale,
-                             const SiteStatistics& statistics) {
-  const quant::QuantizedLinear rtn = Round(pool, weights, chosen.spec);
-  const std::vector<float> identity(weights.cols, 1.0F);
-  LinearQuality quality;
-  const auto measure = [&](const PairedRows& rows, double count, ErrorPair& errors) {
-    const PairedError error(pool, weights, rows);
-    errors = {error.Of(rtn, identity) / count, error.Of(chosen, scale) / count};
-    quality.energy = error.energy() / count;
-  };
-  measure(SketchRows(statistics), 1, quality.calibration);
-  quality.held_out = quality.calibration;
-  if (statistics.held_out.rows() > 0) {
-    measure(statistics.held_out, static_cast<double>(statistics.held_out.rows()), quality.held_out);
-  }
-  return quality;
 }
 
 }  // namespace awq::search

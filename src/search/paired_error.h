@@ -40,10 +40,6 @@ struct LinearQuality {
   ErrorPair held_out;     // without held-out tokens, the same
   double energy = 0;      // mean of || W y ||^2 over the held-out tokens
 };
-// `chosen` is of W diag(s).
-LinearQuality MeasureQuality(ThreadPool& pool, MatrixView<const float> weights,
-                             const quant::QuantizedLinear& chosen, std::span<const float> scale,
-                             const SiteStatistics& statistics);
 
 // The sketch as the rows of inputs that it stands for.
 PairedRows SketchRows(const SiteStatistics& statistics);

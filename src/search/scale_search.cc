@@ -133,6 +133,16 @@ double ExactScaleLoss(ThreadPool& pool, const ScaledLinears& linears, std::span<
   return loss;
 }
 
+std::vector<double> ExactScaleLosses(ThreadPool& pool, const ScaledLinears& linears,
+                                     std::span<const Scale> candidates,
+                                     MatrixView<const float> gram) {
+  std::vector<double> losses;
+  for (const Scale& scale : candidates) {
+    losses.push_back(ExactScaleLoss(pool, linears, scale, gram));
+  }
+  return losses;
+}
+
 std::vector<double> SketchScaleLosses(ThreadPool& pool, const ScaledLinears& linears,
                                       std::span<const Scale> candidates,
                                       MatrixView<const float> sketch) {
@@ -144,19 +154,12 @@ std::vector<double> SketchScaleLosses(ThreadPool& pool, const ScaledLinears& lin
   return SketchLosses<BF16>(pool, linears, candidates, rounded);
 }
 
-ScaleSelection SelectScale(ThreadPool& pool, const ScaledLinears& linears,
-                           std::span<const Scale> candidates, const SiteStatistics& statistics,
-                           const ScreeningOptions& options) {
-  for (const MatrixView<const float>& weights : linears.weights) {
-    AWQ_CHECK_EQ(weights.cols, statistics.gram.cols());
-    AWQ_CHECK_EQ(weights.cols % linears.spec.group_size, std::size_t{0});
-  }
+ScaleSelection SelectScale(const ScaleLosses& estimate, const ScaleLosses& exact,
+                           std::span<const Scale> candidates, const ScreeningOptions& options) {
   std::vector<std::size_t> order(candidates.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  const bool screened =
-      statistics.sketch.rows() > 0 && statistics.gram.cols() >= options.exact_below;
-  if (screened) {
-    std::vector<double> estimates = SketchScaleLosses(pool, linears, candidates, statistics.sketch);
+  if (estimate) {
+    std::vector<double> estimates = estimate(candidates);
     for (double& loss : estimates) {
       if (std::isnan(loss)) loss = std::numeric_limits<double>::infinity();
     }
@@ -167,16 +170,19 @@ ScaleSelection SelectScale(ThreadPool& pool, const ScaledLinears& linears,
     std::sort(order.begin(), order.end());
     order.erase(std::unique(order.begin(), order.end()), order.end());
   }
+  std::vector<Scale> finalists;
+  for (const std::size_t k : order) finalists.push_back(candidates[k]);
+  const std::vector<double> losses = exact(finalists);
   ScaleSelection selection;
   selection.losses.assign(candidates.size(), std::numeric_limits<double>::quiet_NaN());
   selection.exact_evaluations = order.size();
   selection.best = options.always;
   double best_loss = std::numeric_limits<double>::infinity();
-  for (std::size_t k : order) {
-    selection.losses[k] = ExactScaleLoss(pool, linears, candidates[k], statistics.gram);
-    if (selection.losses[k] < best_loss) {
-      best_loss = selection.losses[k];
-      selection.best = k;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    selection.losses[order[i]] = losses[i];
+    if (losses[i] < best_loss) {
+      best_loss = losses[i];
+      selection.best = order[i];
     }
   }
   return selection;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -34,6 +35,10 @@ std::vector<float> MeansOfReadChannels(std::span<const float> mean_abs,
 // tr(D H D^T), D = W - Q(W diag(s)) diag(1/s), summed over the linears.
 double ExactScaleLoss(ThreadPool& pool, const ScaledLinears& linears, std::span<const float> scale,
                       MatrixView<const float> gram);
+// Of several.
+std::vector<double> ExactScaleLosses(ThreadPool& pool, const ScaledLinears& linears,
+                                     std::span<const Scale> candidates,
+                                     MatrixView<const float> gram);
 
 // Estimates of the same on a sketch [rows, in] with sketch^T sketch ~ H, one per candidate, in
 // bf16 where the CPU multiplies it. For ranking; the sketch's noise is common to all candidates.
@@ -41,20 +46,21 @@ std::vector<double> SketchScaleLosses(ThreadPool& pool, const ScaledLinears& lin
                                       std::span<const Scale> candidates,
                                       MatrixView<const float> sketch);
 
-// `always` and the `finalists` candidates that are best on the sketch are evaluated exactly (all
-// candidates, where the site is narrower than exact_below or has no sketch).
+// Whatever gives the losses of candidates, one each.
+using ScaleLosses = std::function<std::vector<double>(std::span<const Scale> candidates)>;
+
+// `always` and the `finalists` candidates that have the least estimates are evaluated exactly.
 struct ScreeningOptions {
   std::size_t always = 0;
   std::size_t finalists = 3;
-  std::size_t exact_below = kSketchFrom;
 };
 struct ScaleSelection {
   std::size_t best = 0;        // the first strict minimum of the exact losses
   std::vector<double> losses;  // exact, NaN where not evaluated
   std::size_t exact_evaluations = 0;
 };
-ScaleSelection SelectScale(ThreadPool& pool, const ScaledLinears& linears,
-                           std::span<const Scale> candidates, const SiteStatistics& statistics,
-                           const ScreeningOptions& options);
+// estimate: empty, where all candidates are evaluated exactly.
+ScaleSelection SelectScale(const ScaleLosses& estimate, const ScaleLosses& exact,
+                           std::span<const Scale> candidates, const ScreeningOptions& options);
 
 }  // namespace awq::search

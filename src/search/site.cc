@@ -58,6 +58,7 @@ class Solver {
     std::vector<Attempt> attempts;
     attempts.push_back(RoundedToNearest());
     if (options_.keep_best) attempts.push_back(Published());
+    damping_ = arithmetic_.Factor(options_);
     if (!options_.refit) arithmetic_.EndRefit();
     if (options_.correct) {
       for (std::size_t i = 0; i < linears(); ++i) corrections_[i] = arithmetic_.CorrectTarget(i);
@@ -210,8 +211,7 @@ class Solver {
     for (std::size_t k = 0; options_.keep_best && k < attempts.size(); ++k) {
       if (attempts[k].total() < attempts[site].total()) site = k;
     }
-    SiteSolution solution{
-        attempts[site].scale, attempts[site].exponents, arithmetic_.damping(), {}};
+    SiteSolution solution{attempts[site].scale, attempts[site].exponents, damping_, {}};
     for (std::size_t i = 0; i < linears(); ++i) {
       std::size_t best = site;
       for (std::size_t k = 0; options_.keep_best && k < attempts.size(); ++k) {
@@ -228,18 +228,9 @@ class Solver {
     LinearSolution linear;
     linear.chosen = best.name;
     linear.correction = best.name == "feedback" ? corrections_[i] : 0;
-    // The sketch's squares sum to means already.
-    const std::size_t held_out = arithmetic_.held_out_rows();
-    const double count = held_out > 0 ? static_cast<double>(held_out) : 1.0;
-    linear.quality.held_out = {rtn.errors[i] / count, best.errors[i] / count};
-    linear.quality.energy = arithmetic_.Energy(i) / count;
-    linear.quality.calibration = linear.quality.held_out;
-    if (held_out > 0) {
-      const std::vector<double> errors = arithmetic_.SketchErrors(
-          i, std::array<SiteArithmetic::Attempted, 2>{
-                 {{rtn.linears[i].get(), &identity_}, {best.linears[i].get(), &scale}}});
-      linear.quality.calibration = {errors[0], errors[1]};
-    }
+    linear.quality =
+        MeasureQuality(arithmetic_, i, {rtn.linears[i].get(), &identity_},
+                       {best.linears[i].get(), &scale}, {rtn.errors[i], best.errors[i]});
     linear.weights = arithmetic_.Take(std::move(best.linears[i]));
     return linear;
   }
@@ -249,9 +240,28 @@ class Solver {
   const SiteOptions& options_;
   Scale identity_;
   std::vector<double> corrections_;  // alpha of each linear
+  double damping_ = 0;
 };
 
 }  // namespace
+
+LinearQuality MeasureQuality(SiteArithmetic& arithmetic, std::size_t linear,
+                             const SiteArithmetic::Attempted& rtn,
+                             const SiteArithmetic::Attempted& chosen, const ErrorPair& sums) {
+  // The sketch's squares sum to means already.
+  const std::size_t held_out = arithmetic.held_out_rows();
+  const double count = held_out > 0 ? static_cast<double>(held_out) : 1.0;
+  LinearQuality quality;
+  quality.held_out = {sums.rtn / count, sums.chosen / count};
+  quality.energy = arithmetic.Energy(linear) / count;
+  quality.calibration = quality.held_out;
+  if (held_out > 0) {
+    const std::vector<double> errors =
+        arithmetic.SketchErrors(linear, std::array<SiteArithmetic::Attempted, 2>{{rtn, chosen}});
+    quality.calibration = {errors[0], errors[1]};
+  }
+  return quality;
+}
 
 SiteDamping DampingOf(std::size_t in_features, std::size_t tokens, const SiteOptions& options) {
   if (options.published_damping) return {kPublishedDamping, DampingForm::kMean};
@@ -265,7 +275,7 @@ SiteSolution SolveSite(SiteArithmetic& arithmetic, const SiteProblem& problem,
 
 SiteSolution SolveSite(ThreadPool& pool, const SiteProblem& problem, SiteStatistics statistics,
                        const SiteOptions& options) {
-  HostArithmetic arithmetic(pool, problem, std::move(statistics), options);
+  HostArithmetic arithmetic(pool, problem.linears, statistics);
   return SolveSite(arithmetic, problem, options);
 }
 

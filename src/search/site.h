@@ -73,9 +73,14 @@ struct SiteSolution {
 SiteSolution SolveSite(ThreadPool& pool, const SiteProblem& problem, SiteStatistics statistics,
                        const SiteOptions& options = {});
 
-// The same with the large matrices wherever `arithmetic`, made of the same problem, has them.
+// The same with the large matrices wherever `arithmetic`, made of the same linears, has them.
 SiteSolution SolveSite(SiteArithmetic& arithmetic, const SiteProblem& problem,
                        const SiteOptions& options);
+
+// Of one linear of the arithmetic: what it loses to nearest, and as chosen. `sums`: Error of both.
+LinearQuality MeasureQuality(SiteArithmetic& arithmetic, std::size_t linear,
+                             const SiteArithmetic::Attempted& rtn,
+                             const SiteArithmetic::Attempted& chosen, const ErrorPair& sums);
 
 // What the factor of H is asked for.
 struct SiteDamping {

@@ -1,6 +1,6 @@
-// What SolveSite does with the large matrices of a site, wherever they lie: site_host.h has them on
+// What searches do with the large matrices of a site, wherever they lie: site_host.h has them on
 // the CPU, gpu/site.h on a GPU. What is asked of it in which order, and what is chosen, is
-// site.cc's alone.
+// theirs alone.
 #pragma once
 
 #include <cstddef>
@@ -13,6 +13,8 @@
 
 namespace awq::search {
 
+struct SiteOptions;
+
 // A linear's codes, where the arithmetic has them.
 class Rounded {
  public:
@@ -23,7 +25,7 @@ class Rounded {
 };
 using RoundedPtr = std::unique_ptr<Rounded>;
 
-// Of the site's linears, by their places in SiteProblem, and of its statistics. The weights W are
+// Of some of the site's linears, by their places, and of its statistics. The weights W are
 // the original model's; targets are those until they are corrected. A scale s has one number an
 // input.
 class SiteArithmetic {
@@ -34,9 +36,11 @@ class SiteArithmetic {
   virtual ~SiteArithmetic() = default;
 
   virtual std::span<const float> mean_abs() const = 0;  // [in]
-  virtual double damping() const = 0;                   // what the factor of H needed
   // Tokens that errors are judged on; 0: the sketch stands in for them.
   virtual std::size_t held_out_rows() const = 0;
+
+  // Once, before targets are corrected or rounded. Returns the damping that the factor of H needed.
+  virtual double Factor(const SiteOptions& options) = 0;
 
   // The target becomes W + alpha W C (H + diag(added))^-1 with the alpha in [0, 1] that has the
   // least error; returns alpha, 0 where the inputs came in no pairs.
@@ -49,8 +53,9 @@ class SiteArithmetic {
   virtual std::vector<float> TargetProfile() = 0;  // WeightProfile of all targets
   // The sum of d H d^T over every step-th row, rounded with feedback in full ranges.
   virtual double FeedbackLoss(std::size_t linear, std::size_t step, const Scale& scale) = 0;
-  // SketchScaleLosses of the weights.
+  // SketchScaleLosses and ExactScaleLosses of the weights.
   virtual std::vector<double> EstimateLosses(std::span<const Scale> candidates) = 0;
+  virtual std::vector<double> ExactLosses(std::span<const Scale> candidates) = 0;
 
   // W diag(s) to nearest; where `clip`, within the bounds of SearchClip.
   virtual RoundedPtr RoundToNearest(std::size_t linear, const Scale& scale, bool clip) = 0;

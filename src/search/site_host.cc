@@ -39,27 +39,33 @@ quant::QuantizedLinear CopyOf(const quant::QuantizedLinear& from) {
   return {from.spec, CopyOf(from.codes), CopyOf(from.scales), CopyOf(from.zeros)};
 }
 
-GramFactor Factor(ThreadPool& pool, const SiteStatistics& statistics, const SiteOptions& options) {
-  const SiteDamping damping = DampingOf(statistics.gram.cols(), statistics.tokens, options);
-  return FactorGram(pool, statistics.gram, damping.damping, damping.form);
-}
-
 }  // namespace
 
-HostArithmetic::HostArithmetic(ThreadPool& pool, const SiteProblem& problem,
-                               SiteStatistics statistics, const SiteOptions& options)
+HostArithmetic::HostArithmetic(ThreadPool& pool, const ScaledLinears& linears,
+                               SiteStatistics& statistics)
     : pool_(pool),
-      linears_(problem.linears),
-      spec_(problem.linears.spec),
-      statistics_(std::move(statistics)),
+      linears_(linears),
+      spec_(linears.spec),
+      statistics_(statistics),
       sketch_rows_(SketchRows(statistics_)),
       judging_rows_(statistics_.held_out.rows() > 0 ? statistics_.held_out : sketch_rows_),
-      factor_(Factor(pool, statistics_, options)) {
+      judges_(linears.weights.size()) {
   for (const MatrixView<const float>& weights : linears_.weights) {
     AWQ_CHECK_EQ(weights.cols, statistics_.gram.cols());
-    judges_.push_back(std::make_unique<PairedError>(pool, weights, judging_rows_));
     targets_.push_back(weights);
   }
+}
+
+const PairedError& HostArithmetic::Judge(std::size_t linear) {
+  std::unique_ptr<PairedError>& judge = judges_[linear];
+  if (!judge) judge = std::make_unique<PairedError>(pool_, linears_.weights[linear], judging_rows_);
+  return *judge;
+}
+
+double HostArithmetic::Factor(const SiteOptions& options) {
+  const SiteDamping damping = DampingOf(statistics_.gram.cols(), statistics_.tokens, options);
+  factor_ = FactorGram(pool_, statistics_.gram, damping.damping, damping.form);
+  return factor_.damping;
 }
 
 // W C (H + diag(added))^-1
@@ -78,7 +84,7 @@ double HostArithmetic::CorrectTarget(std::size_t linear) {
   if (statistics_.cross.rows() == 0 && statistics_.projected.rows() == 0) return 0;
   const MatrixView<const float> weights = linears_.weights[linear];
   Matrix<float> change = Change(weights);
-  const double alpha = judges_[linear]->BestStep(change);
+  const double alpha = Judge(linear).BestStep(change);
   if (alpha == 0) return 0;
   ForRows(pool_, weights.rows, [&](std::size_t r) {
     for (std::size_t c = 0; c < weights.cols; ++c) {
@@ -109,6 +115,10 @@ double HostArithmetic::FeedbackLoss(std::size_t linear, std::size_t step, const 
 
 std::vector<double> HostArithmetic::EstimateLosses(std::span<const Scale> candidates) {
   return SketchScaleLosses(pool_, linears_, candidates, statistics_.sketch);
+}
+
+std::vector<double> HostArithmetic::ExactLosses(std::span<const Scale> candidates) {
+  return ExactScaleLosses(pool_, linears_, candidates, statistics_.gram);
 }
 
 RoundedPtr HostArithmetic::RoundToNearest(std::size_t linear, const Scale& scale, bool clip) {
@@ -167,7 +177,7 @@ void HostArithmetic::KeepBetterRows(const Rounded& other, Rounded& kept) {
 }
 
 double HostArithmetic::Error(std::size_t linear, const Rounded& rounded, const Scale& scale) {
-  return judges_[linear]->Of(Of(rounded).linear, scale);
+  return Judge(linear).Of(Of(rounded).linear, scale);
 }
 
 std::vector<double> HostArithmetic::SketchErrors(std::size_t linear,

@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "search/gpu/site.h"
+#include "search/site_host.h"
 
 namespace awq::search::gpu {
 
@@ -15,21 +16,16 @@ void DeviceGathering::Add(const DeviceRows& rows, std::size_t counted, std::size
                  static_cast<int>(CeilDiv(rows.tokens - held, step)));
 }
 
-DeviceStatistics DeviceGathering::FinishThere() {
-  DeviceStatistics finished = std::move(*sums_).Finish();
-  sums_.reset();  // its scratch memory too
-  return finished;
-}
-
-SiteSolution DeviceGathering::Solve(const SiteProblem& problem, const SiteOptions& options) {
-  DeviceStatistics found = FinishThere();
-  if (!CanHold(problem.linears.spec, found.mean_abs.size())) {
-    SiteStatistics here = Downloaded(queue_, std::move(found));
-    if (queue_.fault()) return {};
-    return SolveSite(pool_, problem, std::move(here), options);
+std::unique_ptr<SiteArithmetic> DeviceGathering::Arithmetic(const ScaledLinears& linears) {
+  if (sums_) {
+    there_ = std::move(*sums_).Finish();
+    sums_.reset();  // its scratch memory too
   }
-  DeviceArithmetic arithmetic(queue_, problem, std::move(found), options);
-  return SolveSite(arithmetic, problem, options);
+  if (!here_ && !CanHold(linears.spec, there_.mean_abs.size())) {
+    here_ = Downloaded(queue_, std::move(there_));
+  }
+  if (here_) return std::make_unique<HostArithmetic>(pool_, linears, *here_);
+  return std::make_unique<DeviceArithmetic>(queue_, linears, there_);
 }
 
 }  // namespace awq::search::gpu

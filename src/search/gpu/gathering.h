@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 
 #include "base/threads.h"
@@ -28,16 +29,15 @@ class DeviceGathering final : public SiteGathering {
   // (none, from the last row on).
   void Add(const DeviceRows& rows, std::size_t counted, std::size_t held, std::size_t step);
   std::size_t CountNonfinite() override { return sums_->CountNonfinite(); }
-  // On the CPU where the kernels do not hold it (CanHold).
-  SiteSolution Solve(const SiteProblem& problem, const SiteOptions& options) override;
-  SiteStatistics Finish() override { return Downloaded(queue_, FinishThere()); }
+  // On the CPU from the first that the kernels do not hold (CanHold).
+  std::unique_ptr<SiteArithmetic> Arithmetic(const ScaledLinears& linears) override;
 
  private:
-  DeviceStatistics FinishThere();
-
   ThreadPool& pool_;
   Queue& queue_;
   std::optional<DeviceAccumulator> sums_;
+  DeviceStatistics there_;
+  std::optional<SiteStatistics> here_;
 };
 
 }  // namespace awq::search::gpu

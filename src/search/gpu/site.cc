@@ -48,22 +48,16 @@ bool CanHold(const quant::Spec& spec, std::size_t in_features) {
          in_features % spec.group_size == 0 && in_features / spec.group_size <= kMostGroups;
 }
 
-DeviceArithmetic::DeviceArithmetic(Queue& queue, const SiteProblem& problem,
-                                   DeviceStatistics statistics, const SiteOptions& options)
+DeviceArithmetic::DeviceArithmetic(Queue& queue, const ScaledLinears& linears,
+                                   DeviceStatistics& statistics)
     : queue_(queue),
-      spec_(problem.linears.spec),
+      spec_(linears.spec),
       codes_(CodesOf(spec_)),
       in_(statistics.in()),
-      mean_abs_(std::move(statistics.mean_abs)),
-      sketch_(std::move(statistics.sketch)),
-      held_out_(std::move(statistics.held_out)),
-      gram_(std::move(statistics.gram)),
-      cross_(std::move(statistics.cross)),
-      projected_(std::move(statistics.projected)) {
-  AWQ_CHECK(CanHold(spec_, mean_abs_.size()));
-  AWQ_CHECK_LT(0, sketch_.rows);
-  Factor(statistics.tokens, options);
-  for (const MatrixView<const float>& weights : problem.linears.weights) {
+      statistics_(statistics) {
+  AWQ_CHECK(CanHold(spec_, mean_abs().size()));
+  AWQ_CHECK_LT(0, statistics.sketch.rows);
+  for (const MatrixView<const float>& weights : linears.weights) {
     AWQ_CHECK_EQ(weights.cols, static_cast<std::size_t>(in_));
     AWQ_CHECK_EQ(weights.stride, weights.cols);
     const int rows = static_cast<int>(weights.rows);
@@ -73,9 +67,16 @@ DeviceArithmetic::DeviceArithmetic(Queue& queue, const SiteProblem& problem,
   }
   targets_ = originals_;
   corrected_.resize(originals_.size());
-  for (const cuda::DeviceMatrix& weights : originals_) {
-    judges_.emplace_back(queue, held_out_.rows > 0 ? held_out_ : sketch_, weights);
+  judges_.resize(originals_.size());
+}
+
+Judge& DeviceArithmetic::JudgeOf(std::size_t linear) {
+  std::optional<Judge>& judge = judges_[linear];
+  if (!judge) {
+    const JudgeRows& held_out = statistics_.held_out;
+    judge.emplace(queue_, held_out.rows > 0 ? held_out : statistics_.sketch, originals_[linear]);
   }
+  return *judge;
 }
 
 // As a column of a matrix with rows that are one longer.
@@ -88,18 +89,18 @@ std::vector<float> DeviceArithmetic::DiagonalOf(const Buffer& matrix) const {
   return queue_.Read(diagonal.data<float>(), Count(in_, 1));
 }
 
-void DeviceArithmetic::Factor(std::size_t tokens, const SiteOptions& options) {
+double DeviceArithmetic::Factor(const SiteOptions& options) {
   const int blocks = cuda::FactorBlocks(in_);
   lower_ = queue_.Take<float>(Count(in_, in_));
   inverses_ = queue_.Take<float>(Count(blocks * cuda::kFactorBlock, cuda::kFactorBlock));
   const Buffer panel = queue_.Take<float>(Count(in_, cuda::kFactorBlock));
   const Buffer failed = queue_.Take<int>(1);
-  const SiteDamping damping = DampingOf(mean_abs_.size(), tokens, options);
+  const SiteDamping damping = DampingOf(mean_abs().size(), statistics_.tokens, options);
   const auto attempt = [&](const GramFactor& factor) {
     order_ = queue_.Upload<std::uint32_t>(factor.order);
     added_ = queue_.Upload<float>(factor.added);
     cuda::FactorTask task;
-    task.gram = gram_.data<float>();
+    task.gram = statistics_.gram.data<float>();
     task.order = order_.data<std::uint32_t>();
     task.added = added_.data<float>();
     task.n = in_;
@@ -110,24 +111,25 @@ void DeviceArithmetic::Factor(std::size_t tokens, const SiteOptions& options) {
     queue_.Do([&] { return cuda::FactorGram(task, queue_.stream()); });
     return queue_.Read(failed.data<int>(), 1).front() == 0;  // with a fault, too
   };
-  const GramFactor factor = FactorDamped(DiagonalOf(gram_), damping.damping, damping.form, attempt);
-  damping_ = factor.damping;
+  const GramFactor factor =
+      FactorDamped(DiagonalOf(statistics_.gram), damping.damping, damping.form, attempt);
   const std::vector<float> pivots = DiagonalOf(lower_);
   variances_.resize(pivots.size());
   for (std::size_t k = 0; k < pivots.size(); ++k) {
     variances_[factor.order[k]] = pivots[k] * pivots[k];
   }
+  return factor.damping;
 }
 
 // W C (H + diag(added))^-1
 Buffer DeviceArithmetic::Change(std::size_t linear) {
   const int rows = originals_[linear].rows;
-  Buffer change = std::move(projected_);
+  Buffer change = std::move(statistics_.projected);
   if (change.is_empty()) {
     change = queue_.Take<float>(Count(rows, in_));
     cuda::ProductTask product;
     product.a = originals_[linear];
-    product.b = Whole(cross_, in_, in_);
+    product.b = Whole(statistics_.cross, in_, in_);
     product.to = Whole(change, rows, in_);
     queue_.Do([&] { return cuda::Multiply(product, queue_.stream()); });
   }
@@ -152,10 +154,10 @@ Buffer DeviceArithmetic::Change(std::size_t linear) {
 }
 
 double DeviceArithmetic::CorrectTarget(std::size_t linear) {
-  if (cross_.is_empty() && projected_.is_empty()) return 0;
+  if (statistics_.cross.is_empty() && statistics_.projected.is_empty()) return 0;
   Buffer change = Change(linear);
   const cuda::DeviceMatrix all = Whole(change, originals_[linear].rows, in_);
-  const double alpha = judges_[linear].BestStep(all);
+  const double alpha = JudgeOf(linear).BestStep(all);
   if (alpha == 0) return 0;
   queue_.Do([&] {
     return cuda::Combine(1, originals_[linear], static_cast<float>(alpha), all, all,
@@ -259,10 +261,22 @@ double DeviceArithmetic::FeedbackLoss(std::size_t linear, std::size_t step, cons
 }
 
 std::vector<double> DeviceArithmetic::EstimateLosses(std::span<const Scale> candidates) {
+  return Losses(candidates, Whole(statistics_.sketch.inputs, statistics_.sketch.rows, in_), true,
+                false);
+}
+
+std::vector<double> DeviceArithmetic::ExactLosses(std::span<const Scale> candidates) {
+  return Losses(candidates, Whole(statistics_.gram, in_, in_), false, true);
+}
+
+std::vector<double> DeviceArithmetic::Losses(std::span<const Scale> candidates,
+                                             const cuda::DeviceMatrix& b, bool b_transposed,
+                                             bool with_residual) {
   std::vector<double> losses(candidates.size());
+  const int columns = b_transposed ? b.rows : b.columns;
   for (const cuda::DeviceMatrix& weights : originals_) {
     const Buffer residual = queue_.Take<float>(Count(weights.rows, in_));
-    const Buffer outputs = queue_.Take<float>(Count(weights.rows, sketch_.rows));
+    const Buffer outputs = queue_.Take<float>(Count(weights.rows, columns));
     const Buffer parts = queue_.Take<double>(Count(weights.rows, 1));
     const Buffer sums = queue_.Take<double>(candidates.size());
     for (std::size_t k = 0; k < candidates.size(); ++k) {
@@ -274,13 +288,14 @@ std::vector<double> DeviceArithmetic::EstimateLosses(std::span<const Scale> cand
       queue_.Do([&] { return cuda::RoundGroups(rounding, queue_.stream()); });
       cuda::ProductTask product;
       product.a = rounding.residual;
-      product.b = Whole(sketch_.inputs, sketch_.rows, in_);
-      product.b_transposed = true;
-      product.to = Whole(outputs, weights.rows, sketch_.rows);
+      product.b = b;
+      product.b_transposed = b_transposed;
+      product.to = Whole(outputs, weights.rows, columns);
       queue_.Do([&] { return cuda::Multiply(product, queue_.stream()); });
       queue_.Do([&] {
-        return cuda::SumProducts(product.to, product.to, parts.data<double>(),
-                                 sums.data<double>() + k, queue_.stream());
+        const cuda::DeviceMatrix& with = with_residual ? rounding.residual : product.to;
+        return cuda::SumProducts(product.to, with, parts.data<double>(), sums.data<double>() + k,
+                                 queue_.stream());
       });
     }
     const std::vector<double> found = queue_.Read(sums.data<double>(), candidates.size());
@@ -297,7 +312,7 @@ RoundedPtr DeviceArithmetic::RoundToNearest(std::size_t linear, const Scale& sca
     cuda::ClipTask task;
     task.weights = weights;
     task.scale = Place(scale);
-    task.gram = gram_.data<float>();
+    task.gram = statistics_.gram.data<float>();
     task.spec = codes_;
     task.bounds = bounds.data<float>();
     queue_.Do([&] { return cuda::SearchClip(task, queue_.stream()); });
@@ -367,7 +382,7 @@ void DeviceArithmetic::Refit(std::size_t linear, const Scale& scale, Rounded& ro
     cuda::RefitTask task;
     task.weights = targets_[linear].Rows(first, count);
     task.scale = Place(scale);
-    task.gram = gram_.data<float>();
+    task.gram = statistics_.gram.data<float>();
     task.added = added_.data<float>();
     task.group_size = codes_.group_size;
     task.rounded = {all.codes + Count(first, in_), all.steps + Count(first, groups),
@@ -413,12 +428,12 @@ double DeviceArithmetic::ErrorOf(Judge& judge, std::size_t linear, const Rounded
 }
 
 double DeviceArithmetic::Error(std::size_t linear, const Rounded& rounded, const Scale& scale) {
-  return ErrorOf(judges_[linear], linear, rounded, scale);
+  return ErrorOf(JudgeOf(linear), linear, rounded, scale);
 }
 
 std::vector<double> DeviceArithmetic::SketchErrors(std::size_t linear,
                                                    std::span<const Attempted> attempts) {
-  Judge judge(queue_, sketch_, originals_[linear]);
+  Judge judge(queue_, statistics_.sketch, originals_[linear]);
   std::vector<double> errors;
   for (const Attempted& attempt : attempts) {
     errors.push_back(ErrorOf(judge, linear, *attempt.rounded, *attempt.scale));
