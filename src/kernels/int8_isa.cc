@@ -17,7 +17,8 @@ namespace {
 // kNeedsTwo, and of which Sum makes the rows' own.
 struct CodesOfAnySum {
   static constexpr bool kNeedsTwo = false;
-  static Integers Sum(Integers first, Integers second) { return first + second; }
+  static Integers Sum(const Integers (&one)[1]) { return one[0]; }
+  static Integers Sum(const Integers (&two)[2]) { return two[0] + two[1]; }
 };
 
 #if defined(__AVX2__)
@@ -167,8 +168,8 @@ struct Codes {
       odd = vdotq_lane_s32(odd, high[1], eight, 1);
     }
   }
-  static Integers Sum(Integers first, Integers second) {
-    return kHalves ? first + 16 * second : first + second;
+  static Integers Sum(const Integers (&two)[2]) {
+    return kHalves ? two[0] + 16 * two[1] : two[0] + two[1];
   }
 #else
   // What is added in 16 bits is at most (15 + 16 * 15) 128. The first two rows' products go to one
@@ -186,7 +187,7 @@ struct Codes {
       odd = vpadalq_s16(odd, second);
     }
   }
-  static Integers Sum(Integers first, Integers second) { return vpaddq_s32(first, second); }
+  static Integers Sum(const Integers (&two)[2]) { return vpaddq_s32(two[0], two[1]); }
 #endif
   int8x16_t low[2];
   int8x16_t high[2];
@@ -225,58 +226,117 @@ Floats AddProduct(Floats sum, Floats a, float b) {
 #endif
 }
 
-// kLanes rows of the panel.
-template <std::size_t kTokens, std::size_t kBits>
-void MultiplyRows(const Int8Panel& p, std::size_t first_token, std::size_t first_row) {
-  const PanelWeights& w = p.weights;
-  const std::size_t in = w.groups * w.group_inputs;
-  const std::size_t blocks = in / p.block_inputs;
-  const std::size_t blocks_per_group = w.group_inputs / p.block_inputs;
-  const std::int8_t* x = p.x + first_token * in;
-  const std::uint8_t* codes = w.codes + first_row * 4;
-  // One or two tokens alone would wait for their own sums.
-  constexpr std::size_t kSums = kTokens <= 2 || Codes<kBits>::kNeedsTwo ? 2 : 1;
-  Floats y[kTokens] = {};
-  std::size_t b = 0;
-  for (std::size_t g = 0; g < w.groups; ++g) {
-    Floats of_codes[kTokens] = {};
-    for (const std::size_t end = b + blocks_per_group; b < end; ++b, x += p.block_inputs) {
-      Integers sums[kTokens][kSums] = {};
-      for (std::size_t i = 0; i < p.block_inputs; i += RunOf(kBits)) {
-        ForParts<kBits>([&](auto which) __attribute__((always_inline)) {
-          constexpr std::size_t part = decltype(which)::kValue;
-          __builtin_prefetch(codes + part * kBits * kPanelRows + kAheadBytes);
-          const Codes<kBits> eight(codes, part);
-#pragma GCC unroll 8
-          for (std::size_t t = 0; t < kTokens; ++t) {
-            eight.Add(x + t * in + i + 8 * part, sums[t][0], sums[t][kSums - 1]);
-          }
-        });
-        codes += RunOf(kBits) * kBits / 8 * kPanelRows;
+// The nth panel after one, as they lie in memory.
+PanelWeights PanelAfter(const PanelWeights& first, std::size_t n) {
+  PanelWeights w = first;
+  w.codes += n * kPanelRows * w.groups * w.group_inputs * w.bits / 8;
+  w.scales += n * kPanelRows * w.groups;
+  w.zeros += n * kPanelRows * w.groups;
+  return w;
+}
+
+// Adds the products of a block's codes and inputs, those of tokens `in` apart, and goes on to the
+// next codes.
+template <std::size_t kPanels, std::size_t kTokens, std::size_t kBits, std::size_t kSums>
+[[gnu::always_inline]] inline void AddBlock(const std::int8_t* x, std::size_t in,
+                                            std::size_t block_inputs,
+                                            const std::uint8_t* (&codes)[kPanels],
+                                            Integers (&sums)[kPanels][kTokens][kSums]) {
+  for (std::size_t i = 0; i < block_inputs; i += RunOf(kBits)) {
+    ForParts<kBits>([&](auto which) __attribute__((always_inline)) {
+      constexpr std::size_t part = decltype(which)::kValue;
+#pragma GCC unroll 2
+      for (std::size_t n = 0; n < kPanels; ++n) {
+        __builtin_prefetch(codes[n] + part * kBits * kPanelRows + kAheadBytes);
       }
+      const Codes<kBits> first(codes[0], part);
+      const Codes<kBits> last(codes[kPanels - 1], part);
 #pragma GCC unroll 8
       for (std::size_t t = 0; t < kTokens; ++t) {
-        const std::size_t at = (first_token + t) * blocks + b;
-        const Integers all =
-            kSums == 1 ? sums[t][0] : Codes<kBits>::Sum(sums[t][0], sums[t][kSums - 1]);
-        of_codes[t] = AddProduct(of_codes[t], __builtin_convertvector(all, Floats), p.x_scales[at]);
+        const std::int8_t* eight = x + t * in + i + 8 * part;
+        first.Add(eight, sums[0][t][0], sums[0][t][kSums - 1]);
+        if constexpr (kPanels == 2) last.Add(eight, sums[1][t][0], sums[1][t][kSums - 1]);
+      }
+    });
+#pragma GCC unroll 2
+    for (auto& each : codes) each += RunOf(kBits) * kBits / 8 * kPanelRows;
+  }
+}
+
+// kLanes rows of each of kPanels panels from first_panel on.
+template <std::size_t kPanels, std::size_t kTokens, std::size_t kBits>
+void MultiplyRows(const Int8Panel& p, std::size_t first_panel, std::size_t first_token,
+                  std::size_t first_row) {
+  PanelWeights w[kPanels];
+  const std::uint8_t* codes[kPanels];
+#pragma GCC unroll 2
+  for (std::size_t n = 0; n < kPanels; ++n) {
+    w[n] = PanelAfter(p.weights, first_panel + n);
+    codes[n] = w[n].codes + first_row * 4;
+  }
+  const std::size_t groups = p.weights.groups;
+  const std::size_t in = groups * p.weights.group_inputs;
+  const std::size_t blocks = in / p.block_inputs;
+  const std::size_t blocks_per_group = p.weights.group_inputs / p.block_inputs;
+  const std::int8_t* x = p.x + first_token * in;
+  // One or two sums alone would wait for themselves.
+  constexpr std::size_t kSums = kPanels * kTokens <= 2 || Codes<kBits>::kNeedsTwo ? 2 : 1;
+  Floats y[kPanels][kTokens] = {};
+  std::size_t b = 0;
+  for (std::size_t g = 0; g < groups; ++g) {
+    // y waits in memory: the compiler would take its registers from the inner loop.
+    asm volatile("" : : "r"(y) : "memory");
+    Floats of_codes[kPanels][kTokens] = {};
+    for (const std::size_t end = b + blocks_per_group; b < end; ++b, x += p.block_inputs) {
+      Integers sums[kPanels][kTokens][kSums] = {};
+      AddBlock<kPanels, kTokens, kBits>(x, in, p.block_inputs, codes, sums);
+#pragma GCC unroll 8
+      for (std::size_t t = 0; t < kTokens; ++t) {
+        const float scale = p.x_scales[(first_token + t) * blocks + b];
+#pragma GCC unroll 2
+        for (std::size_t n = 0; n < kPanels; ++n) {
+          const Integers sum = Codes<kBits>::Sum(sums[n][t]);
+          of_codes[n][t] = AddProduct(of_codes[n][t], __builtin_convertvector(sum, Floats), scale);
+        }
       }
     }
-    const Floats scale = ReadScales(w, g, first_row);
-    const Floats zero = __builtin_convertvector(ReadZeros(w, g, first_row), Floats);
-    for (std::size_t t = 0; t < kTokens; ++t) {
-      y[t] += (of_codes[t] - zero * p.x_sums[(first_token + t) * w.groups + g]) * scale;
+#pragma GCC unroll 2
+    for (std::size_t n = 0; n < kPanels; ++n) {
+      const Floats scale = ReadScales(w[n], g, first_row);
+      const Floats zero = __builtin_convertvector(ReadZeros(w[n], g, first_row), Floats);
+#pragma GCC unroll 8
+      for (std::size_t t = 0; t < kTokens; ++t) {
+        const float x_sum = p.x_sums[(first_token + t) * groups + g];
+        y[n][t] += (of_codes[n][t] - zero * x_sum) * scale;
+      }
     }
   }
-  for (std::size_t t = 0; t < kTokens; ++t) Store(y[t], p.outputs, first_token + t, first_row);
+#pragma GCC unroll 2
+  for (std::size_t n = 0; n < kPanels; ++n) {
+    const std::size_t column = (first_panel + n) * kPanelRows + first_row;
+#pragma GCC unroll 8
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      Store(y[n][t], p.outputs, first_token + t, column);
+    }
+  }
 }
 
 void Multiply(const Int8Panel& p) {
-  ForTilesOf<kTile>(p, [&]<class Tile, class Bits>(Tile, Bits, std::size_t first) {
-    for (std::size_t r = 0; r < kPanelRows; r += kLanes) {
-      MultiplyRows<Tile::kValue, Bits::kValue>(p, first, r);
-    }
-  });
+#if defined(__AVX512BW__)
+  // What is read of x serves both, and reading it is what these sets wait for.
+  if (p.panels == 2) {
+    return ForTilesOf<kTile / 2>(p, [&]<class Tile, class Bits>(Tile, Bits, std::size_t first) {
+      MultiplyRows<2, Tile::kValue, Bits::kValue>(p, 0, first, 0);
+    });
+  }
+#endif
+  for (std::size_t n = 0; n < p.panels; ++n) {
+    ForTilesOf<kTile>(p, [&]<class Tile, class Bits>(Tile, Bits, std::size_t first) {
+      for (std::size_t r = 0; r < kPanelRows; r += kLanes) {
+        MultiplyRows<1, Tile::kValue, Bits::kValue>(p, n, first, r);
+      }
+    });
+  }
 }
 
 float FloatOf(std::uint32_t bits) { return __builtin_bit_cast(float, bits); }

@@ -9,6 +9,7 @@ namespace awq::kernels {
 
 inline constexpr std::size_t kPanelRows = 16;
 inline constexpr std::size_t kMostTokens = 8;  // that one call takes
+inline constexpr std::size_t kMostPanels = 2;  // likewise, of int8
 // What one scale of a token's int8 inputs may cover.
 inline constexpr std::size_t kMostBlockInputs = 32;
 
@@ -28,10 +29,10 @@ struct PanelWeights {
   std::size_t group_inputs;  // a multiple of 8, or of 32 where bits are 3
 };
 
-// 16 columns of the outputs of up to kMostTokens tokens.
+// 16 columns a panel of the outputs of up to kMostTokens tokens.
 struct PanelOutputs {
   std::size_t tokens;
-  float* y;  // [tokens][stride]: 16 floats of each are written
+  float* y;  // [tokens][stride]: 16 floats a panel of each are written
   std::size_t stride;
 };
 
@@ -43,7 +44,8 @@ struct Int8Blocks {
 // A block is a run of inputs that share a scale of the weights and one of each token; a group of
 // the weights is one or several blocks.
 struct Int8Panel {
-  PanelWeights weights;
+  PanelWeights weights;      // of the first
+  std::size_t panels;        // 1, or 2 one after another in memory
   std::size_t block_inputs;  // as group_inputs, at most kMostBlockInputs
   const std::int8_t* x;      // [tokens][in]
   const float* x_scales;     // [tokens][blocks]

@@ -328,25 +328,26 @@ PanelWeights Panels::WeightsOf(std::size_t panel) const {
 }
 
 template <class Multiply>
-void Panels::ForTokens(std::size_t panel, MatrixView<float> y, const Multiply& multiply) const {
-  const PanelWeights weights = WeightsOf(panel);
-  const std::size_t first_row = panel * kPanelRows;
-  const std::size_t rows = std::min(kPanelRows, out_features_ - first_row);
-  const bool full = rows == kPanelRows;
-  std::array<float, kPanelRows * kMostTokens> rest;  // for a panel that is not full
+void Panels::ForTokens(std::size_t first, std::size_t panels, MatrixView<float> y,
+                       const Multiply& multiply) const {
+  const Run run{WeightsOf(first), panels};
+  const std::size_t first_row = first * kPanelRows;
+  const std::size_t rows = std::min(panels * kPanelRows, out_features_ - first_row);
+  const bool full = rows == panels * kPanelRows;
+  std::array<float, kMostPanels * kPanelRows * kMostTokens> rest;  // for a panel that is not full
   for (std::size_t t = 0; t < y.rows; t += kMostTokens) {
     const PanelOutputs outputs{.tokens = std::min(kMostTokens, y.rows - t),
                                .y = full ? y.row(t) + first_row : rest.data(),
-                               .stride = full ? y.stride : kPanelRows};
-    multiply(weights, t, outputs);
+                               .stride = full ? y.stride : panels * kPanelRows};
+    multiply(run, t, outputs);
     for (std::size_t i = 0; !full && i < outputs.tokens; ++i) {
-      std::copy_n(rest.data() + i * kPanelRows, rows, y.row(t + i) + first_row);
+      std::copy_n(rest.data() + i * outputs.stride, rows, y.row(t + i) + first_row);
     }
   }
 }
 
 template <class Multiply>
-void Panels::ForPanels(ThreadPool& pool, std::span<const Product> products,
+void Panels::ForPanels(ThreadPool& pool, std::span<const Product> products, std::size_t at_once,
                        const Multiply& multiply) {
   const auto tasks_of = [](const Product& product) {
     return CeilDiv(product.weights->panels(), kPanelsPerTask);
@@ -361,8 +362,8 @@ void Panels::ForPanels(ThreadPool& pool, std::span<const Product> products,
     for (; task >= tasks_of(*product); ++product) task -= tasks_of(*product);
     const std::size_t first = task * kPanelsPerTask;
     const std::size_t last = std::min(first + kPanelsPerTask, product->weights->panels());
-    for (std::size_t p = first; p < last; ++p) {
-      product->weights->ForTokens(p, product->y, multiply);
+    for (std::size_t p = first; p < last; p += at_once) {
+      product->weights->ForTokens(p, std::min(at_once, last - p), product->y, multiply);
     }
   });
 }
@@ -376,9 +377,12 @@ void Panels::Apply(ThreadPool& pool, const Int8Activations& x, std::span<const P
   const std::size_t in = x.in_features_;
   const std::size_t blocks = in / x.blocks_.block_inputs;
   const std::size_t groups = in / x.blocks_.group_inputs;
-  ForPanels(pool, products,
-            [&](const PanelWeights& weights, std::size_t t, const PanelOutputs& outputs) {
-              x.set_->int8->multiply({.weights = weights,
+  // Few tokens wait for the codes, and read these best one after another.
+  const std::size_t at_once = x.tokens_ > kMostTokens ? kMostPanels : 1;
+  ForPanels(pool, products, at_once,
+            [&](const Run& run, std::size_t t, const PanelOutputs& outputs) {
+              x.set_->int8->multiply({.weights = run.first,
+                                      .panels = run.panels,
                                       .block_inputs = x.blocks_.block_inputs,
                                       .x = x.codes_.data() + t * in,
                                       .x_scales = x.scales_.data() + t * blocks,
@@ -395,16 +399,15 @@ void Panels::Apply(ThreadPool& pool, const ExactActivations& x, std::span<const 
   }
   const auto multiply = x.in_pairs_ ? x.set_->exact->multiply_bf16 : x.set_->exact->multiply_f32;
   const std::size_t groups = x.in_features_ / x.group_inputs_;
-  ForPanels(pool, products,
-            [&](const PanelWeights& weights, std::size_t t, const PanelOutputs& outputs) {
-              const std::size_t first = t * x.in_features_;
-              const void* from = x.in_pairs_ ? static_cast<const void*>(x.pairs_.data() + first)
-                                             : static_cast<const void*>(x.floats_.data() + first);
-              multiply({.weights = weights,
-                        .x = from,
-                        .x_sums = x.sums_.data() + t * groups,
-                        .outputs = outputs});
-            });
+  ForPanels(pool, products, 1, [&](const Run& run, std::size_t t, const PanelOutputs& outputs) {
+    const std::size_t first = t * x.in_features_;
+    const void* from = x.in_pairs_ ? static_cast<const void*>(x.pairs_.data() + first)
+                                   : static_cast<const void*>(x.floats_.data() + first);
+    multiply({.weights = run.first,
+              .x = from,
+              .x_sums = x.sums_.data() + t * groups,
+              .outputs = outputs});
+  });
 }
 
 }  // namespace awq::kernels

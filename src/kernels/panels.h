@@ -103,12 +103,18 @@ class Panels {
   void FillPanel(const quant::QuantizedLinear& linear, std::size_t first_row, std::size_t panel);
   void FillRow(const std::uint8_t* codes, std::size_t inputs, std::uint8_t* to) const;
   PanelWeights WeightsOf(std::size_t panel) const;
-  // multiply(weights, first_token, outputs) for a panel, up to kMostTokens tokens at a time.
+  // Panels one after another.
+  struct Run {
+    PanelWeights first;
+    std::size_t panels;
+  };
+  // multiply(run, first_token, outputs) for up to kMostTokens tokens at a time.
   template <class Multiply>
-  void ForTokens(std::size_t panel, MatrixView<float> y, const Multiply& multiply) const;
-  // The same for all panels of all products.
+  void ForTokens(std::size_t first, std::size_t panels, MatrixView<float> y,
+                 const Multiply& multiply) const;
+  // The same for all panels of all products, up to at_once (at most kMostPanels) at a time.
   template <class Multiply>
-  static void ForPanels(ThreadPool& pool, std::span<const Product> products,
+  static void ForPanels(ThreadPool& pool, std::span<const Product> products, std::size_t at_once,
                         const Multiply& multiply);
   std::size_t panel_code_bytes() const { return kPanelRows * in_features_ * bits_ / 8; }
   std::size_t code_bytes() const { return panels() * panel_code_bytes(); }
