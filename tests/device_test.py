@@ -4,6 +4,7 @@
 device_test.py AWQ_EMULATED AWQ [unittest arguments]
 """
 
+import os
 import subprocess
 import sys
 import unittest
@@ -97,24 +98,43 @@ class Device(CliTest):
                                    delta=0.05 * row["perplexity"])
 
     def test_rounding_to_nearest_needs_no_gpu(self):
-        done = self.succeed("quantize", MODEL, "-o", self.out, "--group-size", "32", "--method",
-                            "rtn", "--device", "cuda")
-        self.assertIn(b"nothing that a GPU could do", done.stderr)
+        for device in ("cuda", "auto"):
+            done = self.succeed("quantize", MODEL, "-o", self.work / device, "--group-size", "32",
+                                "--method", "rtn", "--device", device)
+            self.assertIn(b"nothing that a GPU could do", done.stderr)
         self.fails(1, ["precision f32: a GPU computes in bf16"], "quantize", MODEL, "-o",
                    self.work / "other", "--device", "cuda", "--precision", "f32")
+
+    def test_auto_says_where_it_quantizes(self):
+        few = ["--group-size", "32", "--samples", "4", "--seq-len", "16", "--method", "gptq"]
+        there = "on GPU 0: emulated"
+        for mib, said, device in (("1024", there, "emulated"),
+                                  ("128", "on the CPU: GPU memory: about", "cpu")):
+            with self.subTest(mib=mib):
+                done = subprocess.run(
+                    [AWQ, "quantize", MODEL, "-o", self.work / mib, *few, "--device", "auto",
+                     "--json", "-"], capture_output=True, timeout=TIMEOUT_SECONDS, check=False,
+                    env={**os.environ, "AWQ_EMULATED_GPU_MIB": mib})
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertIn(said, done.stderr.decode())
+                self.assertEqual(strict_json(done.stdout)["device"], device)
 
     def test_what_is_not_there_is_refused(self):
         model = self.quantized()
         for arguments, reason in (
                 (["--device", "cuda:7"], "there is no GPU 7: this machine has 1"),
-                (["--device", "cuda:x"], "expected cpu, cuda, cuda:N or auto"),
-                (["--device", "cuda:-1"], "expected cpu, cuda, cuda:N or auto"),
-                (["--device", "gpu"], "expected cpu, cuda, cuda:N or auto"),
                 (["--device", "cuda", "--precision", "f32"], "a GPU computes in bf16 or f16"),
                 (["--device", "cuda", "--activations", "int8"], "are for the CPU"),
                 (["--precision", "f16"], "is for a GPU")):
             with self.subTest(arguments=arguments):
                 self.fails(1, [reason], "run", model, *PROMPT, *arguments)
+        for name in ("cuda:x", "cuda:-1", "gpu", "cuda:"):
+            self.fails(2, ["expected cpu, cuda, cuda:N or auto"], "run", "no/model", *PROMPT,
+                       "--device", name)
+        # Before the model writes its text.
+        self.fails(1, ["GPU memory: about", "fewer or shorter"], "quantize", MODEL, "-o",
+                   self.work / "other", "--calib", "self", "--samples", "100000", "--seq-len",
+                   "512", "--device", "cuda")
 
     def test_without_a_gpu_the_cpu_works(self):
         def plain(*arguments):

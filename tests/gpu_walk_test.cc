@@ -218,6 +218,10 @@ TEST_F(GpuQuantizing, ContinuesWhatWasInterrupted) {
   Interrupt interrupt;
   EXPECT_THROW((void)QuantizeFixture("llama_gqa_tied", output, "gptq", 0, &interrupt),
                std::runtime_error);
+  const auto elsewhere = QuantizeFixture("llama_gqa_tied", output, "gptq", {});
+  ASSERT_FALSE(elsewhere.ok());
+  EXPECT_NE(elsewhere.error().message.find("was begun on a GPU: --device cuda goes on with it"),
+            std::string::npos);
   const auto continued = QuantizeFixture("llama_gqa_tied", output, "gptq", 0);
   ASSERT_TRUE(continued.ok()) << continued.error().message;
   EXPECT_EQ(continued->resumed_blocks, 1U);

@@ -14,7 +14,7 @@ from cli_case import LLAMA, MODEL, TEXT, CliTest, awq, strict_json
 class Usage(CliTest):
     def test_help_and_version(self):
         self.assertIn(b"quantize", self.succeed("--help").stdout)
-        self.assertRegex(self.succeed("--version").stdout, rb"^awq \d+\.\d+\.\d+\n$")
+        self.assertRegex(self.succeed("--version").stdout, rb"^awq \d+\.\d+\.\d+, (without CUDA|CUDA for( sm_\d+a?)+)\n$")
         for command in ("quantize", "eval", "run", "inspect", "verify", "tokenize", "pull"):
             self.assertIn(b"MODEL", self.succeed(command, "--help").stdout)
 

@@ -54,6 +54,11 @@ struct Runtime {
   std::string device = "cpu";
 };
 
+// Error: no device can be called so (Runtime::device).
+Status CheckDeviceName(const std::string& name);
+// The GPUs that this program has machine code for, "sm_80 sm_90a"; empty: it is built without CUDA.
+std::string CudaArchitectures();
+
 // --- Models by name ---
 
 // Wherever these options ask for a model directory, ORG/NAME or ORG/NAME@REVISION stands for a

@@ -151,15 +151,13 @@ class Comparing {
                                     .sequence_tokens = calibration_.options.sequence_tokens,
                                     .group_size = group_size,
                                     .threads = pool_.size()};
-    AWQ_ASSIGN(run.gpu, api::GpuOfWalk(runtime_, "comparing", [&] {
-                 std::size_t most = 0;
-                 for (const pipeline::Contender& each : run.contenders) {
-                   most = std::max(
-                       most, pipeline::EstimateGpuMemory(model_->config(), *each.method, size));
-                 }
-                 return most + 2 * pipeline::DiskBytes(model_->config(), size.tokens(),
-                                                       measured_.Probes(size.precision), run);
-               }));
+    std::size_t bytes = 0;
+    for (const pipeline::Contender& each : run.contenders) {
+      bytes = std::max(bytes, pipeline::EstimateGpuMemory(model_->config(), *each.method, size));
+    }
+    bytes += 2 * pipeline::DiskBytes(model_->config(), size.tokens(),
+                                     measured_.Probes(size.precision), run);
+    AWQ_ASSIGN(run.gpu, api::GpuOfWalk(runtime_, model_->config(), bytes));
     run.precision = run.gpu ? math::Precision::kBF16 : api::ResolvePrecision(runtime_.precision);
     return {};
   }

@@ -120,18 +120,19 @@ std::string MiB(std::size_t bytes) { return fmt::format("{} MiB", bytes >> 20); 
 // Where the tokens walk through the model, and in which precision.
 Status ChooseDevice(const checkpoint::StoredModel& model, const pipeline::RunSize& size,
                     const Runtime& runtime, pipeline::QuantizeOptions& run) {
-  AWQ_ASSIGN(run.gpu, api::GpuOfWalk(runtime, "quantizing", [&] {
-               return pipeline::EstimateGpuMemory(model.config(), *run.method, size);
-             }));
-  if (run.gpu && !run.method->calibrates()) {
-    run.gpu.reset();
+  const bool calibrates = run.method->calibrates();
+  std::size_t gpu_bytes = 0;
+  if (calibrates) {
+    gpu_bytes = pipeline::EstimateGpuMemory(model.config(), *run.method, size);
+    AWQ_ASSIGN(run.gpu, api::GpuOfWalk(runtime, model.config(), gpu_bytes));
+  } else if (runtime.device != "cpu") {
+    AWQ_TRY(CheckDeviceName(runtime.device));
     api::Note(runtime,
               fmt::format("{} asks for nothing that a GPU could do: on the CPU", run.method->name));
   }
   run.precision = run.gpu ? math::Precision::kBF16 : api::ResolvePrecision(runtime.precision);
   if (!run.gpu) return {};
-  api::Note(runtime, fmt::format("GPU memory: about {}", MiB(pipeline::EstimateGpuMemory(
-                                                             model.config(), *run.method, size))));
+  api::Note(runtime, fmt::format("GPU memory: about {}", MiB(gpu_bytes)));
   return {};
 }
 
@@ -143,10 +144,10 @@ std::size_t AnnounceMemory(const checkpoint::StoredModel& model, const pipeline:
   bound.weights_bytes += model.converted_bytes();
   std::size_t total = bound.total();
   std::string line = fmt::format(
-      "memory: at most {} allocated (statistics {}, copies of weights {}, activations {}, program "
-      "{})",
-      MiB(total), MiB(bound.gram_bytes), MiB(bound.weights_bytes), MiB(bound.activation_bytes),
-      MiB(bound.base_bytes));
+      "{}memory: at most {} allocated (statistics {}, copies of weights {}, activations {}, "
+      "program {})",
+      on_gpu ? "host " : "", MiB(total), MiB(bound.gram_bytes), MiB(bound.weights_bytes),
+      MiB(bound.activation_bytes), MiB(bound.base_bytes));
   if (!on_gpu) {
     line += fmt::format("; disk: {} for hidden states in {}", MiB(bound.disk_bytes),
                         io::ScratchDirectory().string());

@@ -1,18 +1,20 @@
 #include "api/runtime.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 
+#include "api/device.h"
 #include "base/error.h"
 #include "base/isa.h"
 #include "base/memory.h"
 #include "hub/pull.h"
-#include "transformer/gpu/context.h"
+#include "pipeline/memory.h"
 
 namespace awq {
 
 std::vector<std::string> InstructionSets() { return IsaNames(); }
+
+std::string CudaArchitectures() { return AWQ_CUDA_BUILT_FOR; }
 
 Status UseInstructionSet(const std::string& name) { return UseIsa(name); }
 
@@ -56,48 +58,9 @@ Status CheckHead(const transformer::NetworkOptions& options) {
   return MakeError(ErrorCode::kInvalidArgument, "head_bits is {}: expected 16, 8 or 4", bits);
 }
 
-// The first GPU, where there is one with so much free memory.
-std::optional<int> FirstThatFits(std::size_t needed_bytes) {
-  const auto device = transformer::gpu::DescribeDevice(0);
-  if (!device || device->free_bytes / 10 * 8 < needed_bytes) return std::nullopt;
-  return 0;
-}
-
-// `choose`: where the device is "auto".
-Result<std::optional<int>> ReadDevice(const Runtime& runtime,
-                                      const std::function<std::optional<int>()>& choose) {
-  const std::string& name = runtime.device;
-  constexpr std::string_view kCuda = "cuda";
-  if (name == "cpu") return std::optional<int>();
-  if (name == "auto") return choose();
-  if (name == kCuda) return std::optional<int>(0);
-  int number = -1;
-  const char* const end = name.data() + name.size();
-  if (name.starts_with("cuda:")) {
-    const char* const digits = name.data() + kCuda.size() + 1;
-    const auto read = std::from_chars(digits, end, number);
-    if (read.ec == std::errc() && read.ptr == end && number >= 0) return std::optional<int>(number);
-  }
-  return MakeError(ErrorCode::kInvalidArgument, "device {}: expected cpu, cuda, cuda:N or auto",
-                   name);
-}
-
-Error RefuseF32() {
-  return MakeError(ErrorCode::kUnsupported,
-                   "precision f32: a GPU computes in bf16 or f16; leave --precision out, or "
-                   "--device for the CPU");
-}
-
 Result<transformer::NetworkOptions> ResolveOnGpu(int device, const Runtime& runtime,
                                                  const Arithmetic& arithmetic,
                                                  const checkpoint::StoredModel& model) {
-  if (runtime.precision == ComputePrecision::kF32) {
-    return RefuseF32();
-  }
-  if (arithmetic.activations == Activations::kInt8) {
-    return MakeError(ErrorCode::kUnsupported,
-                     "activations of 8 bits are for the CPU; leave --activations int8 out");
-  }
   const bool rounds = HasPanels(model) && model.config().hidden_size % 32 == 0;
   transformer::NetworkOptions options;
   options.head_bits = arithmetic.head_bits.value_or(rounds ? 8 : 16);
@@ -145,27 +108,29 @@ Result<transformer::NetworkOptions> ResolveOnCpu(const Runtime& runtime,
 
 Result<transformer::NetworkOptions> Resolve(const Runtime& runtime, const Arithmetic& arithmetic,
                                             const checkpoint::StoredModel& model) {
-  const auto choose = [&]() -> std::optional<int> {
-    if (runtime.precision == ComputePrecision::kF32) return std::nullopt;
-    if (arithmetic.activations == Activations::kInt8) return std::nullopt;
-    return FirstThatFits(model.weight_bytes());
-  };
-  AWQ_ASSIGN(const std::optional<int> gpu, ReadDevice(runtime, choose));
+  GpuNeeds needs{.config = &model.config(), .bytes = model.weight_bytes()};
+  if (runtime.precision == ComputePrecision::kF32) {
+    needs.obstacle = "precision f32: a GPU computes in bf16 or f16; leave --precision out";
+  } else if (arithmetic.activations == Activations::kInt8) {
+    needs.obstacle = "activations of 8 bits are for the CPU; leave --activations int8 out";
+  }
+  AWQ_ASSIGN(const std::optional<int> gpu, ChooseGpu(runtime, needs));
   return gpu ? ResolveOnGpu(*gpu, runtime, arithmetic, model)
              : ResolveOnCpu(runtime, arithmetic, model);
 }
 
-Result<std::optional<int>> GpuOfWalk(const Runtime& runtime, std::string_view what,
-                                     const std::function<std::size_t()>& needed_bytes) {
+Result<std::optional<int>> GpuOfWalk(const Runtime& runtime, const model::ModelConfig& config,
+                                     std::size_t needed_bytes) {
   if (runtime.precision == ComputePrecision::kF16) {
-    return MakeError(ErrorCode::kUnsupported, "{} computes in f32 or bf16, on a GPU in bf16", what);
+    return MakeError(ErrorCode::kUnsupported,
+                     "precision f16: this computes in f32 or bf16, on a GPU in bf16");
   }
-  const bool f32 = runtime.precision == ComputePrecision::kF32;
-  AWQ_ASSIGN(const std::optional<int> gpu, ReadDevice(runtime, [&] {
-               return f32 ? std::nullopt : FirstThatFits(needed_bytes());
-             }));
-  if (gpu && f32) return RefuseF32();
-  return gpu;
+  GpuNeeds needs{.config = &config, .bytes = needed_bytes};
+  needs.least_bytes = needed_bytes - std::min(needed_bytes, pipeline::kGpuBaseBytes);
+  if (runtime.precision == ComputePrecision::kF32) {
+    needs.obstacle = "precision f32: a GPU computes in bf16 here; leave --precision out";
+  }
+  return ChooseGpu(runtime, needs);
 }
 
 Status OnlyOnCpu(const Runtime& runtime, std::string_view what) {

@@ -4,7 +4,6 @@
 #include <awq/awq.h>
 
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,10 +19,10 @@ namespace awq::api {
 math::Precision ResolvePrecision(ComputePrecision wanted);
 // For what only the CPU does.
 Status OnlyOnCpu(const Runtime& runtime, std::string_view what);
-// Which GPU walks calibration tokens through the model, none for the CPU; "auto" is the first one
-// with so much free memory. Errors: a device that is unknown, a precision that is not the device's.
-Result<std::optional<int>> GpuOfWalk(const Runtime& runtime, std::string_view what,
-                                     const std::function<std::size_t()>& needed_bytes);
+// Which GPU walks calibration tokens through the model, none for the CPU. Errors: as ChooseGpu; a
+// precision that is not the device's.
+Result<std::optional<int>> GpuOfWalk(const Runtime& runtime, const model::ModelConfig& config,
+                                     std::size_t needed_bytes);
 
 // For a network of so many positions.
 Result<std::unique_ptr<transformer::Network>> MakeNetwork(ThreadPool& pool,

@@ -241,6 +241,11 @@ Status DirectoryWriter::CheckOutput(const fs::path& output) {
   return Exists(partial / kLockName) ? lock.Take(partial) : Status{};
 }
 
+std::string DirectoryWriter::LeftBy(const fs::path& output) {
+  const auto journal = Journal::Read(PartialOf(NamedOutput(output)) / kJournalName);
+  return journal.ok() && !journal->done.empty() ? journal->fingerprint : "";
+}
+
 Result<std::unique_ptr<DirectoryWriter>> DirectoryWriter::Create(
     const fs::path& output, std::vector<io::TensorInfo> tensors, const WriterOptions& options) {
   const fs::path named = NamedOutput(output);

@@ -30,6 +30,9 @@ class DirectoryWriter {
   // Whether Create() would fail for what stands in the file system now; changes nothing there.
   static Status CheckOutput(const std::filesystem::path& output);
 
+  // The fingerprint of an interrupted run that has finished units there; empty: there is none.
+  static std::string LeftBy(const std::filesystem::path& output);
+
   // Fails when `output` exists. An existing partial directory with the same fingerprint and layout
   // is continued (see IsDone), any other is started afresh.
   static Result<std::unique_ptr<DirectoryWriter>> Create(const std::filesystem::path& output,

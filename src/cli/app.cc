@@ -44,7 +44,9 @@ const char* FirstUnknown(const CLI::App& app, int argc, const char* const* argv)
 int RunApp(int argc, const char* const* argv) {
   CLI::App app{"Make large language models small: activation-aware 4-bit quantization (AWQ)"};
   app.name("awq");
-  app.set_version_flag("--version", std::string("awq ") + kVersion);
+  const std::string gpus = CudaArchitectures();
+  app.set_version_flag("--version", std::string("awq ") + kVersion +
+                                        (gpus.empty() ? ", without CUDA" : ", CUDA for " + gpus));
   app.require_subcommand(1);
   std::vector<std::pair<CLI::App*, Action>> commands;
   for (auto* add : {AddQuantize, AddConvert, AddCompare, AddEval, AddRun, AddChat, AddBench,

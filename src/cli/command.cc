@@ -64,7 +64,7 @@ RuntimeFlags::RuntimeFlags(CLI::App& command, Offer offer) {
       .add_option("--precision", precision_,
                   f16 ? "Arithmetic: f32, bf16, or f16 on a GPU; auto is what suits the CPU, and "
                         "bf16 on a GPU"
-                      : "Arithmetic: f32, bf16 or what suits the CPU")
+                      : "Arithmetic: f32, bf16 or what suits the CPU; bf16 on a GPU")
       ->check(CLI::IsMember(precisions))
       ->capture_default_str();
   if (offer.device) {
@@ -72,7 +72,10 @@ RuntimeFlags::RuntimeFlags(CLI::App& command, Offer offer) {
         .add_option("--device", device_,
                     "Where to compute: cpu; cuda, the first NVIDIA GPU, or cuda:N; auto, the first "
                     "one if there is room for it there, else the CPU")
-        ->check(NotEmpty())
+        ->check([](const std::string& name) {
+          const Status known = CheckDeviceName(name);
+          return known ? std::string() : known.error().message;
+        })
         ->capture_default_str();
   }
   command.add_option("--isa", isa_, "Instruction set of our own loops; else the best of this CPU")

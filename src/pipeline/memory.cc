@@ -18,9 +18,6 @@ constexpr std::size_t kBaseBytes = 96 * kMiB;
 // oneDNN's scratch and the search's blocks of residuals, per thread.
 constexpr std::size_t kPerThreadBytes = 24 * kMiB;
 
-// cuBLASLt's scratch memory, kernels, and what the runtime takes by itself.
-constexpr std::size_t kGpuBaseBytes = 256 * kMiB;
-
 // Of a group: its scale as a float, and its zero point.
 constexpr std::size_t kGroupBytes = sizeof(float) + 1;
 
@@ -71,7 +68,9 @@ std::size_t ForwardBytes(const model::ModelConfig& config, const RunSize& run,
                          std::size_t streams) {
   const std::size_t element = ElementBytes(run.precision);
   const std::size_t in_flight =
-      std::max<std::size_t>(1, kTokensInFlight / run.sequence_tokens) * run.sequence_tokens;
+      run.sequence_tokens == 0
+          ? 0
+          : std::max<std::size_t>(1, kTokensInFlight / run.sequence_tokens) * run.sequence_tokens;
   const std::size_t widest =
       std::max({config.intermediate_size, config.hidden_size, config.q_width()});
   // With two streams, what a site reads in both, and their difference.

@@ -36,6 +36,9 @@ struct RunSize {
 
 MemoryBound BoundMemory(const model::ModelConfig& config, const Method& method, const RunSize& run);
 
+// cuBLASLt's scratch memory, kernels, and what the CUDA runtime takes by itself.
+inline constexpr std::size_t kGpuBaseBytes = std::size_t{256} << 20;
+
 // What a walk on a GPU takes of its memory, about: hidden states, two blocks in bf16, and of one
 // site what is gathered and what solving it takes.
 std::size_t EstimateGpuMemory(const model::ModelConfig& config, const Method& method,

@@ -60,6 +60,7 @@ class Run {
     checkpoint::WriterOptions writer;
     writer.shard_bytes = options_.shard_bytes;
     AWQ_ASSIGN(writer.fingerprint, Fingerprint(model_, tokens_, options_));
+    AWQ_TRY(CheckDeviceOfPartial(writer.fingerprint));
     AWQ_ASSIGN(writer_,
                checkpoint::DirectoryWriter::Create(options_.output, plan().tensors, writer));
     if (writer_->replaced_another()) {
@@ -76,6 +77,24 @@ class Run {
            fmt::format("continuing: {} of {} blocks are done", done, config_.num_hidden_layers));
     }
     Describe();
+    return {};
+  }
+
+  // Error: what is there is the same run on the other device, whose work would be lost.
+  Status CheckDeviceOfPartial(const std::string& fingerprint) const {
+    const std::string left = checkpoint::DirectoryWriter::LeftBy(options_.output);
+    if (left.empty() || left == fingerprint) return {};
+    QuantizeOptions other = options_;
+    other.gpu = options_.gpu ? std::nullopt : std::optional<int>(0);
+    for (const auto precision : {math::Precision::kBF16, math::Precision::kF32}) {
+      other.precision = precision;
+      AWQ_ASSIGN(const std::string there, Fingerprint(model_, tokens_, other));
+      if (there != left) continue;
+      return MakeError(ErrorCode::kInvalidArgument,
+                       "{}.partial was begun on {}: {} goes on with it; remove it to begin afresh",
+                       options_.output.string(), other.gpu ? "a GPU" : "the CPU",
+                       other.gpu ? "--device cuda" : "the same without --device");
+    }
     return {};
   }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -44,9 +45,17 @@ struct Block {
   int device;
 };
 
+// So that a program can be tried with another size.
+EmulatedMachine FromEnvironment() {
+  EmulatedMachine machine;
+  const char* const mib = std::getenv("AWQ_EMULATED_GPU_MIB");
+  if (mib != nullptr) machine.memory_bytes = std::strtoull(mib, nullptr, 10) << 20;
+  return machine;
+}
+
 struct State {
   std::mutex mutex;
-  EmulatedMachine machine;
+  EmulatedMachine machine = FromEnvironment();
   std::map<const unsigned char*, Block> blocks;  // by where they begin
   std::map<const unsigned char*, std::size_t> pinned;
   std::size_t launches = 0;
