@@ -4,11 +4,13 @@
 gpu_check_test.py BUILD_DIR
 """
 
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 
@@ -17,9 +19,27 @@ BUILD = pathlib.Path(sys.argv.pop(1))
 TIMEOUT_SECONDS = 300
 
 
-def run(*command):
+BUILDERS = re.compile(r"cmake|ninja|nvcc|nvidia-smi|compute-sanitizer|.*(g\+\+|clang|c\+\+)")
+# An awq for which there is a GPU, and what it says where there is none.
+ANSWERING = """#!/bin/sh
+while [ $# -gt 0 ]; do
+  [ "$1" != -o ] || { mkdir "$2" && echo {} > "$2/config.json" && cp "$2/config.json" "$2/quantization_report.json"; }
+  shift
+done
+echo "answered by a stand-in"
+"""
+WITHOUT_GPU = """#!/bin/sh
+case "$*" in
+  *--device*cuda*) echo "awq: no NVIDIA driver; leave --device out for the CPU" >&2; exit 1 ;;
+esac
+echo "answered by a stand-in"
+"""
+
+
+def run(*command, **options):
     return subprocess.run(list(map(str, command)), capture_output=True, text=True,
-                          stdin=subprocess.DEVNULL, timeout=TIMEOUT_SECONDS, check=False)
+                          stdin=subprocess.DEVNULL, timeout=TIMEOUT_SECONDS, check=False,
+                          **options)
 
 
 class GpuCheckTest(unittest.TestCase):
@@ -29,6 +49,99 @@ class GpuCheckTest(unittest.TestCase):
 
     def whole_models(self, *arguments):
         return run(ROOT / "tools/gpu/whole_models", *arguments)
+
+    def packed(self, awq=None):
+        """A pack, its programs a shell script."""
+        there = self.work / "there"
+        done = run(ROOT / "tools/gpu_check", "--pack", there)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        if awq:
+            with tarfile.open(there / "program.tar.gz", "w:gz") as program:
+                for name in ("awq", "shape_bench", "walk_bench"):
+                    (self.work / name).write_text(awq)
+                    (self.work / name).chmod(0o755)
+                    program.add(self.work / name, name)
+        return there
+
+    def without_tools(self, *command, **options):
+        """As on a server: no CMake, no compiler, no toolkit in PATH."""
+        tools = self.work / "tools"
+        if not tools.exists():
+            tools.mkdir()
+            for folder in ("/usr/bin", "/bin"):
+                for tool in pathlib.Path(folder).iterdir():
+                    if not BUILDERS.match(tool.name) and not os.path.lexists(tools / tool.name):
+                        (tools / tool.name).symlink_to(tool)
+        return run(*command, env={**os.environ, "PATH": str(tools), "CXX": ""}, **options)
+
+    def test_without_tools_the_packed_programs_are_measured(self):
+        there = self.packed(ANSWERING)
+        done = self.without_tools(there / "tools/gpu_check", "--out", "tables.md", cwd=self.work)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        tables = (self.work / "tables.md").read_text()  # where it was called
+        self.assertRegex(tables, "Kernels: not measured: not here: CMake, Ninja,")
+        self.assertIn("- f16: the same, 4 words", tables)
+        self.assertEqual(tables.count("not measured"), 1, tables)
+
+    def test_without_tools_and_gpu_nothing_is_measured(self):
+        there = self.packed(WITHOUT_GPU)
+        done = self.without_tools(there / "tools/gpu_check")
+        self.assertEqual(done.returncode, 77, done.stdout + done.stderr)
+        self.assertIn("NO GPU", done.stdout)
+
+    def test_without_tools_and_programs_it_says_so(self):
+        done = self.without_tools(self.packed() / "tools/gpu_check")
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertRegex(done.stderr, "nothing can be measured here. Kernels: not here: CMake, Ninja,"
+                                      ".* Whole models: no awq, shape_bench and walk_bench here")
+
+    def test_an_old_gpu_is_refused(self):
+        smi = self.work / "nvidia-smi"
+        smi.write_text("#!/bin/sh\necho 7.5\n")
+        smi.chmod(0o755)
+        done = run(ROOT / "tools/gpu_check", "--build", self.work / "build",
+                   env={**os.environ, "PATH": f"{self.work}:{os.environ['PATH']}"})
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertIn("compute capability 7.5: 8.0 or newer is needed", done.stderr)
+        self.assertFalse((self.work / "build").exists())
+
+    def test_wrong_arguments_are_told_from_failures(self):
+        for arguments in (["--pack"], ["--limit", "soon"], ["--bogus", "x"],
+                          ["--pack", self.work / "there", "--limit", "9"]):
+            with self.subTest(arguments=arguments):
+                done = run(ROOT / "tools/gpu_check", *arguments)
+                self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+                self.assertIn("usage: tools/gpu_check", done.stderr)
+        done = run(ROOT / "tools/gpu_check", "--help")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("usage: tools/gpu_check", done.stdout)
+
+    def test_paths_are_the_callers(self):
+        done = run(ROOT / "tools/gpu_check", "--pack", "there", cwd=self.work)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("tools/gpu_check", (self.work / "there/README.md").read_text())
+        done = run(ROOT / "tools/gpu_check", "--program", "nowhere", cwd=self.work)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"{self.work}/nowhere/awq", done.stderr)
+
+    def test_an_earlier_pack_is_replaced(self):
+        there = self.packed(ANSWERING)
+        (there / "src/gone.cc").touch()
+        (there / "build").mkdir()
+        (there / "build/gpu_check.md").touch()
+        self.packed()
+        self.assertFalse((there / "program.tar.gz").exists())
+        self.assertFalse((there / "src/gone.cc").exists())
+        self.assertTrue((there / "build/gpu_check.md").exists())
+
+    def test_other_folders_stay_as_they_are(self):
+        (self.work / "other").mkdir()
+        (self.work / "other/README.md").write_text("mine")
+        done = run(ROOT / "tools/gpu_check", "--pack", self.work / "other")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("something else in it", done.stderr)
+        self.assertEqual([path.name for path in (self.work / "other").iterdir()], ["README.md"])
+        self.assertEqual((self.work / "other/README.md").read_text(), "mine")
 
     def test_packed_sources_are_all_that_they_include(self):
         done = run(ROOT / "tools/gpu_check", "--pack", self.work / "there")
@@ -50,7 +163,8 @@ class GpuCheckTest(unittest.TestCase):
         done = run(ROOT / "tools/gpu_check", "--pack", self.work / "there", "--program", self.work)
         self.assertEqual(done.returncode, 1)
         self.assertIn(f"no {self.work}/awq", done.stderr)
-        self.assertFalse((self.work / "there/program.tar.gz").exists())
+        self.assertIn("-DAWQ_BUILD_BENCHMARKS=ON", done.stderr)
+        self.assertFalse((self.work / "there").exists())
 
     def test_programs_start(self):
         done = self.whole_models(BUILD, "start")
