@@ -2,6 +2,7 @@
 #
 # AWQ_CUDA_ARCHITECTURES: a list of 80, 86, 89, 90a, 100, 120 as far as the toolkit knows them: machine code for
 # each, and PTX of the last one that is no "a" for GPUs that are yet to come.
+include(${CMAKE_CURRENT_LIST_DIR}/AwqCudaArchitectures.cmake)
 set(AWQ_CUDA_BUILT OFF)
 string(TOUPPER "${AWQ_CUDA}" wanted)
 if(NOT wanted MATCHES "^(AUTO|ON|OFF|TRUE|FALSE|1|0)$")
@@ -63,12 +64,19 @@ foreach(architecture 80 86 89 90a 100 120)
   endif()
 endforeach()
 set(AWQ_CUDA_ARCHITECTURES "${all}" CACHE STRING "What the kernels are compiled for")
+awq_cuda_architectures("${AWQ_CUDA_ARCHITECTURES}" AWQ_CUDA_ARCHITECTURES)
+set(AWQ_CUDA_ARCHITECTURES "${AWQ_CUDA_ARCHITECTURES}" CACHE STRING "What the kernels are compiled for" FORCE)
 set(AWQ_CUDA_FLAGS "")
 set(newest "")
 foreach(architecture ${AWQ_CUDA_ARCHITECTURES})
+  string(REGEX REPLACE "a$" "" plain ${architecture})
+  if(NOT known MATCHES "compute_${plain}\n")
+    message(FATAL_ERROR "AWQ_CUDA_ARCHITECTURES has ${architecture}, which nvcc ${CMAKE_CUDA_COMPILER_VERSION} does not know; "
+      "a newer toolkit may, or name an older GPU without \"a\": drivers compile its PTX for newer ones")
+  endif()
   list(APPEND AWQ_CUDA_FLAGS
     "SHELL:-gencode arch=compute_${architecture},code=sm_${architecture}")
-  if(NOT architecture MATCHES "[af]$")
+  if(NOT architecture MATCHES "a$")
     set(newest ${architecture})
   endif()
 endforeach()

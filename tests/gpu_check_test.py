@@ -105,6 +105,21 @@ class GpuCheckTest(unittest.TestCase):
         self.assertIn("compute capability 7.5: 8.0 or newer is needed", done.stderr)
         self.assertFalse((self.work / "build").exists())
 
+    def test_architectures_are_checked_before_nvcc_takes_them(self):
+        script = self.work / "architectures.cmake"
+        script.write_text(f"include({ROOT}/cmake/AwqCudaArchitectures.cmake)\n"
+                          'awq_cuda_architectures("${GIVEN}" taken)\nmessage("taken: ${taken}.")\n')
+        for given, taken in {"80": "80", "90": "90a", "90a;80;90": "90a;80", "120": "120"}.items():
+            with self.subTest(given=given):
+                done = run("cmake", f"-DGIVEN={given}", "-P", script)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertIn(f"taken: {taken}.", done.stderr)
+        for given in ("sm_90", "8.0", "xyz", "75", "80,90", "80;70", ""):
+            with self.subTest(given=given):
+                done = run("cmake", f"-DGIVEN={given}", "-P", script)
+                self.assertNotEqual(done.returncode, 0, done.stderr)
+                self.assertIn('"80;90a"', done.stderr)
+
     def test_wrong_arguments_are_told_from_failures(self):
         for arguments in (["--pack"], ["--limit", "soon"], ["--bogus", "x"],
                           ["--pack", self.work / "there", "--limit", "9"]):

@@ -1,0 +1,21 @@
+# awq_cuda_architectures(LIST OUT): the list as nvcc is to take it: 80 or newer, digits and perhaps an "a"; 90 is 90a,
+# since wgmma is in no other. Anything else ends here, where it can be named, and not in nvcc.
+function(awq_cuda_architectures list out)
+  set(taken "")
+  foreach(architecture ${list})
+    if(NOT architecture MATCHES "^([89]|1[0-9])[0-9]a?$")
+      message(FATAL_ERROR "AWQ_CUDA_ARCHITECTURES has \"${architecture}\": each must be 80 or newer (the GPU's compute "
+        "capability without its point), perhaps with an \"a\", several with semicolons between: \"80;90a\"")
+    endif()
+    if(architecture STREQUAL "90")
+      message(STATUS "AWQ_CUDA_ARCHITECTURES: 90 is taken as 90a, which has wgmma")
+      set(architecture 90a)
+    endif()
+    list(APPEND taken ${architecture})
+  endforeach()
+  if(NOT taken)
+    message(FATAL_ERROR "AWQ_CUDA_ARCHITECTURES is empty: \"80;90a\" are those of an A100 and an H100")
+  endif()
+  list(REMOVE_DUPLICATES taken)
+  set(${out} "${taken}" PARENT_SCOPE)
+endfunction()
