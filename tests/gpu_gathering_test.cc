@@ -236,6 +236,38 @@ TEST_F(OnGpu, HandsOverWhatItsKernelsDoNotHold) {
   EXPECT_EQ(queue_.fault().message, "");
 }
 
+TEST_F(OnGpu, HoldsOutEveryStepthRow) {
+  const Inputs inputs({24, {30}, false});
+  const gpu::Buffer rows = queue_.Upload<BF16>(inputs.x.span());
+  const Matrix<float> weights = NormalMatrix(10, 24, 10);
+  const MatrixView<const float> view = weights;
+  for (const std::size_t step : {1U, 4U}) {
+    gpu::DeviceGathering gathering(pool_, queue_, 24, false);
+    gathering.Add({rows.data<void>(), nullptr, 30}, 20, 21, step);
+    const auto arithmetic = gathering.Arithmetic({{&view, 1}, {4, 8, false}});
+    EXPECT_EQ(arithmetic->held_out_rows(), (9 + step - 1) / step);
+    double energy = 0;
+    for (std::size_t t = 21; t < 30; t += step) {
+      for (std::size_t r = 0; r < 10; ++r) {
+        double y = 0;
+        for (std::size_t i = 0; i < 24; ++i) {
+          y += static_cast<double>(weights(r, i)) * static_cast<double>(ToFloat(inputs.x(t, i)));
+        }
+        energy += y * y;
+      }
+    }
+    EXPECT_NEAR(arithmetic->Energy(0), energy, 1e-4 * energy);
+  }
+}
+
+// In more pieces than the lane has buffers.
+TEST_F(OnGpu, UploadsWhatIsLong) {
+  std::vector<std::uint32_t> words((3 * cuda::Lane::kPieceBytes + 4096) / sizeof(std::uint32_t));
+  std::iota(words.begin(), words.end(), 0U);
+  const gpu::Buffer there = queue_.Upload<std::uint32_t>(words);
+  EXPECT_EQ(queue_.Read(there.data<std::uint32_t>(), words.size()), words);
+}
+
 TEST_F(OnGpu, StatisticsComeBackAsTheyWent) {
   const Matrix<BF16> weights = Rounded(NormalMatrix(5, 24, 10));
   for (const bool projected : {false, true}) {

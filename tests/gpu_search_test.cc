@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <random>
 #include <utility>
 #include <vector>
@@ -213,6 +214,70 @@ TEST(GpuArithmetic, IsTheCpus) {
     EXPECT_NEAR(device.FeedbackLoss(0, step, scale), loss, 1e-3 * loss);
   }
   EXPECT_EQ(queue.fault().message, "");
+}
+
+// Both, of one site.
+struct Pair {
+  explicit Pair(const Shape& shape)
+      : site(shape),
+        here(site.Statistics(pool)),
+        there(gpu::Uploaded(Queue(), site.Statistics(pool))) {}
+  gpu::Queue& Queue() {
+    if (!queue) {
+      lane.Open(0);
+      queue.emplace(lane);
+    }
+    return *queue;
+  }
+
+  ThreadPool pool{2};
+  Site site;
+  cuda::Lane lane;
+  std::optional<gpu::Queue> queue;
+  SiteStatistics here;
+  gpu::DeviceStatistics there;
+};
+
+// More rows than one launch has in a part, and than are refitted at a time.
+TEST(GpuArithmetic, IsTheCpusForManyRows) {
+  const Shape shape{.in = 16, .outs = {2051}, .spec = {4, 16, false}, .paired = false};
+  Pair both(shape);
+  HostArithmetic host(both.pool, both.site.problem_.linears, both.here);
+  gpu::DeviceArithmetic device(both.Queue(), both.site.problem_.linears, both.there);
+  EXPECT_EQ(device.Factor(shape.options), host.Factor(shape.options));
+  const std::vector<float> want = host.TargetProfile();
+  const std::vector<float> found = device.TargetProfile();
+  for (std::size_t i = 0; i < shape.in; ++i)
+    EXPECT_NEAR(found[i], want[i], 64 * 0x1p-24F * want[i]);
+  const Scale identity(shape.in, 1.0F);
+  const RoundedPtr on_host = host.RoundToNearest(0, identity, false);
+  const RoundedPtr on_device = device.RoundToNearest(0, identity, false);
+  host.Refit(0, identity, *on_host);
+  device.Refit(0, identity, *on_device);
+  const double error = host.Error(0, *on_host, identity);
+  EXPECT_LT(error, 0.999 * host.Error(0, *host.RoundToNearest(0, identity, false), identity));
+  EXPECT_NEAR(device.Error(0, *on_device, identity), error, 1e-2 * error);
+  const Matrix<float> scales = host.Take(host.Copy(*on_host)).scales;
+  const Matrix<float> refitted = device.Take(device.Copy(*on_device)).scales;
+  for (std::size_t r = 0; r < scales.rows(); ++r) {
+    EXPECT_NEAR(refitted(r, 0), scales(r, 0), 0x1p-10F * scales(r, 0)) << r;  // a unit of fp16
+  }
+}
+
+// What has no factor is damped until it has one.
+TEST(GpuArithmetic, DampsAsTheCpuDoes) {
+  const Shape shape{.in = 64, .outs = {3}, .spec = {4, 64, false}, .paired = false};
+  Pair both(shape);
+  HostArithmetic plain(both.pool, both.site.problem_.linears, both.here);
+  const double usual = plain.Factor(shape.options);
+  const float beyond = 1.5F * std::sqrt(both.here.gram(0, 0) * both.here.gram(1, 1));
+  both.here.gram(0, 1) = both.here.gram(1, 0) = beyond;  // no Gram matrix of anything
+  both.there.gram = both.Queue().Upload<float>(std::as_const(both.here.gram).span());
+  HostArithmetic host(both.pool, both.site.problem_.linears, both.here);
+  gpu::DeviceArithmetic device(both.Queue(), both.site.problem_.linears, both.there);
+  const double damping = host.Factor(shape.options);
+  EXPECT_GT(damping, usual);
+  EXPECT_EQ(device.Factor(shape.options), damping);
 }
 
 TEST(GpuArithmetic, SaysThatItsMemoryIsFull) {

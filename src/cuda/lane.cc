@@ -4,11 +4,7 @@
 #include <cstring>
 
 namespace awq::cuda {
-namespace {
-
-constexpr std::size_t kPieceBytes = std::size_t{8} << 20;
-
-}  // namespace
+namespace {}  // namespace
 
 void Lane::Upload(const void* from, std::size_t bytes, void* to) {
   if (bytes < kPieceBytes) {

@@ -13,6 +13,9 @@ namespace awq::cuda {
 // Used by one thread at a time. After a fault nothing is launched any more.
 class Lane {
  public:
+  // Uploads go in pieces of so much through pinned memory.
+  static constexpr std::size_t kPieceBytes = std::size_t{8} << 20;
+
   Lane() = default;
   Lane(const Lane&) = delete;
   Lane& operator=(const Lane&) = delete;
