@@ -13,9 +13,11 @@
 #include "cuda/emulated_device.h"
 #include "io/file.h"
 #include "pipeline/compute.h"
+#include "pipeline/memory.h"
 #include "pipeline/published.h"
 #include "pipeline/quantize.h"
 #include "testing/paths.h"
+#include "transformer/gpu/context.h"
 
 namespace awq::pipeline {
 namespace {
@@ -168,6 +170,15 @@ TEST_P(GpuQuantize, LosesWhatTheCpuLoses) {
   EXPECT_EQ(cpu->peak_gpu_bytes, 0U);
   EXPECT_EQ(gpu->device, "emulated");
   EXPECT_GT(gpu->peak_gpu_bytes, kSequences * kLength * 64 * sizeof(float));  // a stream
+  const RunSize size{.precision = math::Precision::kBF16,
+                     .sequences = kSequences,
+                     .sequence_tokens = kLength,
+                     .group_size = 16};
+  const auto model = ModelDirectory::Open(awq::testing::GoldenDir() / "models" / "llama_gqa_tied");
+  // Of what the base holds, the emulator has cuBLASLt's scratch memory alone.
+  EXPECT_LE(gpu->peak_gpu_bytes + kGpuBaseBytes,
+            EstimateGpuMemory((*model)->config(), *FindMethod(GetParam()), size) +
+                transformer::gpu::Context::kDenseScratchBytes);
   double log_ratios = 0;
   std::size_t linears = 0;
   for (std::size_t layer = 0; layer < cpu->blocks.size(); ++layer) {
