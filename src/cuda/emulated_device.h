@@ -2,8 +2,10 @@
 // that otherwise the device's side has (device.h, copy.h, linear_kernels.h, dense_product.h, ops.h,
 // sample.h, matrix.h, rounding.h, statistics.h) is the emulator's, with the launches' own host
 // side. Its memory is the host's, of exactly the sizes that were asked for, and begins as bytes of
-// 0xff, which are NaNs. Streams are done with before the call returns, whose fault is then that of
-// the kernel. What may not be done while a stream is recorded fails here, too.
+// 0xff, which are NaNs. What is given to a stream is done as late as a device may do it, when
+// somebody waits for it: so what forgets to wait reads what is not there yet, or overwrites what is
+// still to be read. A fault of a kernel is told by the wait; the default stream (null) does all at
+// once. What may not be done while a stream is recorded fails here, too.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +24,7 @@ struct EmulatedMachine {
   int multiprocessors = 3;
   int major = 9, minor = 0;       // compute capability
   bool has_dense_library = true;  // DenseProducts can be opened
+  bool late_streams = true;       // or else done when it is given
   simt::Options options = {};
 };
 
@@ -35,7 +38,7 @@ struct EmulatedUse {
 };
 EmulatedUse CountEmulatedUse();
 
-// Does it at its turn in the stream, which is now, unless the stream is recorded for a Graph.
+// Does it at its turn in the stream, unless the stream is recorded for a Graph.
 Fault RunInStream(StreamHandle stream, std::function<Fault()> work);
 // What a device refuses, and else the kernel.
 Fault RunKernel(const LaunchShape& shape, const std::function<void()>& body);

@@ -4,7 +4,6 @@
 #include <cstring>
 
 namespace awq::cuda {
-namespace {}  // namespace
 
 void Lane::Upload(const void* from, std::size_t bytes, void* to) {
   if (bytes < kPieceBytes) {

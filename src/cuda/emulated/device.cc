@@ -4,11 +4,13 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <new>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,17 +24,27 @@ struct Recording {
 };
 
 struct CUstream_st {
+  int device = 0;
   std::unique_ptr<Recording> recording;
+  std::mutex mutex;  // of what follows: another thread may wait for it
+  std::deque<std::function<awq::cuda::Fault()>> waiting;
+  awq::cuda::Fault fault;  // after which nothing is run
 };
 
 struct CUgraphExec_st {
   std::vector<std::function<awq::cuda::Fault()>> work;
 };
 
-struct CUevent_st {
-  bool is_recorded = false;
-  bool is_of_graph = false;  // recorded in a graph: nobody can wait for it
+// Of an event, each time it is recorded.
+struct Happening {
+  CUstream_st* stream;
+  bool is_over = false;
   std::chrono::steady_clock::time_point at = {};
+};
+
+struct CUevent_st {
+  std::shared_ptr<Happening> last;
+  bool is_of_graph = false;  // recorded in a graph: nobody can wait for it
 };
 
 namespace awq::cuda {
@@ -58,6 +70,7 @@ struct State {
   EmulatedMachine machine = FromEnvironment();
   std::map<const unsigned char*, Block> blocks;  // by where they begin
   std::map<const unsigned char*, std::size_t> pinned;
+  std::set<StreamHandle> streams;
   std::size_t launches = 0;
 };
 
@@ -104,6 +117,11 @@ std::size_t BytesAt(const State& state, const void* at) {
   const auto& [begin, block] = *--next;
   const auto offset = static_cast<std::size_t>(byte - begin);
   return offset < block.bytes ? block.bytes - offset : 0;
+}
+
+int DeviceOf(State& state, const void* begin) {
+  const std::lock_guard lock(state.mutex);
+  return state.blocks.at(static_cast<const unsigned char*>(begin)).device;
 }
 
 // What a thread that records a stream may not do: it ruins the recordings.
@@ -153,19 +171,78 @@ std::size_t SharedBytes(const EmulatedMachine& machine) {
   return kibibytes << 10;
 }
 
-// memcpy takes no null, not even for nothing.
-Fault CopyInStream(void* to, const void* from, std::size_t bytes, StreamHandle stream) {
-  return RunInStream(stream, [=] {
-    if (bytes > 0) {
-      std::memcpy(to, from, bytes);
+// Does what waits in the stream, to the end or until `is_enough`.
+template <class IsEnough>
+Fault Finish(StreamHandle stream, const IsEnough& is_enough) {
+  const std::lock_guard lock(stream->mutex);
+  while (!stream->waiting.empty() && !is_enough()) {
+    const std::function<Fault()> work = std::move(stream->waiting.front());
+    stream->waiting.pop_front();
+    if (!stream->fault) {
+      stream->fault = work();
     }
+  }
+  return stream->fault;
+}
+Fault Finish(StreamHandle stream) {
+  return Finish(stream, [] { return false; });
+}
+
+// All streams of a device: as giving back its memory does.
+Fault FinishDevice(int device) {
+  State& state = Machine();
+  std::set<StreamHandle> streams;
+  {
+    const std::lock_guard lock(state.mutex);
+    streams = state.streams;
+  }
+  Fault fault;
+  for (const StreamHandle stream : streams) {
+    if (stream->device == device) {
+      const Fault found = Finish(stream);
+      fault = fault ? fault : found;
+    }
+  }
+  return fault;
+}
+
+bool IsRecorded(StreamHandle stream) { return stream != nullptr && stream->recording != nullptr; }
+
+// memcpy takes no null, not even for nothing.
+void Move(void* to, const void* from, std::size_t bytes) {
+  if (bytes > 0) {
+    std::memcpy(to, from, bytes);
+  }
+}
+
+// Between the device and pinned memory of the host, which is still there when its turn comes.
+Fault CopyPinned(void* to, const void* from, const void* on_host, std::size_t bytes,
+                 StreamHandle stream) {
+  return RunInStream(stream, [=] {
+    {
+      State& state = Machine();
+      const std::lock_guard lock(state.mutex);
+      if (!IsPinned(state, on_host, bytes)) {
+        return Invalid("copying", "pinned memory was given back before its copy");
+      }
+    }
+    Move(to, from, bytes);
     return Fault();
   });
+}
+
+bool IsPinned(const void* at, std::size_t bytes) {
+  State& state = Machine();
+  const std::lock_guard lock(state.mutex);
+  return bytes > 0 && IsPinned(state, at, bytes);
 }
 
 }  // namespace
 
 void SetEmulatedMachine(const EmulatedMachine& machine) {
+  for (int device = 0; device < Machine().machine.devices; ++device) {
+    static_cast<void>(FinishDevice(device));  // its stream keeps what went wrong
+  }
   const std::lock_guard lock(Machine().mutex);
   Machine().machine = machine;
 }
@@ -184,8 +261,15 @@ EmulatedUse CountEmulatedUse() {
 }
 
 Fault RunInStream(StreamHandle stream, std::function<Fault()> work) {
-  if (stream == nullptr || stream->recording == nullptr) {
+  if (stream == nullptr) {
     return work();
+  }
+  if (stream->recording == nullptr) {
+    {
+      const std::lock_guard lock(stream->mutex);
+      stream->waiting.push_back(std::move(work));
+    }
+    return EmulatedMachineNow().late_streams ? Fault() : Finish(stream);
   }
   Recording& recording = *stream->recording;
   if (!recording.refused.empty()) {
@@ -248,13 +332,15 @@ Fault FreeMemory(std::size_t* free_bytes, std::size_t* total_bytes) {
 
 Fault Synchronize() {
   AWQ_CUDA_TRY(CheckNotRecording("running on the GPU"));
-  return CheckDevice(Machine(), current_device, "running on the GPU");
+  AWQ_CUDA_TRY(CheckDevice(Machine(), current_device, "running on the GPU"));
+  return FinishDevice(current_device);
 }
 
 DeviceMemory::~DeviceMemory() {
   if (data_ != nullptr) {
     static_cast<void>(CheckNotRecording("giving back GPU memory"));  // End says it
     State& state = Machine();
+    static_cast<void>(FinishDevice(DeviceOf(state, data_)));
     const std::lock_guard lock(state.mutex);
     state.blocks.erase(static_cast<unsigned char*>(data_));
     ::operator delete(data_, kAlignment);
@@ -305,14 +391,30 @@ Fault PinnedMemory::Allocate(std::size_t bytes) {
   return {};
 }
 
+// What is not pinned has been read when this returns.
 Fault CopyToDevice(void* to, const void* from, std::size_t bytes, StreamHandle stream) {
   AWQ_CUDA_TRY(CheckRange("copying to the GPU", to, from, bytes, stream));
-  return CopyInStream(to, from, bytes, stream);
+  if (IsPinned(from, bytes)) {
+    return CopyPinned(to, from, from, bytes, stream);
+  }
+  const auto* const begin = static_cast<const unsigned char*>(from);
+  return RunInStream(stream, [to, read = std::vector(begin, begin + bytes)] {
+    Move(to, read.data(), read.size());
+    return Fault();
+  });
 }
 
+// What is not pinned has been written when this returns.
 Fault CopyToHost(void* to, const void* from, std::size_t bytes, StreamHandle stream) {
   AWQ_CUDA_TRY(CheckRange("copying from the GPU", from, to, bytes, stream));
-  return CopyInStream(to, from, bytes, stream);
+  if (IsPinned(to, bytes)) {
+    return CopyPinned(to, from, to, bytes, stream);
+  }
+  AWQ_CUDA_TRY(RunInStream(stream, [=] {
+    Move(to, from, bytes);
+    return Fault();
+  }));
+  return stream == nullptr || IsRecorded(stream) ? Fault() : Finish(stream);
 }
 
 Fault FillBytes(void* to, unsigned char value, std::size_t bytes, StreamHandle stream) {
@@ -326,7 +428,15 @@ Fault FillBytes(void* to, unsigned char value, std::size_t bytes, StreamHandle s
 }
 
 Stream::~Stream() {
+  if (handle_ == nullptr) {
+    return;
+  }
   std::erase(recorded_streams, handle_);
+  static_cast<void>(Finish(handle_));  // nobody can ask any more
+  {
+    const std::lock_guard lock(Machine().mutex);
+    Machine().streams.erase(handle_);
+  }
   delete handle_;
 }
 
@@ -334,6 +444,9 @@ Fault Stream::Create() {
   *this = Stream();
   AWQ_CUDA_TRY(CheckDevice(Machine(), current_device, "making a stream"));
   handle_ = new CUstream_st;
+  handle_->device = current_device;
+  const std::lock_guard lock(Machine().mutex);
+  Machine().streams.insert(handle_);
   return {};
 }
 
@@ -342,7 +455,8 @@ Fault Stream::Synchronize() const {
     handle_->recording->refused = "running on the GPU";
     return Invalid("running on the GPU", "not while the stream is recorded");
   }
-  return CheckDevice(Machine(), current_device, "running on the GPU");
+  AWQ_CUDA_TRY(CheckDevice(Machine(), current_device, "running on the GPU"));
+  return handle_ == nullptr ? Fault() : Finish(handle_);
 }
 
 Event::~Event() { delete handle_; }
@@ -358,29 +472,45 @@ Fault Event::Record(StreamHandle stream) const {
   if (handle_ == nullptr) {
     return Invalid("recording an event", "it was not made");
   }
-  handle_->is_recorded = true;
-  handle_->is_of_graph = stream != nullptr && stream->recording != nullptr;
-  handle_->at = std::chrono::steady_clock::now();
-  return {};
+  handle_->is_of_graph = IsRecorded(stream);
+  handle_->last = std::make_shared<Happening>(Happening{stream});
+  if (handle_->is_of_graph) {
+    return {};
+  }
+  return RunInStream(stream, [happening = handle_->last] {
+    happening->is_over = true;
+    happening->at = std::chrono::steady_clock::now();
+    return Fault();
+  });
 }
 
 Fault Event::Synchronize() const {
   if (handle_ == nullptr) {
     return Invalid("waiting for an event", "it was not made");
   }
-  return handle_->is_of_graph ? Invalid("waiting for an event", "it was recorded in a graph")
-                              : Fault();
+  if (handle_->is_of_graph) {
+    return Invalid("waiting for an event", "it was recorded in a graph");
+  }
+  const std::shared_ptr<Happening> last = handle_->last;
+  if (last == nullptr || last->is_over) {
+    return {};
+  }
+  return Finish(last->stream, [&] { return last->is_over; });
 }
 
 Fault Event::SecondsSince(const Event& earlier, double* seconds) const {
-  if (handle_ == nullptr || earlier.handle_ == nullptr || !handle_->is_recorded ||
-      !earlier.handle_->is_recorded) {
-    return Invalid("reading events", "they were not recorded");
+  for (const EventHandle event : {handle_, earlier.handle_}) {
+    if (event == nullptr || event->last == nullptr) {
+      return Invalid("reading events", "they were not recorded");
+    }
+    if (event->is_of_graph) {
+      return Invalid("reading events", "they were recorded in a graph");
+    }
+    if (!event->last->is_over) {
+      return Invalid("reading events", "they have not happened");
+    }
   }
-  if (handle_->is_of_graph || earlier.handle_->is_of_graph) {
-    return Invalid("reading events", "they were recorded in a graph");
-  }
-  *seconds = std::chrono::duration<double>(handle_->at - earlier.handle_->at).count();
+  *seconds = std::chrono::duration<double>(handle_->last->at - earlier.handle_->last->at).count();
   return {};
 }
 
@@ -427,8 +557,8 @@ Fault Graph::Launch(StreamHandle stream) const {
   if (!is_ready()) {
     return NothingRecorded();
   }
-  return RunInStream(stream, [handle = handle_] {
-    for (const auto& work : handle->work) {
+  return RunInStream(stream, [works = handle_->work] {
+    for (const auto& work : works) {
       AWQ_CUDA_TRY(work());
     }
     return Fault();

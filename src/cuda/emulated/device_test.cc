@@ -89,6 +89,48 @@ TEST_F(EmulatedDevice, CopiesThereAndBack) {
   EXPECT_EQ(out[2], 3);
 }
 
+// As late as a device may, so that a wait that is missing is seen.
+TEST_F(EmulatedDevice, DoesWhatAStreamIsGivenWhenSomebodyWaits) {
+  Stream stream, other;
+  DeviceMemory memory;
+  PinnedMemory from, to;
+  Event copied;
+  for (Stream* each : {&stream, &other}) ASSERT_FALSE(each->Create());
+  for (PinnedMemory* each : {&from, &to}) ASSERT_FALSE(each->Allocate(1));
+  ASSERT_FALSE(memory.Allocate(1));
+  ASSERT_FALSE(copied.Create());
+  auto& source = *from.data<char>();
+  const auto& found = *to.data<char>();
+  for (const bool is_late : {true, false}) {
+    SetEmulatedMachine({.late_streams = is_late});
+    source = 1;
+    to.data<char>()[0] = 0;
+    ASSERT_FALSE(CopyToDevice(memory.data(), from.data(), 1, stream.handle()));
+    source = 2;
+    ASSERT_FALSE(copied.Record(stream.handle()));
+    ASSERT_FALSE(CopyToHost(to.data(), memory.data(), 1, stream.handle()));
+    ASSERT_FALSE(other.Synchronize());
+    EXPECT_EQ(found, is_late ? 0 : 1);
+    ASSERT_FALSE(copied.Synchronize());
+    EXPECT_EQ(found, is_late ? 0 : 1) << "that comes after the event";
+    ASSERT_FALSE(Synchronize());
+    EXPECT_EQ(found, is_late ? 2 : 1);
+  }
+}
+
+TEST_F(EmulatedDevice, TellsFaultsToWhoWaits) {
+  Stream stream;
+  PinnedMemory from;
+  DeviceMemory memory;
+  ASSERT_FALSE(stream.Create());
+  ASSERT_FALSE(from.Allocate(1));
+  ASSERT_FALSE(memory.Allocate(1));
+  ASSERT_FALSE(CopyToDevice(memory.data(), from.data(), 1, stream.handle()));
+  from = PinnedMemory();
+  EXPECT_EQ(stream.Synchronize().message, "copying: pinned memory was given back before its copy");
+  EXPECT_TRUE(stream.Synchronize()) << "there nothing works any more";
+}
+
 TEST_F(EmulatedDevice, RefusesWhatIsNotItsMemory) {
   int x = 1;
   DeviceMemory memory;

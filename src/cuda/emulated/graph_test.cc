@@ -23,6 +23,7 @@ class EmulatedGraph : public testing::Test {
     ASSERT_FALSE(pinned_.Allocate(kBytes));
     ASSERT_FALSE(FillBytes(a_.data(), 1, kBytes, stream()));
     ASSERT_FALSE(FillBytes(b_.data(), 2, kBytes, stream()));
+    ASSERT_FALSE(stream_.Synchronize());
   }
   ~EmulatedGraph() override { SetEmulatedMachine({}); }
 
@@ -31,6 +32,10 @@ class EmulatedGraph : public testing::Test {
     unsigned char byte = 0;
     EXPECT_FALSE(CopyToHost(&byte, memory.data(), 1, nullptr));
     return byte;
+  }
+  Fault Run(const Graph& graph) const {
+    AWQ_CUDA_TRY(graph.Launch(stream()));
+    return stream_.Synchronize();
   }
   // What `call` says while the stream is recorded, and that the recording is lost.
   template <class Call>
@@ -73,12 +78,12 @@ TEST_F(EmulatedGraph, RunsWhatWasRecordedInItsOrder) {
   EXPECT_TRUE(graph.is_ready());
   EXPECT_EQ(FirstByte(b_), 2);
   std::memset(pinned_.data(), 4, kBytes);  // is read when the graph runs
-  ASSERT_FALSE(graph.Launch(stream()));
+  ASSERT_FALSE(Run(graph));
   EXPECT_EQ(CountEmulatedUse().launches, launches + 1);
   EXPECT_EQ(FirstByte(b_), 1);
   EXPECT_EQ(FirstByte(a_), 4);
   const Graph moved = std::move(graph);
-  ASSERT_FALSE(moved.Launch(stream()));
+  ASSERT_FALSE(Run(moved));
   EXPECT_EQ(FirstByte(b_), 4);
 }
 
@@ -88,7 +93,7 @@ TEST_F(EmulatedGraph, IsReplacedByTheNextRecording) {
     ASSERT_FALSE(graph.Begin(stream()));
     ASSERT_FALSE(FillBytes(a_.data(), value, kBytes, stream()));
     ASSERT_FALSE(graph.End(stream()));
-    ASSERT_FALSE(graph.Launch(stream()));
+    ASSERT_FALSE(Run(graph));
     EXPECT_EQ(FirstByte(a_), value);
   }
 }
@@ -137,6 +142,7 @@ TEST_F(EmulatedGraph, NeedsAStreamOfItsOwn) {
   EXPECT_TRUE(graph.End(nullptr));
   graph = Graph();  // ends the recording
   EXPECT_FALSE(CopyOnDevice(b_.data(), a_.data(), kBytes, stream()));
+  EXPECT_FALSE(stream_.Synchronize());
   EXPECT_EQ(FirstByte(b_), 1);
 }
 
