@@ -292,6 +292,29 @@ TEST_F(OnGpu, StatisticsComeBackAsTheyWent) {
   EXPECT_EQ(queue_.fault().message, "");
 }
 
+// What was taken and given back makes room for what is larger.
+TEST(GpuQueue, GivesUpWhatNobodyHasForWhatIsAskedFor) {
+  const std::size_t before = cuda::CountEmulatedUse().bytes;
+  cuda::EmulatedMachine small;
+  small.memory_bytes = before + (std::size_t{100} << 10);
+  cuda::SetEmulatedMachine(small);
+  {
+    cuda::Lane lane;
+    lane.Open(0);
+    gpu::Queue queue(lane);
+    const gpu::Buffer held = queue.Take<char>(20 << 10);
+    for (int i = 0; i < 2; ++i) (void)queue.Take<char>(30 << 10);
+    EXPECT_EQ(queue.bytes(), 52U << 10) << "taken again";
+    const gpu::Buffer large = queue.Take<char>(72 << 10);
+    EXPECT_EQ(queue.fault().message, "");
+    EXPECT_EQ(cuda::CountEmulatedUse().bytes - before, queue.bytes());
+    EXPECT_EQ(queue.bytes(), 92U << 10);
+    (void)queue.Take<char>(12 << 10);
+    EXPECT_EQ(queue.fault().kind, cuda::FaultKind::kOutOfMemory);
+  }
+  cuda::SetEmulatedMachine({});
+}
+
 TEST(GpuGatheringWithoutMemory, SaysSo) {
   const Inputs inputs({136, {3, 2}, true});
   cuda::EmulatedMachine small;

@@ -10,7 +10,9 @@
 
 #include "cuda/emulated_device.h"
 #include "quant/group.h"
+#include "quant/quantized_linear.h"
 #include "search/gpu/site.h"
+#include "search/gram_factor.h"
 #include "search/site.h"
 #include "search/site_host.h"
 
@@ -262,6 +264,67 @@ TEST(GpuArithmetic, IsTheCpusForManyRows) {
   for (std::size_t r = 0; r < scales.rows(); ++r) {
     EXPECT_NEAR(refitted(r, 0), scales(r, 0), 0x1p-10F * scales(r, 0)) << r;  // a unit of fp16
   }
+}
+
+// Of a row w that became q: (w - q) M (w - q)^T, and how far off the sums of `in` fp32 products of
+// sums of `in` products may be that lead to it (as in ExactLossError).
+struct RowLoss {
+  double loss = 0, error = 0;
+};
+RowLoss LossOfRow(const Matrix<double>& metric, const float* w, const float* q) {
+  const std::size_t in = metric.cols();
+  RowLoss row;
+  double size = 0;
+  for (std::size_t i = 0; i < in; ++i) {
+    const auto d = static_cast<double>(w[i] - q[i]);
+    for (std::size_t j = 0; j < in; ++j) {
+      row.loss += d * metric(i, j) * static_cast<double>(w[j] - q[j]);
+    }
+    size += static_cast<double>(std::abs(w[i]) + std::abs(q[i])) * std::sqrt(metric(i, i));
+  }
+  row.error = static_cast<double>(2 * in + 2) * 0x1p-24 * size * size;
+  return row;
+}
+
+Matrix<float> Dequantized(const quant::QuantizedLinear& linear) {
+  Matrix<float> rows(linear.codes.rows(), linear.codes.cols());
+  quant::Dequantize(linear, 0, rows);
+  return rows;
+}
+
+// The losses of every row decide, also of those that are refitted later, or were copied.
+TEST(GpuArithmetic, KeepsTheBetterOfEveryRow) {
+  const Shape shape{.in = 16, .outs = {2112}, .spec = {3, 16, false}, .paired = false};
+  Pair both(shape);
+  gpu::DeviceArithmetic device(both.Queue(), both.site.problem_.linears, both.there);
+  const double damping = device.Factor(shape.options);
+  const GramFactor factor = FactorGram(both.pool, both.here.gram, damping);
+  Matrix<double> metric(shape.in, shape.in);
+  for (std::size_t i = 0; i < shape.in; ++i) {
+    for (std::size_t j = 0; j < shape.in; ++j) {
+      metric(i, j) = static_cast<double>(both.here.gram(i, j) + (i == j ? factor.added[i] : 0));
+    }
+  }
+  const Scale identity(shape.in, 1.0F);
+  std::vector<RoundedPtr> attempts = device.RoundTarget(0, identity, true);
+  ASSERT_EQ(attempts.size(), 2U);
+  for (const RoundedPtr& attempt : attempts) device.Refit(0, identity, *attempt);
+  RoundedPtr kept = device.Copy(*attempts[0]);
+  device.KeepBetterRows(*device.Copy(*attempts[1]), *kept);
+  const Matrix<float> a = Dequantized(device.Take(std::move(attempts[0])));
+  const Matrix<float> b = Dequantized(device.Take(std::move(attempts[1])));
+  const Matrix<float> of_kept = Dequantized(device.Take(std::move(kept)));
+  std::size_t decided = 0;
+  for (std::size_t r = 0; r < a.rows(); ++r) {
+    const float* const w = both.site.weights_[0].row(r);
+    const RowLoss of_a = LossOfRow(metric, w, a.row(r)), of_b = LossOfRow(metric, w, b.row(r));
+    if (std::abs(of_a.loss - of_b.loss) <= of_a.error + of_b.error) continue;
+    const float* const better = of_a.loss < of_b.loss ? a.row(r) : b.row(r);
+    EXPECT_TRUE(std::equal(better, better + shape.in, of_kept.row(r))) << r;
+    decided += r >= 2048 ? 1U : 0U;
+  }
+  EXPECT_GT(decided, 10U);
+  EXPECT_EQ(both.Queue().fault().message, "");
 }
 
 // What has no factor is damped until it has one.

@@ -7,7 +7,10 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "checkpoint/reader.h"
 #include "cuda/emulated_device.h"
@@ -84,8 +87,8 @@ class GpuWalk : public ::testing::TestWithParam<const char*> {
   std::unique_ptr<ModelDirectory> model_;
 };
 
-// Weights and what they multiply are rounded to bf16, each by 2^-9 at the most and 2^-9 / sqrt(3)
-// in the mean square, at random: a product's outputs are off by 2^-9 of their size, about. A block
+// Weights and what they multiply are rounded to bf16, each by 2^-8 at the most and 0.8 2^-9 in the
+// root mean square, at random: a product's outputs are off by 2^-9 of their size, about. A block
 // has four of them one after another on the way to its output, and attention with two.
 constexpr double kBlockError = 6 * 0x1p-9;
 
@@ -135,19 +138,56 @@ TEST_P(GpuWalk, RunsQuantizedBlocksAsTheCpuDoes) {
   }
 }
 
+// As many tokens of a group as are asked for, and of those after them every so many.
+TEST_P(GpuWalk, GathersTheShareThatTheCpuDoes) {
+  const model::SiteRow& site = model_->config().arch->sites[0];
+  const std::size_t width = model_->config().hidden_size;
+  const model::BlockWeights weights = model_->Block(0).value();
+  Matrix<float> unit(1, width, 0.0F);
+  unit(0, 3) = 1;
+  const MatrixView<const float> view = std::as_const(unit);
+  const TokenShare share{.counted = 7, .held = 9, .step = 4};
+  Walker cpu(pool_, *model_, {}), gpu(pool_, *model_, 0);
+  std::vector<std::unique_ptr<search::SiteArithmetic>> found;
+  std::vector<std::unique_ptr<search::SiteGathering>> gathered;
+  const auto group = cpu.sequences->groups()[0];
+  for (Walker* side : {&cpu, &gpu}) {
+    const BlockPtr block = side->compute->Prepare(weights).value();
+    gathered.push_back(side->compute->BeginSite(site, width, nullptr));
+    side->sequences->MakeInput(*block, 0, site.readers[0], group, *side->states, Side::kOriginal);
+    side->sequences->Gather(Side::kOriginal, false, share, *gathered.back());
+    ASSERT_TRUE(side->compute->Wait().ok());
+    found.push_back(gathered.back()->Arithmetic({{&view, 1}, {4, 16, false}}));
+  }
+  EXPECT_EQ(found[0]->held_out_rows(), CeilDiv(group.tokens - share.held, share.step));
+  EXPECT_EQ(found[1]->held_out_rows(), found[0]->held_out_rows());
+  // Squares of one input, which a bf16 has rounded by 2^-8 at the most.
+  EXPECT_NEAR(found[1]->Energy(0), found[0]->Energy(0), 0x1.02p-7 * found[0]->Energy(0));
+  for (std::size_t i = 0; i < width; ++i) {
+    const auto want = static_cast<double>(found[0]->mean_abs()[i]);
+    EXPECT_NEAR(found[1]->mean_abs()[i], want, 0x1.01p-8 * want);
+  }
+  found.clear();
+  gathered.clear();
+  const std::size_t held = cuda::CountEmulatedUse().bytes;
+  gpu.sequences->ReleaseScratch();
+  EXPECT_LT(cuda::CountEmulatedUse().bytes, held);
+}
+
 INSTANTIATE_TEST_SUITE_P(Fixtures, GpuWalk,
                          ::testing::Values("llama_gqa_tied", "llama_bias", "llama3_rope", "mistral",
                                            "qwen3"));
 
 Result<QuantizeReport> QuantizeFixture(const char* name, const fs::path& output, const char* method,
-                                       std::optional<int> gpu, ProgressSink* progress = nullptr) {
+                                       std::optional<int> gpu, ProgressSink* progress = nullptr,
+                                       math::Precision on_cpu = math::Precision::kF32) {
   ThreadPool pool(2);
   AWQ_ASSIGN(const auto model, ModelDirectory::Open(awq::testing::GoldenDir() / "models" / name));
   QuantizeOptions options;
   options.method = FindMethod(method);
   options.output = output;
   options.plan.group_size = 16;
-  options.precision = gpu ? math::Precision::kBF16 : math::Precision::kF32;
+  options.precision = gpu ? math::Precision::kBF16 : on_cpu;
   options.gpu = gpu;
   options.progress = progress;
   return Quantize(pool, *model, SomeTokens(model->config().vocab_size), options);
@@ -229,10 +269,13 @@ TEST_F(GpuQuantizing, ContinuesWhatWasInterrupted) {
   Interrupt interrupt;
   EXPECT_THROW((void)QuantizeFixture("llama_gqa_tied", output, "gptq", 0, &interrupt),
                std::runtime_error);
-  const auto elsewhere = QuantizeFixture("llama_gqa_tied", output, "gptq", {});
-  ASSERT_FALSE(elsewhere.ok());
-  EXPECT_NE(elsewhere.error().message.find("was begun on a GPU: --device cuda goes on with it"),
-            std::string::npos);
+  for (const auto precision : {math::Precision::kF32, math::Precision::kBF16}) {
+    const auto elsewhere =
+        QuantizeFixture("llama_gqa_tied", output, "gptq", {}, nullptr, precision);
+    ASSERT_FALSE(elsewhere.ok());
+    EXPECT_NE(elsewhere.error().message.find("was begun on a GPU: --device cuda goes on with it"),
+              std::string::npos);
+  }
   const auto continued = QuantizeFixture("llama_gqa_tied", output, "gptq", 0);
   ASSERT_TRUE(continued.ok()) << continued.error().message;
   EXPECT_EQ(continued->resumed_blocks, 1U);
