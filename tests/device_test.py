@@ -34,6 +34,14 @@ class Device(CliTest):
                     self.assertEqual(
                         self.text(model, *PROMPT, "--device", "cuda:0", *arithmetic), exact)
 
+    def test_reports_of_texts_name_the_device(self):
+        prompts = self.work / "prompts.txt"
+        prompts.write_text("Once\nTwo\n")
+        for texts in (PROMPT, ["--prompts", prompts, "-n", "1"]):
+            for device, name in (("cpu", "cpu"), ("cuda", "emulated")):
+                done = self.succeed("run", MODEL, *texts, "--device", device, "--json", "-")
+                self.assertEqual(strict_json(done.stdout)["device"], name)
+
     def test_auto_takes_a_gpu(self):
         done = self.succeed("bench", self.quantized(), "--prompt", "4", "--gen", "1", "--batch",
                             "1", "--repeat", "1", "--device", "auto", "--json", "-")
@@ -60,6 +68,7 @@ class Device(CliTest):
         gpu = strict_json(self.succeed(*common, "--precision", "f16", "--head", "16",
                                        "--device", "cuda").stdout)
         self.assertEqual(gpu["tokens"], cpu["tokens"])
+        self.assertEqual((cpu["device"], gpu["device"]), ("cpu", "emulated"))
         for key in ("nll_nats_per_token", "kl_mean_nats"):
             # 11 bits instead of 24 move a logit by some thousandths.
             self.assertAlmostEqual(gpu[key], cpu[key], delta=0.01)
@@ -91,7 +100,10 @@ class Device(CliTest):
         for device in ("cpu", "cuda"):
             done = self.succeed("compare", MODEL, "--methods", "gptq,rtn", "--bits", "4", *few,
                                 "--text", text, "--ctx", "16", "--device", device, "--json", "-")
-            rows[device] = {row["method"]: row for row in strict_json(done.stdout)["rows"]}
+            report = strict_json(done.stdout)
+            self.assertEqual(report["device"], "cpu" if device == "cpu" else "emulated")
+            self.assertEqual(report["peak_gpu_bytes"] > 0, device == "cuda")
+            rows[device] = {row["method"]: row for row in report["rows"]}
         for method, row in rows["cuda"].items():
             # 8 bits of a bf16 number move a logit by some hundredths.
             self.assertAlmostEqual(row["perplexity"], rows["cpu"][method]["perplexity"],

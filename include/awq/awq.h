@@ -204,6 +204,7 @@ struct EvaluateReport {
   Estimate kl_median_nats;
   Estimate kl_p99_nats;
   Estimate top1_agreement;
+  std::string device;  // "cpu", or the GPU's name
   double seconds = 0;
   std::size_t peak_resident_bytes = 0;
   std::string json;
@@ -264,8 +265,10 @@ struct CompareReport {
   std::size_t windows = 0;
   std::vector<CompareRow> rows;  // the original first
   std::string footnote;          // where groups leave linears in 16 bits; else empty
+  std::string device;            // "cpu", or the GPU's name
   double seconds = 0;            // of everything
   std::size_t peak_resident_bytes = 0;
+  std::size_t peak_gpu_bytes = 0;  // of its memory
   std::string markdown;
   std::string csv;
   std::string json;
@@ -312,6 +315,7 @@ struct GenerateReport {
   std::string finish_reason;
   double prefill_seconds = 0;
   double decode_seconds = 0;
+  std::string device;  // "cpu", or the GPU's name
   std::string json;
 };
 
@@ -326,12 +330,13 @@ struct GenerateManyOptions {
 };
 
 struct GenerateManyReport {
-  std::vector<GenerateReport> texts;  // of each prompt, in their order; without json
+  std::vector<GenerateReport> texts;  // of each prompt, in their order; without device and json
   std::size_t prompt_tokens = 0;      // of all together, as are the next two
   std::size_t reused_tokens = 0;
   std::size_t new_tokens = 0;
   double seconds = 0;
   std::size_t cache_bytes = 0;  // of keys and values, at the most
+  std::string device;           // "cpu", or the GPU's name
   std::string json;
 };
 

@@ -20,6 +20,7 @@
 #include "eval/tasks.h"
 #include "io/scratch_file.h"
 #include "pipeline/check.h"
+#include "pipeline/compute.h"
 #include "pipeline/memory.h"
 #include "pipeline/method.h"
 #include "pipeline/quantize.h"
@@ -134,6 +135,9 @@ class Comparing {
     report_.text = measured_.text;
     report_.ctx = measured_.windows.cols();
     report_.windows = measured_.windows.rows();
+    const pipeline::Compute::Use use = compared.compute->use();
+    report_.device = use.device;
+    report_.peak_gpu_bytes = use.peak_gpu_bytes;
     report_.seconds = SecondsSince(start);
     report_.peak_resident_bytes = ReadMemoryUse().peak_resident_bytes;
     report_.markdown = api::ToMarkdown(report_);

@@ -121,8 +121,10 @@ std::string ToJson(const CompareReport& report) {
                                {"ctx", report.ctx},
                                {"windows", report.windows},
                                {"footnote", report.footnote},
+                               {"device", report.device},
                                {"seconds", report.seconds},
                                {"peak_resident_bytes", report.peak_resident_bytes},
+                               {"peak_gpu_bytes", report.peak_gpu_bytes},
                                {"rows", std::move(rows)}};
   return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
 }

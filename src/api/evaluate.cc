@@ -22,11 +22,10 @@ using api::ToEstimate;
 constexpr std::size_t kDefaultCtx = 2048;
 
 std::string ToJson(const EvaluateReport& report) {
-  nlohmann::json json = {{"tokens", report.tokens},
-                         {"ctx", report.ctx},
-                         {"windows", report.windows},
-                         {"seconds", report.seconds},
-                         {"peak_resident_bytes", report.peak_resident_bytes}};
+  nlohmann::json json = {
+      {"tokens", report.tokens},   {"ctx", report.ctx},
+      {"windows", report.windows}, {"device", report.device},
+      {"seconds", report.seconds}, {"peak_resident_bytes", report.peak_resident_bytes}};
   AddEstimate(json, "perplexity", report.perplexity);
   AddEstimate(json, "nll_nats_per_token", report.nll_nats_per_token);
   if (report.has_reference) {
@@ -55,6 +54,7 @@ EvaluateReport ToPublic(const eval::EvalReport& figures) {
     report.kl_p99_nats = ToEstimate(divergence.kl_p99_nats);
     report.top1_agreement = ToEstimate(divergence.top1_agreement);
   }
+  report.device = figures.device;
   report.seconds = figures.seconds;
   report.peak_resident_bytes = ReadMemoryUse().peak_resident_bytes;
   report.json = ToJson(report);

@@ -40,7 +40,10 @@ Result<GenerateReport> Generate(const GenerateOptions& options, const Runtime& r
                                   [&](std::int32_t token) { return text.Feed(token); }));
     text.Finish();
     GenerateReport report = api::ToReport(made, text);
-    report.json = api::ToJson(report).dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
+    report.device = network->device();
+    nlohmann::json json = api::ToJson(report);
+    json["device"] = report.device;
+    report.json = json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
     return report;
   });
 }

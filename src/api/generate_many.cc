@@ -59,6 +59,7 @@ class ManyTexts {
                api::MakeNetwork(pool, *model_, runtime_, options_.each.arithmetic, positions_));
     const std::size_t batch = std::min(options_.batch, prompts_.size());
     generate::Engine engine(*network, {.sequences = batch});
+    report_.device = network->device();
     for (std::size_t i = 0; i < prompts_.size(); ++i) AWQ_TRY(Add(engine, i));
     const auto start = std::chrono::steady_clock::now();
     std::size_t pages = 0;
@@ -122,6 +123,7 @@ class ManyTexts {
     }
     report_.json = nlohmann::json{{"texts", std::move(texts)},
                                   {"batch", options_.batch},
+                                  {"device", report_.device},
                                   {"prompt_tokens", report_.prompt_tokens},
                                   {"reused_tokens", report_.reused_tokens},
                                   {"new_tokens", report_.new_tokens},

@@ -379,6 +379,10 @@ std::string Bytes(std::size_t bytes) {
   return fmt::format("{:.2f} GiB", value / (1 << 30));
 }
 
+std::string OnDevice(const std::string& device) {
+  return device == "cpu" ? "" : " on " + Printable(device);
+}
+
 std::string Duration(double seconds) {
   if (seconds < 100) return fmt::format("{:.1f} s", seconds);
   const auto whole = static_cast<long>(seconds + 0.5);

@@ -184,6 +184,7 @@ int Misused(const Error& error);
 double PerSecond(std::size_t tokens, double seconds);           // 0 where no time has passed
 std::string Counted(std::size_t count, std::string_view noun);  // "1 token", "2 tokens"
 std::string Bytes(std::size_t bytes);                           // "12.3 MiB"
+std::string OnDevice(const std::string& device);                // "", or " on " and the GPU's name
 std::string Duration(double seconds);                           // "1 min 5 s"
 
 }  // namespace awq::cli

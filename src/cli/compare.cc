@@ -46,9 +46,12 @@ void Show(std::FILE* out, const CompareOptions& options, const CompareReport& re
   fmt::print(
       out,
       "\nIntervals are 95 %, over windows or items. Bits a weight are those of the whole model, "
-      "with its embedding in 16 bits. Seconds and memory are those of each method by itself."
-      "\nAll took {}, {} at the peak (file pages included).\n",
-      Duration(report.seconds), Bytes(report.peak_resident_bytes));
+      "with its embedding in 16 bits. Seconds and memory (the host's) are those of each method by "
+      "itself."
+      "\nAll took {}{}, {} at the peak (file pages included){}.\n",
+      Duration(report.seconds), OnDevice(report.device), Bytes(report.peak_resident_bytes),
+      report.peak_gpu_bytes > 0 ? fmt::format(" and {} of the GPU's", Bytes(report.peak_gpu_bytes))
+                                : "");
 }
 
 int Run(Flags& flags) {

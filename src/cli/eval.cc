@@ -43,8 +43,8 @@ void Show(std::FILE* out, const std::string& model, const EvaluateReport& report
     rows.Print("KL 99 %, nats", report.kl_p99_nats, 5);
     rows.Print("top-1 agreement", report.top1_agreement, 4);
   }
-  fmt::print(out, "  took {}, {} at the peak (file pages included)\n", Duration(report.seconds),
-             Bytes(report.peak_resident_bytes));
+  fmt::print(out, "  took {}{}, {} at the peak (file pages included)\n", Duration(report.seconds),
+             OnDevice(report.device), Bytes(report.peak_resident_bytes));
 }
 
 int Run(Flags& flags) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "base/clock.h"
@@ -37,6 +38,7 @@ class Runner {
   }
 
   const model::ModelConfig& config() const { return source_.config(); }
+  std::string device() const { return network_->device(); }
 
   Status Embed(MatrixView<const std::int32_t> windows) {
     tokens_ = windows.rows * windows.cols;
@@ -111,6 +113,7 @@ class Evaluation {
       AWQ_TRY(RunChunk(first, std::min(chunk, windows_.rows - first)));
     }
     EvalReport report = std::move(std::move(scorer_).Reports().front());
+    report.device = runners_.back()->device();
     report.seconds = SecondsSince(start);
     return report;
   }

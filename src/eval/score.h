@@ -9,6 +9,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/threads.h"
@@ -39,6 +40,7 @@ struct EvalReport {
   Figure perplexity;  // exp of the mean over all predictions, as the GPTQ and AWQ papers count
   std::optional<Divergence> divergence;
   std::vector<float> nll_nats;  // [windows * (ctx - 1)]
+  std::string device;           // Network::device
   double seconds = 0;
 };
 
