@@ -232,7 +232,7 @@ TEST_F(OnGpu, HandsOverWhatItsKernelsDoNotHold) {
     EXPECT_EQ(std::vector(arithmetic->mean_abs().begin(), arithmetic->mean_abs().end()),
               want.mean_abs);
   }
-  EXPECT_FALSE(gpu::CanHold({4, 6, false}, 24));
+  EXPECT_FALSE(gpu::CanHold({4, 6, false}, 24, queue_.shared_bytes()));
   EXPECT_EQ(queue_.fault().message, "");
 }
 

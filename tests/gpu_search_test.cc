@@ -91,7 +91,7 @@ struct Site {
 };
 
 SiteSolution OnGpu(gpu::Queue& queue, ThreadPool& pool, const Site& site) {
-  EXPECT_TRUE(gpu::CanHold(site.shape_.spec, site.shape_.in));
+  EXPECT_TRUE(gpu::CanHold(site.shape_.spec, site.shape_.in, queue.shared_bytes()));
   gpu::DeviceStatistics statistics = gpu::Uploaded(queue, site.Statistics(pool));
   gpu::DeviceArithmetic arithmetic(queue, site.problem_.linears, statistics);
   return SolveSite(arithmetic, site.problem_, site.shape_.options);
@@ -361,11 +361,46 @@ TEST(GpuArithmetic, SaysThatItsMemoryIsFull) {
 }
 
 TEST(GpuArithmetic, SaysWhatItCannotHold) {
-  EXPECT_TRUE(gpu::CanHold({4, 128, false}, 4096));
-  EXPECT_TRUE(gpu::CanHold({4, 4096, false}, 4096));
-  EXPECT_FALSE(gpu::CanHold({4, 8192, false}, 8192));
-  EXPECT_FALSE(gpu::CanHold({4, 6, false}, 96));
-  EXPECT_FALSE(gpu::CanHold({4, 8, false}, 16384));
+  constexpr std::size_t kSmall = 99 << 10, kLarge = 163 << 10;  // of an RTX and of an A100
+  for (const std::size_t shared_bytes : {kSmall, kLarge}) {
+    EXPECT_TRUE(gpu::CanHold({4, 128, false}, 4096, shared_bytes));
+    EXPECT_EQ(gpu::CanHold({4, 4096, false}, 4096, shared_bytes), shared_bytes == kLarge);
+    EXPECT_FALSE(gpu::CanHold({4, 8192, false}, 8192, shared_bytes));
+    EXPECT_FALSE(gpu::CanHold({4, 6, false}, 96, shared_bytes));
+    EXPECT_FALSE(gpu::CanHold({4, 8, false}, 16384, shared_bytes));
+  }
+}
+
+// The longest groups that a device holds are searched there, one more vector on the CPU.
+TEST(GpuArithmetic, ClipsInGroupsAsLongAsTheDeviceHolds) {
+  cuda::EmulatedMachine rtx;
+  rtx.major = 8;
+  rtx.minor = 6;
+  cuda::SetEmulatedMachine(rtx);
+  for (const std::size_t in : {2528U, 2536U}) {
+    const Shape shape{.in = in, .outs = {1}, .spec = {4, in, false}, .paired = false};
+    ThreadPool pool(2);
+    cuda::Lane lane;
+    lane.Open(0);
+    gpu::Queue queue(lane);
+    EXPECT_EQ(queue.shared_bytes(), 99U << 10);
+    ASSERT_EQ(gpu::CanHold(shape.spec, in, queue.shared_bytes()), in == 2528);
+    if (in != 2528) continue;
+    Site site(shape);
+    gpu::DeviceStatistics statistics;
+    statistics.mean_abs.assign(in, 1.0F);
+    Matrix<float> gram(in, in, 0.0F);
+    for (std::size_t i = 0; i < in; ++i) gram(i, i) = 1;
+    statistics.gram = queue.Upload<float>(std::as_const(gram).span());
+    statistics.sketch.rows = 1;  // not read here
+    gpu::DeviceArithmetic device(queue, site.problem_.linears, statistics);
+    const Scale identity(in, 1.0F);
+    const auto clipped = device.Take(device.RoundToNearest(0, identity, true));
+    EXPECT_EQ(queue.fault().message, "");
+    const auto full = device.Take(device.RoundToNearest(0, identity, false));
+    EXPECT_LT(clipped.scales(0, 0), full.scales(0, 0));
+  }
+  cuda::SetEmulatedMachine({});
 }
 
 }  // namespace

@@ -95,7 +95,8 @@ class PinnedMemory {
   std::size_t bytes_ = 0;
 };
 
-// In the stream's order; host memory that is not pinned makes the call wait.
+// In the stream's order. Whether the call waits where the host's memory is not pinned is up to the
+// driver: such memory must stay as it is until somebody has waited. Lane::Upload needs no wait.
 Fault CopyToDevice(void* to, const void* from, std::size_t bytes, StreamHandle stream);
 Fault CopyToHost(void* to, const void* from, std::size_t bytes, StreamHandle stream);
 Fault FillBytes(void* to, unsigned char value, std::size_t bytes, StreamHandle stream);

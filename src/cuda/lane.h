@@ -13,7 +13,7 @@ namespace awq::cuda {
 // Used by one thread at a time. After a fault nothing is launched any more.
 class Lane {
  public:
-  // Uploads go in pieces of so much through pinned memory.
+  // Uploads go through two pinned buffers of so much.
   static constexpr std::size_t kPieceBytes = std::size_t{8} << 20;
 
   Lane() = default;
@@ -25,6 +25,7 @@ class Lane {
     device_ = device;
     Do([&] { return stream_.Create(); });
   }
+  int device() const { return device_.value_or(0); }
   StreamHandle stream() const { return stream_.handle(); }
   // Without waiting for what was launched.
   const Fault& fault() const { return fault_; }
@@ -36,8 +37,8 @@ class Lane {
     if (!fault_ && device_) fault_ = UseDevice(*device_);
     if (!fault_) fault_ = launch();
   }
-  // In the stream's order; `from` may go when this returns. Much goes through pinned memory, a
-  // piece while the one before it is on its way.
+  // In the stream's order; `from` may go when this returns. Through pinned memory, so that nothing
+  // waits but for room in there.
   void Upload(const void* from, std::size_t bytes, void* to);
   // Waits for what was launched.
   void Wait() {
@@ -47,13 +48,16 @@ class Lane {
  private:
   struct Staging {
     PinnedMemory memory;
-    Event read;  // by the copy that was last asked for
+    std::size_t used = 0;  // of it, by copies that were asked for
+    Event left;            // after the last of them
   };
+  Staging& StagingWithRoom();
 
   std::optional<int> device_;
   Stream stream_;
   Fault fault_;
   std::array<Staging, 2> staging_;
+  std::size_t filling_ = 0;
 };
 
 }  // namespace awq::cuda

@@ -39,7 +39,9 @@ struct GroupTask {
 Fault RoundGroups(const GroupTask& task, StreamHandle stream);
 
 // SearchClip: the bound of each group among 1.00, 0.95, ..., 0.55 of its largest magnitude, by
-// e H_gg e^T; weights are W, H of the unscaled problem. Groups of up to 4096.
+// e H_gg e^T; weights are W, H of the unscaled problem. A group takes kClipBytes of a block's
+// shared memory for each of its columns.
+inline constexpr std::size_t kClipBytes = 40;
 struct ClipTask {
   DeviceMatrix weights;          // columns: a multiple of 4
   const float* scale = nullptr;  // [columns]

@@ -21,7 +21,7 @@ std::unique_ptr<SiteArithmetic> DeviceGathering::Arithmetic(const ScaledLinears&
     there_ = std::move(*sums_).Finish();
     sums_.reset();  // its scratch memory too
   }
-  if (!here_ && !CanHold(linears.spec, there_.mean_abs.size())) {
+  if (!here_ && !CanHold(linears.spec, there_.mean_abs.size(), queue_.shared_bytes())) {
     here_ = Downloaded(queue_, std::move(there_));
   }
   if (here_) return std::make_unique<HostArithmetic>(pool_, linears, *here_);

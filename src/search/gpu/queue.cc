@@ -6,6 +6,15 @@ Buffer::~Buffer() {
   if (queue_ != nullptr && !is_empty()) queue_->GiveBack(std::move(memory_));
 }
 
+Queue::Queue(cuda::Lane& lane) : lane_(lane) {
+  Do([&] {
+    cuda::DeviceInfo info;
+    AWQ_CUDA_TRY(cuda::DescribeDevice(lane.device(), &info));
+    shared_bytes_ = info.shared_bytes;
+    return cuda::Fault();
+  });
+}
+
 cuda::Fault Queue::Allocate(std::size_t bytes, cuda::DeviceMemory& memory) {
   cuda::Fault fault = memory.Allocate(bytes);
   if (fault.kind != cuda::FaultKind::kOutOfMemory || free_.empty()) return fault;

@@ -54,14 +54,16 @@ inline cuda::DeviceMatrix Whole(const Buffer& buffer, int rows, int columns) {
 // empty.
 class Queue {
  public:
-  // The lane must outlive it, and the queue its buffers.
-  explicit Queue(cuda::Lane& lane) : lane_(lane) {}
+  // Of an open lane, which must outlive it, and the queue its buffers.
+  explicit Queue(cuda::Lane& lane);
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
 
   const cuda::Fault& fault() const { return lane_.fault(); }
   cuda::StreamHandle stream() const { return lane_.stream(); }
   std::size_t bytes() const { return bytes_; }  // that it holds
+  // That a block of the device may have; 0 with a fault.
+  std::size_t shared_bytes() const { return shared_bytes_; }
 
   template <class Launch>
   void Do(const Launch& launch) {
@@ -103,6 +105,7 @@ class Queue {
   cuda::Lane& lane_;
   std::multimap<std::size_t, cuda::DeviceMemory> free_;  // by their bytes
   std::size_t bytes_ = 0;
+  std::size_t shared_bytes_ = 0;
 };
 
 }  // namespace awq::search::gpu

@@ -12,9 +12,8 @@
 namespace awq::search::gpu {
 namespace {
 
-constexpr std::size_t kMostGroupSize = 4096;  // of the clip search
-constexpr std::size_t kMostGroups = 1024;     // of a refitted row
-constexpr int kRefitRows = 2048;              // at a time: their systems are large
+constexpr std::size_t kMostGroups = 1024;  // of a refitted row
+constexpr int kRefitRows = 2048;           // at a time: their systems are large
 
 cuda::CodeSpec CodesOf(const quant::Spec& spec) {
   cuda::CodeSpec codes;
@@ -43,8 +42,8 @@ const DeviceArithmetic::Codes& DeviceArithmetic::Of(const Rounded& rounded) {
   return dynamic_cast<const Codes&>(rounded);
 }
 
-bool CanHold(const quant::Spec& spec, std::size_t in_features) {
-  return spec.group_size % 4 == 0 && spec.group_size <= kMostGroupSize &&
+bool CanHold(const quant::Spec& spec, std::size_t in_features, std::size_t shared_bytes) {
+  return spec.group_size % 4 == 0 && spec.group_size * cuda::kClipBytes <= shared_bytes &&
          in_features % spec.group_size == 0 && in_features / spec.group_size <= kMostGroups;
 }
 
@@ -55,7 +54,7 @@ DeviceArithmetic::DeviceArithmetic(Queue& queue, const ScaledLinears& linears,
       codes_(CodesOf(spec_)),
       in_(statistics.in()),
       statistics_(statistics) {
-  AWQ_CHECK(CanHold(spec_, mean_abs().size()));
+  AWQ_CHECK(queue.fault() || CanHold(spec_, mean_abs().size(), queue.shared_bytes()));
   AWQ_CHECK_LT(0, statistics.sketch.rows);
   for (const MatrixView<const float>& weights : linears.weights) {
     AWQ_CHECK_EQ(weights.cols, static_cast<std::size_t>(in_));

@@ -15,8 +15,9 @@
 
 namespace awq::search::gpu {
 
-// Whether a site of these inputs and groups can be solved on a GPU; else it is for the CPU.
-bool CanHold(const quant::Spec& spec, std::size_t in_features);
+// Whether a site of these inputs and groups can be solved on a GPU whose blocks may have so much
+// shared memory; else it is for the CPU.
+bool CanHold(const quant::Spec& spec, std::size_t in_features, std::size_t shared_bytes);
 
 // Where the queue has a fault, what comes of it is of no use: ask it after SolveSite.
 class DeviceArithmetic final : public SiteArithmetic {

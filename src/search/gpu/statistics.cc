@@ -188,11 +188,7 @@ void DeviceAccumulator::AddColumns(const cuda::InputRows& x) {
 
 void DeviceAccumulator::AddSketches(const cuda::InputRows& x, const void* targets) {
   const std::vector<std::uint32_t> lists = ListsOf(tokens_, x.tokens);
-  const Buffer there = queue_.Take<std::uint32_t>(lists.size());
-  queue_.Do([&] {
-    return cuda::CopyToDevice(there.data<void>(), lists.data(),
-                              lists.size() * sizeof(std::uint32_t), queue_.stream());
-  });
+  const Buffer there = queue_.Upload<std::uint32_t>(lists);
   const auto add = [&](const void* rows, const Buffer& to, cuda::NonfiniteCount nonfinite) {
     queue_.Do([&] {
       cuda::SketchTask task;

@@ -61,10 +61,7 @@ void PlacedBatch::Place(Context& context, const Batch& batch, const KvCache& cac
   tables_ = Append(tables.data(), tables.size());
   auto* const device = memory_.Take<std::int32_t>(context, host_.size());
   device_ = device;
-  context.Do([&] {
-    return cuda::CopyToDevice(device, host_.data(), host_.size() * sizeof(std::int32_t),
-                              context.stream());
-  });
+  context.lane().Upload(host_.data(), host_.size() * sizeof(std::int32_t), device);
 }
 
 }  // namespace awq::transformer::gpu

@@ -155,10 +155,7 @@ Result<const Block*> DeviceNetwork::Loaded(std::size_t layer) {
 }
 
 void DeviceNetwork::Upload(MatrixView<const float> from, float* to) {
-  context_->Do([&] {
-    return cuda::CopyToDevice(to, from.data, from.rows * from.cols * sizeof(float),
-                              context_->stream());
-  });
+  context_->lane().Upload(from.data, from.rows * from.cols * sizeof(float), to);
 }
 
 void DeviceNetwork::Download(const float* from, MatrixView<float> to) {
@@ -183,9 +180,7 @@ Status DeviceNetwork::Place(std::span<const std::int32_t> tokens, const Batch& b
   AWQ_TRY(cache.Reserve(batch));
   steps_->Begin(batch, cache);
   auto* const ids = ids_.Take<std::int32_t>(*context_, tokens.size());
-  context_->Do([&] {
-    return cuda::CopyToDevice(ids, tokens.data(), tokens.size_bytes(), context_->stream());
-  });
+  context_->lane().Upload(tokens.data(), tokens.size_bytes(), ids);
   tokens_ = ids;
   return context_->status();
 }
@@ -258,10 +253,7 @@ const void* DeviceNetwork::NormedRows(std::span<const std::size_t> rows) {
   if (IsAll(rows)) return normed_;
   const std::vector<std::int32_t> wanted(rows.begin(), rows.end());
   auto* const list = rows_.Take<std::int32_t>(*context_, rows.size());
-  context_->Do([&] {
-    return cuda::CopyToDevice(list, wanted.data(), wanted.size() * sizeof(std::int32_t),
-                              context_->stream());
-  });
+  context_->lane().Upload(wanted.data(), wanted.size() * sizeof(std::int32_t), list);
   return Normalize(steps_->hidden(), list, rows.size(), norm_.data<float>());
 }
 

@@ -44,10 +44,7 @@ bool Sampling::Takes(std::span<const Draw> draws, std::size_t vocab_size) {
 
 std::uint32_t* Sampling::PlaceBits(Context& context, Scratch& memory) {
   auto* const bits = memory.Take<std::uint32_t>(context, host_bits_.size());
-  context.Do([&] {
-    return cuda::CopyToDevice(bits, host_bits_.data(), host_bits_.size() * sizeof(std::uint32_t),
-                              context.stream());
-  });
+  context.lane().Upload(host_bits_.data(), host_bits_.size() * sizeof(std::uint32_t), bits);
   return bits;
 }
 
@@ -59,10 +56,7 @@ void Sampling::Place(Context& context, std::span<const Draw> draws, std::size_t 
   states_ = states_memory_.Take<cuda::SampleState>(context, rows_);
   host_states_.clear();
   for (const Draw& each : draws) host_states_.push_back(StateOf(each));
-  context.Do([&] {
-    return cuda::CopyToDevice(states_, host_states_.data(), rows_ * sizeof(cuda::SampleState),
-                              context.stream());
-  });
+  context.lane().Upload(host_states_.data(), rows_ * sizeof(cuda::SampleState), states_);
   seen_ = nullptr;
   banned_ = nullptr;
   const auto penalizes = [](const Draw& each) { return each.repeat_penalty != 1; };
