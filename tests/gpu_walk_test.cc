@@ -31,8 +31,12 @@ using model::Role;
 
 constexpr std::size_t kSequences = 8, kLength = 20;
 
-Matrix<std::int32_t> SomeTokens(std::size_t vocab) {
-  Matrix<std::int32_t> tokens(kSequences, kLength);
+struct Size {
+  std::size_t sequences = kSequences, length = kLength;
+};
+
+Matrix<std::int32_t> SomeTokens(std::size_t vocab, const Size& size = {}) {
+  Matrix<std::int32_t> tokens(size.sequences, size.length);
   std::uint64_t state = 98765;
   for (std::int32_t& token : tokens.span()) {
     state = state * 6364136223846793005U + 1442695040888963407U;
@@ -55,15 +59,16 @@ double RelativeDistance(const Matrix<float>& a, const Matrix<float>& b) {
 // One of the two, over some tokens of a model.
 struct Walker {
   Walker(ThreadPool& threads, const ModelDirectory& model, std::optional<int> gpu,
-         kernels::Packed packed = kernels::Packed::kDense)
+         kernels::Packed packed = kernels::Packed::kDense, const Size& size = {})
       : pool(threads),
         compute(MakeCompute(threads, model.config(), math::Precision::kF32, gpu).value()),
-        sequences(
-            compute
-                ->MakeSequences(std::vector<std::size_t>(kSequences, kLength), {.packed = packed})
-                .value()),
+        sequences(compute
+                      ->MakeSequences(std::vector<std::size_t>(size.sequences, size.length),
+                                      {.packed = packed})
+                      .value()),
         states(sequences
-                   ->Embed(model.Embedding().value(), SomeTokens(model.config().vocab_size).span())
+                   ->Embed(model.Embedding().value(),
+                           SomeTokens(model.config().vocab_size, size).span())
                    .value()) {}
 
   Matrix<float> Hidden(std::size_t width) const {
@@ -111,6 +116,40 @@ TEST_P(GpuWalk, RunsBlocksAsTheCpuDoes) {
     EXPECT_LT(RelativeDistance(gpu.Hidden(width), cpu.Hidden(width)),
               static_cast<double>(layer + 1) * kBlockError);
   }
+}
+
+// Sequences that go through a block in more than one group, each longer than a page of its keys.
+TEST(GpuWalkInGroups, RunsBlocksAsTheCpuDoes) {
+  const Size size{.sequences = 17, .length = 140};
+  ThreadPool pool(2);
+  const auto model =
+      ModelDirectory::Open(awq::testing::GoldenDir() / "models" / "llama_gqa_tied").value();
+  const model::SiteRow& site = model->config().arch->sites[0];
+  const std::size_t width = model->config().hidden_size;
+  Walker cpu(pool, *model, {}, kernels::Packed::kDense, size);
+  Walker gpu(pool, *model, 0, kernels::Packed::kDense, size);
+  ASSERT_GT(gpu.sequences->groups().size(), 1U);
+  ASSERT_GT(size.length, cuda::kPageTokens);
+  EXPECT_EQ(RelativeDistance(gpu.Hidden(width), cpu.Hidden(width)), 0);
+  Matrix<float> unit(1, width, 0.0F);
+  unit(0, 3) = 1;
+  const MatrixView<const float> view = std::as_const(unit);
+  const model::BlockWeights weights = model->Block(0).value();
+  std::vector<double> energies;
+  for (Walker* side : {&cpu, &gpu}) {
+    const BlockPtr block = side->compute->Prepare(weights).value();
+    const auto gathered = side->compute->BeginSite(site, width, nullptr);
+    for (const auto& group : side->sequences->groups()) {
+      side->sequences->MakeInput(*block, 0, site.readers[0], group, *side->states, Side::kOriginal);
+      side->sequences->Gather(Side::kOriginal, false,
+                              {.counted = group.tokens, .held = 1, .step = 7}, *gathered);
+    }
+    energies.push_back(gathered->Arithmetic({{&view, 1}, {4, 16, false}})->Energy(0));
+    side->sequences->Run(*block, 0, *side->states);
+    ASSERT_TRUE(side->compute->Wait().ok());
+  }
+  EXPECT_NEAR(energies[1], energies[0], 0x1.02p-7 * energies[0]);
+  EXPECT_LT(RelativeDistance(gpu.Hidden(width), cpu.Hidden(width)), kBlockError);
 }
 
 // What becomes of a block as it is quantized: codes, dense and packed, and what replaces them.
