@@ -348,6 +348,37 @@ TEST_F(GpuQuantizing, SaysWhatIsMissing) {
   EXPECT_NE(message(without_library).find("cuBLASLt"), std::string::npos);
 }
 
+// Llama-2-7B's shape: no less than what certainly lies there together when its widest site is
+// factored, and what docs/gpu.md says.
+TEST_F(GpuQuantizing, IsSaidToTakeWhatTheShapesAskFor) {
+  model::ModelConfig config =
+      ModelDirectory::Open(awq::testing::GoldenDir() / "models" / "llama").value()->config();
+  config.hidden_size = 4096;
+  config.intermediate_size = 11008;
+  config.num_attention_heads = config.num_key_value_heads = 32;
+  config.head_dim = 128;
+  config.num_hidden_layers = 32;
+  config.vocab_size = 32000;
+  const RunSize size{.precision = math::Precision::kBF16,
+                     .sequences = 128,
+                     .sequence_tokens = 512,
+                     .group_size = 128};
+  const std::size_t state = size.tokens() * config.hidden_size * sizeof(float);
+  const std::size_t square = config.intermediate_size * config.intermediate_size * sizeof(float);
+  const std::size_t block = 2 * (4 * config.hidden_size * config.hidden_size +
+                                 3 * config.hidden_size * config.intermediate_size);
+  const std::size_t down = config.hidden_size * config.intermediate_size * sizeof(float);
+  const auto said = [&](const char* method) {
+    return EstimateGpuMemory(config, *FindMethod(method), size);
+  };
+  // H and its factor; where targets are corrected, a second stream and C as well, and the change.
+  EXPECT_GE(said("gptq"), state + block + 2 * square + down);
+  EXPECT_GE(said("awq-plus"), 2 * state + block + 3 * square + 2 * down);
+  EXPECT_GE(said("awq"), state + block + square + down);
+  EXPECT_LE(said("awq-plus"), std::size_t{7} << 30);
+  EXPECT_LE(said("awq"), said("awq-plus"));
+}
+
 TEST_F(GpuQuantizing, RefusesShapesThatItsKernelsDoNotTake) {
   const awq::testing::TemporaryDirectory scratch;
   ThreadPool pool(1);
