@@ -23,6 +23,7 @@
 #include "cuda/test_ops_emulated.h"
 #include "cuda/test_ops_rows.h"
 #include "cuda/test_rounding.h"
+#include "cuda/test_search_bench.h"
 
 namespace awq::cuda {
 namespace {
@@ -187,7 +188,8 @@ Fault Bench(Linears& linears) {
   AWQ_CUDA_TRY(MeasureCopy(linears.device(), copy_bytes_per_s));
   AWQ_CUDA_TRY(BenchLinears(linears, copy_bytes_per_s));
   AWQ_CUDA_TRY(BenchWays(linears, {14336, 4096, 4, 128}, {16, 32, 64, 128, 256, 512}));
-  return BenchOps(linears, copy_bytes_per_s, {});
+  AWQ_CUDA_TRY(BenchOps(linears, copy_bytes_per_s, {}));
+  return BenchSearch({});
 }
 
 int Main(const std::vector<std::string>& words) {

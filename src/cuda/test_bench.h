@@ -15,13 +15,13 @@ namespace awq::cuda {
 
 inline constexpr int kRuns = 9;
 
-struct Times {
+struct Timing {
   double median_s = 0, spread = 0;  // (slowest - fastest) / median
 };
 
 // launch(i) for i = 0, 1, ...: `copies` of them are one measurement.
 template <class Launch>
-Fault Measure(int copies, Times& times, Launch launch, int runs = kRuns) {
+Fault Measure(int copies, Timing& times, Launch launch, int runs = kRuns) {
   Event begin, end;
   AWQ_CUDA_TRY(begin.Create());
   AWQ_CUDA_TRY(end.Create());
@@ -52,7 +52,8 @@ Fault Upload(DeviceMemory& memory, const Bytes& bytes) {
     return {};
   }
   AWQ_CUDA_TRY(memory.Allocate(size));
-  return CopyToDevice(memory.data(), bytes.data(), size, nullptr);
+  AWQ_CUDA_TRY(CopyToDevice(memory.data(), bytes.data(), size, nullptr));
+  return Synchronize();
 }
 
 // Some bf16 numbers from -1 to 1, over and over: what is computed with decides the power that it
@@ -76,7 +77,7 @@ inline Fault MeasureCopy(const DeviceInfo& device, double& bytes_per_s) {
   AWQ_CUDA_TRY(from.Allocate(bytes));
   AWQ_CUDA_TRY(to.Allocate(bytes));
   AWQ_CUDA_TRY(FillBytes(from.data(), 0x5a, bytes, nullptr));
-  Times times;
+  Timing times;
   AWQ_CUDA_TRY(
       Measure(4, times, [&](int) { return CopyOnDevice(to.data(), from.data(), bytes, nullptr); }));
   bytes_per_s = 2.0 * static_cast<double>(bytes) / times.median_s;

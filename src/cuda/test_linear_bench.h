@@ -42,7 +42,7 @@ class RotatingWeights {
       AWQ_CUDA_TRY(
           CopyToDevice(memory.data<unsigned char>() + i * bytes, panel.data(), bytes, nullptr));
     }
-    return {};
+    return Synchronize();
   }
 
   WeightShape shape_;
@@ -52,7 +52,7 @@ class RotatingWeights {
 };
 
 // Over weights of so many bytes, at least.
-inline Fault MeasureDense(Linears& linears, const LinearCall& linear, Times& times,
+inline Fault MeasureDense(Linears& linears, const LinearCall& linear, Timing& times,
                           std::size_t rotated_bytes = std::size_t{512} << 20) {
   const auto outputs = static_cast<std::size_t>(linear.weights.shape.outputs);
   const auto inputs = static_cast<std::size_t>(linear.weights.shape.inputs);
@@ -93,7 +93,7 @@ inline Fault BenchShape(Linears& linears, const WeightShape& shape, double copy_
     call.x = x.data();
     call.y = y.data();
     call.tokens = tokens;
-    Times ours, dense;
+    Timing ours, dense;
     AWQ_CUDA_TRY(Measure(weights.copies(), ours, [&](int i) {
       call.weights = weights.At(i);
       return linears.Multiply(call, nullptr);
@@ -144,7 +144,7 @@ inline Fault BenchWays(Linears& linears, const WeightShape& shape,
     for (const LinearWay way : {LinearWay::kTile, LinearWay::kWgmma}) {
       const bool is_tile = way == LinearWay::kTile;
       for (int tile = 16; tile <= (is_tile ? 64 : 128) && tile < 2 * tokens; tile *= 2) {
-        Times times;
+        Timing times;
         AWQ_CUDA_TRY(Measure(weights.copies(), times, [&](int i) {
           call.weights = weights.At(i);
           return linears.MultiplyBy({way, tile}, call, nullptr);

@@ -74,7 +74,7 @@ class OpsBench {
   static std::size_t Size(std::int64_t n) { return static_cast<std::size_t>(n); }
   static std::string Tokens(int n) { return std::to_string(n) + (n == 1 ? " token" : " tokens"); }
 
-  static void Print(const std::string& what, const Times& times, double operations = 0) {
+  static void Print(const std::string& what, const Timing& times, double operations = 0) {
     std::printf("| %s | %.1f | %.0f %% | ", what.c_str(), times.median_s * 1e6, times.spread * 100);
     if (operations > 0) {
       std::printf("%.1f | ", operations / times.median_s * 1e-12);
@@ -84,7 +84,7 @@ class OpsBench {
   }
 
   template <class Launch>
-  Fault Time(int launches, Times& times, Launch launch) const {
+  Fault Time(int launches, Timing& times, Launch launch) const {
     return Measure(launches, times, launch, sizes_.runs);
   }
 
@@ -146,7 +146,7 @@ class OpsBench {
     AWQ_CUDA_TRY(parts.Allocate(DecodeParts(task) * sizeof(float)));
     task.parts = parts.data<float>();
     task.out = {out.data(), Element::kBF16};
-    Times times;
+    Timing times;
     AWQ_CUDA_TRY(Time(std::max(cache.pages.layers, sizes_.repeats), times, [&](int i) {
       task.layer = i % cache.pages.layers;
       return AttendDecode(task, nullptr);
@@ -176,7 +176,7 @@ class OpsBench {
     task.heads = sizes_.heads;
     task.cache = cache.pages;
     task.out = {out.data(), Element::kBF16};
-    Times times;
+    Timing times;
     AWQ_CUDA_TRY(Time(sizes_.repeats, times, [&](int) { return AttendPrefill(task, nullptr); }));
     const double pairs = 0.5 * tokens * (tokens + 1.0);  // each sees itself and those before it
     Print("attention, a prompt of " + Tokens(tokens), times, 4.0 * pairs * width);
@@ -192,7 +192,7 @@ class OpsBench {
     AWQ_CUDA_TRY(MakeFloats(gram, std::int64_t{width} * width));
     AWQ_CUDA_TRY(y.Allocate(Size(std::int64_t{tokens} * width * 2)));
     const GramTask task{x.data(), Element::kBF16, tokens, width, gram.data<float>()};
-    Times times, dense;
+    Timing times, dense;
     AWQ_CUDA_TRY(Time(sizes_.repeats, times, [&](int) { return AccumulateGram(task, nullptr); }));
     const double tiles = 0.5 * (width / 128.0) * (width / 128.0 + 1);
     Print("x^T x of " + std::to_string(width) + " features, " + Tokens(tokens) + ", its upper half",
@@ -218,7 +218,7 @@ class OpsBench {
     AWQ_CUDA_TRY(MakeNumbers(left, Size(std::int64_t{tokens} * width * 2)));
     AWQ_CUDA_TRY(MakeFloats(gram, std::int64_t{width} * width));
     const GramTask task{x.data(), Element::kBF16, tokens, width, gram.data<float>(), left.data()};
-    Times times;
+    Timing times;
     AWQ_CUDA_TRY(Time(sizes_.repeats, times, [&](int) { return AccumulateGram(task, nullptr); }));
     Print("y^T x of " + std::to_string(width) + " features, " + Tokens(tokens), times,
           2.0 * width * width * tokens);
@@ -262,7 +262,7 @@ class OpsBench {
     sketches.rows = kRows;
     sketches.sketch = sketch.data<float>();
     const std::string shape = " of " + std::to_string(width) + ", " + Tokens(tokens);
-    Times times;
+    Timing times;
     AWQ_CUDA_TRY(Time(sizes_.repeats, times, [&](int) { return AddColumns(columns, nullptr); }));
     Print("AddColumns" + shape, times);
     std::printf("|\n");
@@ -287,7 +287,7 @@ class OpsBench {
     task.width = width;
     task.tokens = tokens;
     task.out = {out.data(), Element::kBF16};
-    Times times;
+    Timing times;
     AWQ_CUDA_TRY(Time(sizes_.repeats, times, [&](int) { return AddNorm(task, nullptr); }));
     Print("AddNorm of " + std::to_string(width) + ", " + Tokens(tokens), times);
     std::printf("|\n");
@@ -306,7 +306,7 @@ class OpsBench {
     task.tokens = tokens;
     task.width = width;
     task.out = {out.data(), Element::kBF16};
-    Times times;
+    Timing times;
     AWQ_CUDA_TRY(Time(sizes_.repeats, times, [&](int) { return Gate(task, nullptr); }));
     Print("Gate of " + std::to_string(width) + ", " + Tokens(tokens), times);
     std::printf("|\n");
@@ -338,7 +338,7 @@ class OpsBench {
     task.tokens = tokens;
     task.heads = sizes_.heads;
     task.cache = cache.pages;
-    Times times;
+    Timing times;
     AWQ_CUDA_TRY(Time(sizes_.repeats, times, [&](int) { return RopeAndStore(task, nullptr); }));
     Print("RopeAndStore of " + std::to_string(sizes_.heads) + " / " +
               std::to_string(sizes_.kv_heads) + " heads, " + Tokens(tokens),
@@ -369,7 +369,7 @@ class OpsBench {
     const auto copy = [&](int) {
       return CopyOnDevice(logits.data(), from.data(), copied, nullptr);
     };
-    Times copies, times;
+    Timing copies, times;
     AWQ_CUDA_TRY(Time(sizes_.repeats, copies, copy));
     AWQ_CUDA_TRY(Time(sizes_.repeats, times, [&](int i) {
       Fault fault = copy(i);

@@ -18,6 +18,7 @@ class DeviceOps : public OpsBackend {
     Note(memory.Allocate(bytes));
     Note(from == nullptr ? FillBytes(memory.data(), 0xff, bytes, nullptr)
                          : CopyToDevice(memory.data(), from, bytes, nullptr));
+    Note(Synchronize());
     memory_.push_back(std::move(memory));
     return memory_.back().data();
   }

@@ -21,6 +21,7 @@ class RoundingDevice {
     DeviceMemory memory;
     Note(memory.Allocate(values.size() * sizeof(T)));
     Note(CopyToDevice(memory.data(), values.data(), values.size() * sizeof(T), nullptr));
+    Note(Synchronize());
     memory_.push_back(std::move(memory));
     return memory_.back().data<T>();
   }

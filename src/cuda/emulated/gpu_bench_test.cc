@@ -3,6 +3,7 @@
 #include "cuda/emulated_device.h"
 #include "cuda/test_linear_bench.h"
 #include "cuda/test_ops_bench.h"
+#include "cuda/test_search_bench.h"
 
 namespace awq::cuda {
 namespace {
@@ -26,6 +27,13 @@ TEST(GpuBench, EveryMeasurementRuns) {
   sizes.vocab = 1000;
   sizes.gram_width = sizes.gram_tokens = 16;
   EXPECT_EQ(BenchOps(linears, 1e9, sizes).message, "");
+  SearchBenchSizes search;
+  search.runs = 1;
+  search.rows = 5;
+  search.columns = 160;
+  search.group_size = 32;
+  search.refitted_rows = 3;
+  EXPECT_EQ(BenchSearch(search).message, "");
 }
 
 }  // namespace
