@@ -181,6 +181,7 @@ class GraphOfLinears : public EmulatedGraph {
       EXPECT_FALSE(FillBytes(y.data(), 0xff, y.bytes(), stream()));
       EXPECT_EQ(graph.Launch(stream()).message, "");
       EXPECT_FALSE(CopyToHost(found.data(), y.data(), found.size(), stream()));
+      EXPECT_EQ(stream_.Synchronize().message, "");
       EXPECT_EQ(Compare(problem, found, tokens > 512), "");
     }
     return "";
