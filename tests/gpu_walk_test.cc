@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "base/checked.h"
@@ -83,6 +83,28 @@ struct Walker {
   std::unique_ptr<HiddenStates> states;
 };
 
+// What the first site of the first block reads, of some groups.
+std::unique_ptr<search::SiteGathering> GatherFirstSite(const Walker& side,
+                                                       const ModelDirectory& model,
+                                                       const RunnableBlock& block,
+                                                       std::span<const Sequences::Group> groups,
+                                                       const TokenShare& share) {
+  const model::SiteRow& site = model.config().arch->sites[0];
+  auto gathered = side.compute->BeginSite(site, model.config().hidden_size, nullptr);
+  for (const Sequences::Group& group : groups) {
+    side.sequences->MakeInput(block, 0, site.readers[0], group, *side.states, Side::kOriginal);
+    side.sequences->Gather(Side::kOriginal, false, share, *gathered);
+  }
+  return gathered;
+}
+
+// A weight that takes one of the inputs.
+Matrix<float> OneInput(std::size_t width) {
+  Matrix<float> unit(1, width, 0.0F);
+  unit(0, 3) = 1;
+  return unit;
+}
+
 class GpuWalk : public ::testing::TestWithParam<const char*> {
  protected:
   GpuWalk()
@@ -124,26 +146,20 @@ TEST(GpuWalkInGroups, RunsBlocksAsTheCpuDoes) {
   ThreadPool pool(2);
   const auto model =
       ModelDirectory::Open(awq::testing::GoldenDir() / "models" / "llama_gqa_tied").value();
-  const model::SiteRow& site = model->config().arch->sites[0];
   const std::size_t width = model->config().hidden_size;
   Walker cpu(pool, *model, {}, kernels::Packed::kDense, size);
   Walker gpu(pool, *model, 0, kernels::Packed::kDense, size);
   ASSERT_GT(gpu.sequences->groups().size(), 1U);
   ASSERT_GT(size.length, cuda::kPageTokens);
   EXPECT_EQ(RelativeDistance(gpu.Hidden(width), cpu.Hidden(width)), 0);
-  Matrix<float> unit(1, width, 0.0F);
-  unit(0, 3) = 1;
-  const MatrixView<const float> view = std::as_const(unit);
+  const Matrix<float> unit = OneInput(width);
+  const MatrixView<const float> view = unit;
   const model::BlockWeights weights = model->Block(0).value();
   std::vector<double> energies;
   for (Walker* side : {&cpu, &gpu}) {
     const BlockPtr block = side->compute->Prepare(weights).value();
-    const auto gathered = side->compute->BeginSite(site, width, nullptr);
-    for (const auto& group : side->sequences->groups()) {
-      side->sequences->MakeInput(*block, 0, site.readers[0], group, *side->states, Side::kOriginal);
-      side->sequences->Gather(Side::kOriginal, false,
-                              {.counted = group.tokens, .held = 1, .step = 7}, *gathered);
-    }
+    const auto gathered = GatherFirstSite(*side, *model, *block, side->sequences->groups(),
+                                          {.counted = 7, .held = 1, .step = 7});
     energies.push_back(gathered->Arithmetic({{&view, 1}, {4, 16, false}})->Energy(0));
     side->sequences->Run(*block, 0, *side->states);
     ASSERT_TRUE(side->compute->Wait().ok());
@@ -179,12 +195,10 @@ TEST_P(GpuWalk, RunsQuantizedBlocksAsTheCpuDoes) {
 
 // As many tokens of a group as are asked for, and of those after them every so many.
 TEST_P(GpuWalk, GathersTheShareThatTheCpuDoes) {
-  const model::SiteRow& site = model_->config().arch->sites[0];
   const std::size_t width = model_->config().hidden_size;
   const model::BlockWeights weights = model_->Block(0).value();
-  Matrix<float> unit(1, width, 0.0F);
-  unit(0, 3) = 1;
-  const MatrixView<const float> view = std::as_const(unit);
+  const Matrix<float> unit = OneInput(width);
+  const MatrixView<const float> view = unit;
   const TokenShare share{.counted = 7, .held = 9, .step = 4};
   Walker cpu(pool_, *model_, {}), gpu(pool_, *model_, 0);
   std::vector<std::unique_ptr<search::SiteArithmetic>> found;
@@ -192,9 +206,7 @@ TEST_P(GpuWalk, GathersTheShareThatTheCpuDoes) {
   const auto group = cpu.sequences->groups()[0];
   for (Walker* side : {&cpu, &gpu}) {
     const BlockPtr block = side->compute->Prepare(weights).value();
-    gathered.push_back(side->compute->BeginSite(site, width, nullptr));
-    side->sequences->MakeInput(*block, 0, site.readers[0], group, *side->states, Side::kOriginal);
-    side->sequences->Gather(Side::kOriginal, false, share, *gathered.back());
+    gathered.push_back(GatherFirstSite(*side, *model_, *block, {&group, 1}, share));
     ASSERT_TRUE(side->compute->Wait().ok());
     found.push_back(gathered.back()->Arithmetic({{&view, 1}, {4, 16, false}}));
   }

@@ -146,7 +146,8 @@ class SearchBench {
     task.gram = gram_.data<float>();
     task.spec = spec_;
     task.bounds = bounds.data<float>();
-    const double operations = 2.0 * 10 * sizes_.rows * sizes_.columns * sizes_.group_size;
+    constexpr double kBounds = kClipBytes / sizeof(float);  // that are tried
+    const double operations = 2 * kBounds * sizes_.rows * sizes_.columns * sizes_.group_size;
     return Time("SearchClip", operations, [&](int) { return SearchClip(task, nullptr); });
   }
 

@@ -143,6 +143,8 @@ bool IsPinned(const State& state, const void* at, std::size_t bytes) {
   return offset <= size && bytes <= size - offset;
 }
 
+bool IsRecorded(StreamHandle stream) { return stream != nullptr && stream->recording != nullptr; }
+
 // Of a copy or a fill (on_host: null).
 Fault CheckRange(const char* what, const void* on_device, const void* on_host, std::size_t bytes,
                  StreamHandle stream) {
@@ -157,8 +159,7 @@ Fault CheckRange(const char* what, const void* on_device, const void* on_host, s
   if (BytesAt(state, on_host) > 0) {
     return Invalid(what, "the host's side is memory of the device");
   }
-  if (stream != nullptr && stream->recording != nullptr && on_host != nullptr &&
-      !IsPinned(state, on_host, bytes)) {
+  if (IsRecorded(stream) && on_host != nullptr && !IsPinned(state, on_host, bytes)) {
     stream->recording->refused = what;
     return Invalid(what, "a graph takes pinned memory of the host only");
   }
@@ -205,8 +206,6 @@ Fault FinishDevice(int device) {
   }
   return fault;
 }
-
-bool IsRecorded(StreamHandle stream) { return stream != nullptr && stream->recording != nullptr; }
 
 // memcpy takes no null, not even for nothing.
 void Move(void* to, const void* from, std::size_t bytes) {
@@ -433,7 +432,7 @@ Fault Stream::Create() {
 }
 
 Fault Stream::Synchronize() const {
-  if (handle_ != nullptr && handle_->recording != nullptr) {
+  if (IsRecorded(handle_)) {
     handle_->recording->refused = "running on the GPU";
     return Invalid("running on the GPU", "not while the stream is recorded");
   }

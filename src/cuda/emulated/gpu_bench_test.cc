@@ -12,27 +12,24 @@ namespace {
 TEST(GpuBench, EveryMeasurementRuns) {
   Linears linears;
   ASSERT_EQ(linears.Create(0).message, "");
-  OpsBenchSizes sizes;
-  sizes.runs = 1;
-  sizes.repeats = 1;
-  sizes.rotated_bytes = 0;
-  sizes.heads = 4;
-  sizes.kv_heads = 2;
-  sizes.head_dim = 16;
-  sizes.width = sizes.gate_width = 64;
-  sizes.contexts = {130};
-  sizes.batches = {2};
-  sizes.tokens = {3};
-  sizes.prefill_tokens = 40;
-  sizes.vocab = 1000;
-  sizes.gram_width = sizes.gram_tokens = 16;
+  const OpsBenchSizes sizes = {.runs = 1,
+                               .repeats = 1,
+                               .rotated_bytes = 0,
+                               .heads = 4,
+                               .kv_heads = 2,
+                               .head_dim = 16,
+                               .width = 64,
+                               .gate_width = 64,
+                               .batches = {2},
+                               .contexts = {130},
+                               .tokens = {3},
+                               .prefill_tokens = 40,
+                               .vocab = 1000,
+                               .gram_width = 16,
+                               .gram_tokens = 16};
   EXPECT_EQ(BenchOps(linears, 1e9, sizes).message, "");
-  SearchBenchSizes search;
-  search.runs = 1;
-  search.rows = 5;
-  search.columns = 160;
-  search.group_size = 32;
-  search.refitted_rows = 3;
+  const SearchBenchSizes search = {
+      .runs = 1, .rows = 5, .columns = 160, .group_size = 32, .refitted_rows = 3};
   EXPECT_EQ(BenchSearch(search).message, "");
 }
 
