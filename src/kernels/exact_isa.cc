@@ -36,7 +36,7 @@ void MultiplyRows(const ExactPanel& p, std::size_t first_token, std::size_t firs
       if (part + 1 == RunOf(kBits) / 8) codes += RunOf(kBits) * kBits / 8 * kPanelRows;
     }
     const Floats scale = ReadScales(w, g, first_row);
-    const Floats zero = __builtin_convertvector(ReadZeros(w, g, first_row), Floats);
+    const Floats zero = __builtin_convertvector(ReadZeros<kBits>(w, g, first_row), Floats);
     for (std::size_t t = 0; t < kTokens; ++t) {
       const float x_sum = p.x_sums[(first_token + t) * w.groups + g];
       y[t] += (sums[t][0] + sums[t][1] - zero * x_sum) * scale;
@@ -125,7 +125,7 @@ void MultiplyPairs(const ExactPanel& p, std::size_t first_token) {
     }
     x += w.group_inputs;
     const Floats scale = ReadScales(w, g, 0);
-    const Floats zero = __builtin_convertvector(ReadZeros(w, g, 0), Floats);
+    const Floats zero = __builtin_convertvector(ReadZeros<kBits>(w, g, 0), Floats);
     for (std::size_t t = 0; t < kTokens; ++t) {
       __m512 low = sums[t][0];
       __m512 high = sums[t][1];

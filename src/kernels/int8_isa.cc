@@ -231,7 +231,7 @@ PanelWeights PanelAfter(const PanelWeights& first, std::size_t n) {
   PanelWeights w = first;
   w.codes += n * kPanelRows * w.groups * w.group_inputs * w.bits / 8;
   w.scales += n * kPanelRows * w.groups;
-  w.zeros += n * kPanelRows * w.groups;
+  w.zeros += n * w.zero_bytes * w.groups;
   return w;
 }
 
@@ -303,7 +303,7 @@ void MultiplyRows(const Int8Panel& p, std::size_t first_panel, std::size_t first
 #pragma GCC unroll 2
     for (std::size_t n = 0; n < kPanels; ++n) {
       const Floats scale = ReadScales(w[n], g, first_row);
-      const Floats zero = __builtin_convertvector(ReadZeros(w[n], g, first_row), Floats);
+      const Floats zero = __builtin_convertvector(ReadZeros<kBits>(w[n], g, first_row), Floats);
 #pragma GCC unroll 8
       for (std::size_t t = 0; t < kTokens; ++t) {
         const float x_sum = p.x_sums[(first_token + t) * groups + g];

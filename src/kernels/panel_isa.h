@@ -88,19 +88,37 @@ Floats ReadScales(const PanelWeights& w, std::size_t group, std::size_t first_ro
 #endif
 }
 
+template <std::size_t kBits>
 Integers ReadZeros(const PanelWeights& w, std::size_t group, std::size_t first_row) {
-  const std::uint8_t* from = w.zeros + group * kPanelRows + first_row;
+  constexpr std::size_t kHalf = kPanelRows / 2;
+  constexpr bool kInHalves = kBits != 8;
+  const std::uint8_t* from = w.zeros + group * w.zero_bytes;
+  from += kInHalves ? first_row % kHalf : first_row;
+  [[maybe_unused]] const bool is_high = kInHalves && first_row >= kHalf;
 #if defined(__AVX512BW__)
-  return reinterpret_cast<Integers>(_mm512_cvtepu8_epi32(Load<__m128i>(from)));
-#elif defined(__AVX2__)
+  if constexpr (!kInHalves) {
+    return reinterpret_cast<Integers>(_mm512_cvtepu8_epi32(Load<__m128i>(from)));
+  }
+  const __m128i both = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+  const __m128i bytes = _mm_unpacklo_epi64(both, _mm_srli_epi16(both, 4));
   return reinterpret_cast<Integers>(
-      _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+      _mm512_cvtepu8_epi32(_mm_and_si128(bytes, _mm_set1_epi8(0x0f))));
+#elif defined(__AVX2__)
+  __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+  if (is_high) bytes = _mm_srli_epi16(bytes, 4);
+  if constexpr (kInHalves) bytes = _mm_and_si128(bytes, _mm_set1_epi8(0x0f));
+  return reinterpret_cast<Integers>(_mm256_cvtepu8_epi32(bytes));
 #elif defined(AWQ_NEON)
-  const uint8x8_t bytes = vreinterpret_u8_u32(vdup_n_u32(Load<std::uint32_t>(from)));
+  uint8x8_t bytes = vreinterpret_u8_u32(vdup_n_u32(Load<std::uint32_t>(from)));
+  if (is_high) bytes = vshr_n_u8(bytes, 4);
+  if constexpr (kInHalves) bytes = vand_u8(bytes, vdup_n_u8(0x0f));
   return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(bytes))));
 #else
   using Octets [[gnu::vector_size(kLanes)]] = std::uint8_t;
-  return __builtin_convertvector(Load<Octets>(from), Integers);
+  auto bytes = Load<Octets>(from);
+  if (is_high) bytes >>= 4;
+  if constexpr (kInHalves) bytes &= 0x0f;
+  return __builtin_convertvector(bytes, Integers);
 #endif
 }
 

@@ -277,7 +277,7 @@ Result<Panels> Panels::Rounded(ThreadPool& pool, const TensorView& weight, const
 std::size_t Panels::panels() const { return CeilDiv(out_features_, kPanelRows); }
 
 std::size_t Panels::bytes() const {
-  return code_bytes() + scale_count() * (sizeof(std::uint16_t) + sizeof(std::uint8_t));
+  return code_bytes() + scale_count() * sizeof(std::uint16_t) + panels() * groups() * zero_bytes();
 }
 
 void Panels::FillRow(const std::uint8_t* codes, std::size_t inputs, std::uint8_t* to) const {
@@ -289,7 +289,7 @@ void Panels::FillPanel(const quant::QuantizedLinear& linear, std::size_t first_r
                        std::size_t panel) {
   std::uint8_t* codes = codes_ + panel * panel_code_bytes();
   std::uint16_t* scales = scales_ + panel * kPanelRows * groups();
-  std::uint8_t* zeros = zeros_ + panel * kPanelRows * groups();
+  std::uint8_t* zeros = zeros_ + panel * groups() * zero_bytes();
   const std::size_t rows = std::min(kPanelRows, linear.out_features() - first_row);
   if (rows < kPanelRows) std::fill_n(codes, panel_code_bytes(), std::uint8_t{0});
   for (std::size_t first = 0; first < in_features_; first += kInputsAtATime) {
@@ -301,17 +301,17 @@ void Panels::FillPanel(const quant::QuantizedLinear& linear, std::size_t first_r
     }
     for (; r < rows; ++r) FillRow(linear.codes.row(first_row + r) + first, count, to + 4 * r);
   }
-  if (rows < kPanelRows) {
-    std::fill_n(scales, kPanelRows * groups(), std::uint16_t{0});
-    std::fill_n(zeros, kPanelRows * groups(), std::uint8_t{0});
-  }
+  if (rows < kPanelRows) std::fill_n(scales, kPanelRows * groups(), std::uint16_t{0});
+  std::fill_n(zeros, groups() * zero_bytes(), std::uint8_t{0});
   std::vector<std::uint16_t> halves(groups());
   for (std::size_t r = 0; r < rows; ++r) {
     const std::size_t row = first_row + r;
     Halve({linear.scales.row(row), groups()}, scales_are_bf16_, halves);
-    for (std::size_t g = 0; g < groups(); ++g) {
+    const bool is_high_half = r >= zero_bytes();
+    std::uint8_t* zero = zeros + (is_high_half ? r - zero_bytes() : r);
+    for (std::size_t g = 0; g < groups(); ++g, zero += zero_bytes()) {
       scales[g * kPanelRows + r] = halves[g];
-      zeros[g * kPanelRows + r] = linear.zeros(row, g);
+      *zero |= static_cast<std::uint8_t>(linear.zeros(row, g) << (is_high_half ? 4 : 0));
     }
   }
 }
@@ -321,7 +321,8 @@ PanelWeights Panels::WeightsOf(std::size_t panel) const {
   return {.codes = codes_ + panel * panel_code_bytes(),
           .bits = bits_,
           .scales = scales_ + first_row * groups(),
-          .zeros = zeros_ + first_row * groups(),
+          .zeros = zeros_ + panel * groups() * zero_bytes(),
+          .zero_bytes = zero_bytes(),
           .scales_are_bf16 = scales_are_bf16_,
           .groups = groups(),
           .group_inputs = group_size_};

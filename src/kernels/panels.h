@@ -118,7 +118,9 @@ class Panels {
                         const Multiply& multiply);
   std::size_t panel_code_bytes() const { return kPanelRows * in_features_ * bits_ / 8; }
   std::size_t code_bytes() const { return panels() * panel_code_bytes(); }
-  std::size_t scale_count() const { return panels() * kPanelRows * groups(); }  // and of zeros
+  std::size_t scale_count() const { return panels() * kPanelRows * groups(); }
+  // Of a panel's group: zero points are at most the highest code.
+  std::size_t zero_bytes() const { return bits_ == 8 ? kPanelRows : kPanelRows / 2; }
   std::size_t groups() const { return in_features_ / group_size_; }
   std::size_t panels() const;
 

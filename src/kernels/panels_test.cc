@@ -384,8 +384,8 @@ TEST(Panels, SayWhatTheyCannotHold) {
 TEST(Panels, TakeFourBitsAndAScale) {
   ThreadPool pool(1);
   const Panels panels(pool, RandomLinear({256, 512, 128}, 1));
-  // Half a byte a code; of every 128, two bytes of scale and one of zero point.
-  EXPECT_EQ(panels.bytes(), 256 * 512 / 2 + 256 * 4 * 3);
+  // Half a byte a code; of every 128, two bytes of scale and half a one of zero point.
+  EXPECT_EQ(panels.bytes(), 256 * 512 / 2 + 256 * 4 * 5 / 2);
 }
 
 }  // namespace
