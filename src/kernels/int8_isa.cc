@@ -227,11 +227,12 @@ Floats AddProduct(Floats sum, Floats a, float b) {
 }
 
 // The nth panel after one, as they lie in memory.
+template <std::size_t kBits>
 PanelWeights PanelAfter(const PanelWeights& first, std::size_t n) {
   PanelWeights w = first;
-  w.codes += n * kPanelRows * w.groups * w.group_inputs * w.bits / 8;
+  w.codes += n * kPanelRows * w.groups * w.group_inputs * kBits / 8;
   w.scales += n * kPanelRows * w.groups;
-  w.zeros += n * w.zero_bytes * w.groups;
+  w.zeros += n * kZeroBytes<kBits> * w.groups;
   return w;
 }
 
@@ -271,7 +272,7 @@ void MultiplyRows(const Int8Panel& p, std::size_t first_panel, std::size_t first
   const std::uint8_t* codes[kPanels];
 #pragma GCC unroll 2
   for (std::size_t n = 0; n < kPanels; ++n) {
-    w[n] = PanelAfter(p.weights, first_panel + n);
+    w[n] = PanelAfter<kBits>(p.weights, first_panel + n);
     codes[n] = w[n].codes + first_row * 4;
   }
   const std::size_t groups = p.weights.groups;

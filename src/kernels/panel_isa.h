@@ -89,12 +89,13 @@ Floats ReadScales(const PanelWeights& w, std::size_t group, std::size_t first_ro
 }
 
 template <std::size_t kBits>
+constexpr std::size_t kZeroBytes = kBits == 8 ? kPanelRows : kPanelRows / 2;  // of a group
+
+template <std::size_t kBits>
 Integers ReadZeros(const PanelWeights& w, std::size_t group, std::size_t first_row) {
-  constexpr std::size_t kHalf = kPanelRows / 2;
   constexpr bool kInHalves = kBits != 8;
-  const std::uint8_t* from = w.zeros + group * w.zero_bytes;
-  from += kInHalves ? first_row % kHalf : first_row;
-  [[maybe_unused]] const bool is_high = kInHalves && first_row >= kHalf;
+  const std::uint8_t* from = w.zeros + group * kZeroBytes<kBits> + first_row % kZeroBytes<kBits>;
+  [[maybe_unused]] const bool is_high = first_row >= kZeroBytes<kBits>;
 #if defined(__AVX512BW__)
   if constexpr (!kInHalves) {
     return reinterpret_cast<Integers>(_mm512_cvtepu8_epi32(Load<__m128i>(from)));

@@ -23,10 +23,9 @@ struct PanelWeights {
   const std::uint8_t* codes;
   std::size_t bits;             // that a code is stored in: 3, 4 or 8
   const std::uint16_t* scales;  // [groups][row], fp16 or bf16
-  // [groups][zero_bytes]: a byte of each row where codes have 8 bits; else a half, with that of row
-  // r in the low half of byte r and that of row 8 + r in the high one.
+  // [groups][row] where bits are 8; else [groups][8], with that of row r in the low half of byte r,
+  // and that of row 8 + r in the high one.
   const std::uint8_t* zeros;
-  std::size_t zero_bytes;
   bool scales_are_bf16;
   std::size_t groups;
   std::size_t group_inputs;  // a multiple of 8, or of 32 where bits are 3

@@ -322,7 +322,6 @@ PanelWeights Panels::WeightsOf(std::size_t panel) const {
           .bits = bits_,
           .scales = scales_ + first_row * groups(),
           .zeros = zeros_ + panel * groups() * zero_bytes(),
-          .zero_bytes = zero_bytes(),
           .scales_are_bf16 = scales_are_bf16_,
           .groups = groups(),
           .group_inputs = group_size_};
