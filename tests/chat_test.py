@@ -185,7 +185,7 @@ class Terminal(CliTest):
         (model / "chat_template.jinja").write_text(TEMPLATE)
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
-            os.environ.update(TERM="xterm", LC_ALL="C.UTF-8")
+            os.environ.update(TERM="xterm", LC_ALL="C")  # what is typed is UTF-8 all the same
             # A temperature so high that the model does not end by itself.
             os.execv(AWQ, [AWQ, "chat", str(model), "-n", "480", "--temperature", "3"])
         self.seen = b""
@@ -216,8 +216,27 @@ class Terminal(CliTest):
         self.wait_for(lambda seen: b"[stopped]" in seen and seen.endswith(b"> "))
         if HAS_LIBEDIT:
             self.type(b"given up\x03")
+            self.type("/Grüße\r".encode())
+            self.wait_for(lambda seen: "no command /Grüße;".encode() in seen
+                          and seen.endswith(b"> "))
         self.type(b"/stats\r")
         self.wait_for(lambda seen: b"2 messages" in seen and seen.endswith(b"> "))
+        self.ends_by_ctrl_d()
+
+    @unittest.skipUnless(HAS_LIBEDIT, "the terminal's own line editing")
+    def test_ctrl_d_during_an_answer_is_no_part_of_the_next_line(self):
+        self.wait_for(lambda seen: seen.endswith(b"> "))
+        self.type(b"One day\r")
+        self.wait_for(lambda seen: len(seen) > 20)
+        self.type(b"\x04")
+        time.sleep(0.05)  # it has come before the prompt that follows
+        self.type(b"\x03")
+        self.wait_for(lambda seen: b"[stopped]" in seen and b"> " in seen)
+        self.type(b"\x03/stats\r")
+        self.wait_for(lambda seen: b"2 messages" in seen and seen.endswith(b"> "))
+        self.ends_by_ctrl_d()
+
+    def ends_by_ctrl_d(self):
         self.type(b"\x04")
         deadline = time.monotonic() + TIMEOUT_SECONDS
         done = (0, 0)

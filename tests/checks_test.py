@@ -247,6 +247,20 @@ class Isa(unittest.TestCase):
                 self.assertEqual(check_isa.strays((self.LISTING + stray).splitlines()),
                                  {function: 1})
 
+    def test_a_set_has_nothing_of_a_later_one(self):
+        for name, instructions in (
+                ("4avx2", ("vaddps %zmm0,%zmm1,%zmm2", "vaddps %ymm0,%ymm17,%ymm2",
+                           "kmovw  %eax,%k1", "vpdpbusd %ymm0,%ymm1,%ymm2")),
+                ("6avx512", ("vpdpbusd %zmm0,%zmm1,%zmm2", "vdpbf16ps %zmm0,%zmm1,%zmm2")),
+                ("10avx512vnni", ("vdpbf16ps %zmm0,%zmm1,%zmm2",
+                                  "vcvtneps2bf16 %zmm0,%ymm1"))):
+            function = f"_ZN3awq7kernels{name}L3AddEv"
+            for instruction in instructions:
+                with self.subTest(name=name, instruction=instruction):
+                    stray = f"0000000000002000 <{function}>:\n    2000:\t{instruction}\n"
+                    self.assertEqual(check_isa.strays((self.LISTING + stray).splitlines()),
+                                     {function: 1})
+
 
 class Source(unittest.TestCase):
     def test_blank(self):

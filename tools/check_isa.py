@@ -4,8 +4,8 @@
 tools/check_isa.py PROGRAM
 
 A function that a shared header makes inline, compiled once with AVX2, may become the copy that
-everybody calls: it would stop an older CPU, and no test on a newer one would see it. Exit
-status 77: cannot be checked here.
+everybody calls: it would stop an older CPU, and no test on a newer one would see it. Nor would one
+see what a set's code has of a later set. Exit status 77: cannot be checked here.
 """
 
 import collections
@@ -15,21 +15,28 @@ import subprocess
 import sys
 
 # Mangled names: awq::<folder>::avx2::..., also of lambdas and local objects inside.
-_ALLOWED = re.compile(r"^_ZZ*NK?3awq(?:\d+[a-z_]+)*?(?:4avx2|6avx512|10avx512(?:vnni|bf16))")
+_NAMESPACE = re.compile(r"^_ZZ*NK?3awq(?:\d+[a-z_]+)*?(?:4|6|10)(avx2|avx512(?:vnni|bf16)?)(?![a-z])")
 _FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 # VEX and EVEX forms of every vector instruction begin with v; they need AVX even on xmm.
 _VECTOR = re.compile(r"\tv[a-z0-9]+\s.*%[xyz]mm\d|%[yz]mm\d")
+_BF16 = re.compile(r"\tv(?:dpbf16|cvtne)")
+_VNNI = re.compile(r"\tvpdp")
+_AVX512 = re.compile(r"%zmm|%k\d|%[xy]mm(?:1[6-9]|2\d|3[01])")
+# What code made for a set must do without.
+_FORBIDDEN = {None: (_VECTOR,), "avx2": (_AVX512, _VNNI, _BF16), "avx512": (_VNNI, _BF16),
+              "avx512vnni": (_BF16,), "avx512bf16": ()}
 
 
 def strays(listing):
     """function -> number of such instructions, in an objdump listing."""
-    found, function, allowed = collections.Counter(), None, False
+    found, function, forbidden = collections.Counter(), None, _FORBIDDEN[None]
     for line in listing:
         match = _FUNCTION.match(line)
         if match:
             function = match.group(1)
-            allowed = _ALLOWED.match(function) is not None
-        elif not allowed and _VECTOR.search(line):
+            inside = _NAMESPACE.match(function)
+            forbidden = _FORBIDDEN[inside.group(1) if inside else None]
+        elif any(pattern.search(line) for pattern in forbidden):
             found[function] += 1
     return found
 
@@ -46,9 +53,9 @@ def main():
         return 77
     found = strays(process.stdout.splitlines())
     for function, count in found.items():
-        print(f"{function}: {count} AVX instructions outside the namespaces avx2 and avx512")
+        print(f"{function}: {count} AVX instructions of a set beyond its namespace's")
     if not found:
-        print("check_isa: AVX instructions only in the namespaces avx2 and avx512")
+        print("check_isa: AVX instructions only in the namespaces of the sets that have them")
     return 1 if found else 0
 
 

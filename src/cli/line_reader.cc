@@ -5,6 +5,7 @@
 #include <clocale>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #ifdef AWQ_LIBEDIT
 #include <histedit.h>
@@ -16,7 +17,9 @@ namespace awq::cli {
 
 struct LineReader::Editor {
   Editor() : line(el_init("awq", stdin, stdout, stderr)), history(history_init()) {
-    std::setlocale(LC_CTYPE, "");  // characters may have several bytes
+    // Characters may have several bytes, whatever is said of the language, or where nothing is.
+    std::setlocale(LC_CTYPE, "");
+    if (MB_CUR_MAX == 1) std::setlocale(LC_CTYPE, "C.UTF-8");
     HistEvent event;
     ::history(history, &event, H_SETSIZE, 1000);
     el_set(line, EL_CLIENTDATA, this);
@@ -26,6 +29,8 @@ struct LineReader::Editor {
     // What has a name or a text of its own (EL_ADDFN, a macro) el_end would leak.
     el_set(line, EL_BIND, "^C", "em-kill-line", nullptr);
     el_set(line, EL_BIND, "^R", "em-inc-search-prev", nullptr);
+    // A Ctrl-D that came during an answer is read as this.
+    el_set(line, EL_BIND, "^@", "ed-unassigned", nullptr);
     // Ctrl-C is a key while a line is read, and no signal.
     el_set(line, EL_SETTY, "-d", "-isig", nullptr);
   }

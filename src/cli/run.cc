@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <string>
 #include <utility>
 
 #include "cli/command.h"
@@ -19,14 +20,28 @@ struct Flags {
   bool quiet = false;
 };
 
+// What a reader should know of how a text ended, behind the figures.
+std::string Ending(const GenerateReport& report) {
+  std::string ending;
+  if (report.shifted_tokens > 0) {
+    ending = fmt::format("; {} left behind", Counted(report.shifted_tokens, "older token"));
+  }
+  if (report.finish_reason == "context") {
+    ending += "; the model's context is full (--context-shift goes on)";
+  } else if (report.finish_reason == "end") {
+    ending += report.new_tokens > 0 ? "; the model ended the text"
+                                    : "; the model ended the text at once: it may want --chat, or "
+                                      "--bos window";
+  }
+  return ending;
+}
+
 void ShowSpeed(const GenerateReport& report) {
-  PrintError(fmt::format(
-      "{}, {:.1f} tokens/s; {}, {:.1f} tokens/s{}\n", Counted(report.prompt_tokens, "prompt token"),
-      PerSecond(report.prompt_tokens, report.prefill_seconds),
-      Counted(report.new_tokens, "new token"), PerSecond(report.new_tokens, report.decode_seconds),
-      report.finish_reason == "end"       ? "; the model ended the text"
-      : report.finish_reason == "context" ? "; the model takes no longer texts"
-                                          : ""));
+  PrintError(fmt::format("{}, {:.1f} tokens/s; {}, {:.1f} tokens/s{}\n",
+                         Counted(report.prompt_tokens, "prompt token"),
+                         PerSecond(report.prompt_tokens, report.prefill_seconds),
+                         Counted(report.new_tokens, "new token"),
+                         PerSecond(report.new_tokens, report.decode_seconds), Ending(report)));
 }
 
 void ShowSpeed(const GenerateManyReport& report) {

@@ -94,7 +94,9 @@ Status Engine::CheckFits(const Request& request) const {
   }
   if (tokens >= positions) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     "a prompt of {} tokens; the context of {} has room for 1 to {} and an answer",
+                     "a prompt of {} tokens is too long: the context of {} has room for {} and an "
+                     "answer; shorten it (/reset in a chat), or let its older part go "
+                     "(--context-shift)",
                      tokens, positions, std::max<std::size_t>(positions, 1) - 1);
   }
   const auto vocab = static_cast<std::int64_t>(network_.config().vocab_size);

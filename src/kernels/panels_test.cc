@@ -381,11 +381,22 @@ TEST(Panels, SayWhatTheyCannotHold) {
   EXPECT_FALSE(Panels::CanHold(floats));
 }
 
-TEST(Panels, TakeFourBitsAndAScale) {
+// What docs/kernels.md says: of a code its stored bits, of every group two bytes of scale, and half
+// a byte of zero point, or a whole one where codes have 8 bits.
+TEST(Panels, TakeSoManyBytes) {
   ThreadPool pool(1);
-  const Panels panels(pool, RandomLinear({256, 512, 128}, 1));
-  // Half a byte a code; of every 128, two bytes of scale and half a one of zero point.
-  EXPECT_EQ(panels.bytes(), 256 * 512 / 2 + 256 * 4 * 5 / 2);
+  const auto bytes = [&](int bits, std::size_t group) {
+    return Panels(pool, RandomLinear({.out = 256, .in = 512, .group = group, .bits = bits}, 1))
+        .bytes();
+  };
+  constexpr std::size_t kCodes = 256 * 512;
+  EXPECT_EQ(bytes(3, 128), kCodes / 8 * 3 + kCodes / 128 * 5 / 2);
+  EXPECT_EQ(bytes(2, 32), kCodes / 8 * 3 + kCodes / 32 * 5 / 2);
+  EXPECT_EQ(bytes(3, 16), kCodes / 2 + kCodes / 16 * 5 / 2);  // too small for runs of 32
+  EXPECT_EQ(bytes(4, 128), kCodes / 2 + kCodes / 128 * 5 / 2);
+  EXPECT_EQ(bytes(4, 32), kCodes / 2 + kCodes / 32 * 5 / 2);
+  EXPECT_EQ(bytes(5, 32), kCodes + kCodes / 32 * 3);
+  EXPECT_EQ(bytes(8, 128), kCodes + kCodes / 128 * 3);
 }
 
 }  // namespace
