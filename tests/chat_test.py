@@ -134,6 +134,7 @@ class Chat(CliTest):
         done = self.chat(["One day, a girl", "Then she", "And then"], "--context", "24")
         self.assertIn("the context of 24 tokens is full", done.stderr.decode())
         self.assertIn("context of 24 has room", done.stderr.decode())
+        self.assertIn("[/reset begins anew]", done.stderr.decode())
         self.assertEqual(done.returncode, 1)
 
     def test_a_model_that_is_cut_short_meanwhile(self):

@@ -40,12 +40,10 @@ class ManyTexts {
     for (const std::string& prompt : options_.prompts) {
       AWQ_ASSIGN(Tokens tokens, encoder.Encode(prompt));
       const std::size_t limit = model_->config().max_position_embeddings;
-      if (tokens.empty() || (tokens.size() >= limit && !run_.shift_keeps)) {
-        return MakeError(
-            ErrorCode::kInvalidArgument,
-            "prompt {} (of {}) has {} tokens; the model's context of {} has room for 1 "
-            "to {} and an answer",
-            prompts_.size() + 1, options_.prompts.size(), tokens.size(), limit, limit - 1);
+      const bool is_cut = run_.shift_keeps && limit > 1 && tokens.size() >= limit;
+      if (const Status fits = generate::CheckPromptLength(tokens.size(), limit); !fits && !is_cut) {
+        return MakeError(fits.error().code, "prompt {} (of {}): {}", prompts_.size() + 1,
+                         options_.prompts.size(), fits.error().message);
       }
       positions_ =
           std::max(positions_, std::min(limit, tokens.size() + options_.each.max_new_tokens));

@@ -86,7 +86,14 @@ class Conversation {
       return std::fwrite(part.data(), 1, part.size(), stdout) == part.size() &&
              std::fflush(stdout) == 0 && stop_answer == 0;
     });
-    if (!answer) return Refuse(answer.error());
+    if (!answer) {
+      Refuse(answer.error());
+      const bool has_history = chat_.messages().size() > 1;
+      if (has_history && answer.error().code == ErrorCode::kInvalidArgument) {
+        Say("[/reset begins anew]");
+      }
+      return;
+    }
     fmt::print("\n");
     std::fflush(stdout);
     const std::size_t forgotten = last_ ? last_->forgotten_messages : 0;

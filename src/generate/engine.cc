@@ -84,9 +84,7 @@ EngineLoad Engine::load() const {
   return {running_.size(), waiting_.size(), kept_.size(), cache_->pages_in_use(), preempted_};
 }
 
-Status Engine::CheckFits(const Request& request) const {
-  const std::size_t positions = network_.positions();
-  const std::size_t tokens = request.prompt.size();
+Status CheckPromptLength(std::size_t tokens, std::size_t positions) {
   if (tokens == 0) {
     return MakeError(ErrorCode::kInvalidArgument,
                      "an empty prompt: expected at least one token; give it a text, or BOS "
@@ -95,10 +93,16 @@ Status Engine::CheckFits(const Request& request) const {
   if (tokens >= positions) {
     return MakeError(ErrorCode::kInvalidArgument,
                      "a prompt of {} tokens is too long: the context of {} has room for {} and an "
-                     "answer; shorten it (/reset in a chat), or let its older part go "
-                     "(--context-shift)",
+                     "answer; shorten it, or let its older part go (--context-shift)",
                      tokens, positions, std::max<std::size_t>(positions, 1) - 1);
   }
+  return {};
+}
+
+Status Engine::CheckFits(const Request& request) const {
+  const std::size_t positions = network_.positions();
+  const std::size_t tokens = request.prompt.size();
+  AWQ_TRY(CheckPromptLength(tokens, positions));
   const auto vocab = static_cast<std::int64_t>(network_.config().vocab_size);
   for (const std::int32_t token : request.prompt) {
     if (token >= 0 && token < vocab) continue;

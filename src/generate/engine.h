@@ -48,6 +48,9 @@ struct EngineLoad {
   std::size_t preempted = 0;  // times so far that a sequence had to give its pages to an older one
 };
 
+// Error: an empty prompt, or one that leaves no room for an answer in so many positions.
+Status CheckPromptLength(std::size_t tokens, std::size_t positions);
+
 // What a sequence draws depends on those beside it only as the last bits of its logits do: a
 // product's may differ with the number of rows. Thread contract: one caller at a time, and not
 // from inside the functions of a request. The network must outlive it.
